@@ -1,0 +1,73 @@
+# On a fresh machine with python3 (3.11 or later) and make:  make demo   and   make test
+# PYTHON chooses the interpreter, VENV the virtual environment:  make test PYTHON=python3.13 VENV=.venv313
+
+PYTHON ?= python3
+SOAK ?= 10
+VENV ?= .venv
+BIN := $(VENV)/bin
+PACKAGES := packages/spine-domains market-spine-basic
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo demo-api test soak check format lint types imports bench generate lock clean
+
+help: ## say what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+install: $(VENV)/.installed ## create the virtual environment and install everything, pinned
+
+demo: install ## generated sample files, a first run, a revised file, a second run, and what happened
+	@PATH="$(abspath $(BIN)):$$PATH" sh scripts/demo.sh
+
+demo-api: install ## the same over HTTP: a simulated FINRA whose clock is moved until it revises
+	@PATH="$(abspath $(BIN)):$$PATH" sh scripts/demo_api.sh
+
+test: install ## all tests
+	$(BIN)/python -m pytest -n auto
+
+soak: install ## faults, concurrency, recovery and security at length: SOAK=10 times an ordinary test run
+	MARKET_SPINE_SOAK=$(SOAK) $(BIN)/python -m pytest -n auto market-spine-basic/tests/faults \
+		$(foreach suite,concurrency recovery security security_files,market-spine-basic/tests/integration/test_$(suite).py)
+
+check: lint types imports test ## format, lint, types, import contracts, tests
+
+format: install ## format the code and mend what the linter can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: install
+	$(BIN)/mypy
+
+imports: install
+	$(BIN)/lint-imports
+
+bench: install ## the benchmarks, which install what they compare with
+	$(BIN)/python benchmarks/run.py
+
+generate: install ## the generated files: the NYSE calendar, the JSON Schema, the data dictionary
+	$(BIN)/python scripts/generate_calendar.py
+	$(BIN)/python scripts/generate_schema.py
+	$(BIN)/python scripts/generate_dictionary.py
+
+lock: install ## requirements.lock, from the dependencies named in the pyproject.toml files
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile market-spine-basic/pyproject.toml --group pyproject.toml:dev --universal \
+		--fork-strategy fewest --python-version 3.11 --generate-hashes --upgrade --quiet \
+		--custom-compile-command "make lock" --output-file requirements.lock
+
+clean: ## remove the virtual environment, the demo and every cache
+	rm -rf $(VENV) demo .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find packages market-spine-basic scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created requirements.lock $(PACKAGES:%=%/pyproject.toml)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation $(PACKAGES:%=--editable %)
+	@touch $@

