@@ -1,0 +1,1 @@
+"""Market Spine: revision-aware, restatable loads of market data. The platform."""

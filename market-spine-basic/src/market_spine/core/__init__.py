@@ -1,0 +1,1 @@
+"""The pure heart: partitions, captures, fingerprints, revisions. No I/O, no clock, no environment."""

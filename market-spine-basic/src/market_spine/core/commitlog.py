@@ -1,0 +1,52 @@
+"""The commit log as it is read back: every transaction of a store, in the order in which they became visible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from market_spine.core.anomaly import Anomaly
+from market_spine.core.manifest import Entry, RunRecord
+from market_spine.core.partition import Partition
+from market_spine.core.ports import Reader
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalyEvent:
+    """One row of ``core_anomaly_events``: an anomaly that was seen, or (None) a kind that was resolved."""
+
+    kind: str
+    seen: Anomaly | None
+
+
+@dataclass(frozen=True, slots=True)
+class PastCommit:
+    """What became visible at one moment: entries and anomaly events of one partition.
+
+    Attributes:
+        moment: when; strictly increasing along the log.
+        entries: the manifest entries, in the order of their ids.
+        events: the anomaly events, in the order in which they were written.
+    """
+
+    moment: datetime
+    partition: Partition
+    entries: tuple[Entry, ...] = ()
+    events: tuple[AnomalyEvent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """A scheduler result that was recorded at one moment."""
+
+    moment: datetime
+    run: RunRecord
+
+
+class LogReader(Reader, Protocol):
+    """A Reader that also reads the whole log."""
+
+    def log(self) -> Sequence[PastCommit | PastRun]:
+        """Every transaction, oldest first, as of one state of the store; raises StoreError."""

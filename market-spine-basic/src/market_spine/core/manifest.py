@@ -1,0 +1,131 @@
+"""What a store's manifest knows: entries as they are written and read, and the knowledge of one partition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from market_spine.core.anomaly import Anomaly
+from market_spine.core.partition import Partition
+from market_spine.core.revision import Change
+
+INGEST, NORMALIZE, CALC = "ingest", "normalize", "calc"
+"""The three stages of a partition, in order. Window calculations bring stage names of their own."""
+
+ManifestStatus = Literal["committed", "held", "noted"]
+"""``committed``: it is what we know. ``held``: a guard kept it back. ``noted``: other bytes, same rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartRecord:
+    """Where one part of a capture is kept: ``carried`` when an earlier capture brought it."""
+
+    name: str
+    sha256: str
+    origin: str
+    size: int
+    carried: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of ``core_manifest`` before it is committed; ``manifest_id`` comes from ``Commit.next_id``."""
+
+    manifest_id: int
+    partition: Partition
+    stage: str
+    status: ManifestStatus
+    capture_id: str
+    fingerprint: str
+    pipeline_version: str
+    source_hash: str
+    content_hash: str
+    row_count: int
+    run_id: str
+    rejected: int = 0
+    duplicates: int = 0
+    is_revision: bool = False
+    change: Change | None = None
+    input_captures: tuple[str, ...] = ()
+    scope: Mapping[str, Any] = field(default_factory=dict)
+    parts: tuple[PartRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """One row of ``core_manifest`` as read back. ``captured_at``: when its capture was first committed."""
+
+    entry: Entry
+    committed_at: datetime
+    captured_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All that the manifest says of one partition now.
+
+    Attributes:
+        partition_key: whose it is.
+        stages: stage name to its latest committed entry.
+        accepted: part name to the SHA-256 digests whose rows are known to be the current capture's.
+        held: the latest held entry if no later ``ingest`` was committed.
+        captures: every capture id the partition has, held ones included, oldest first.
+        revisions: how many committed captures replaced an earlier one.
+        last_id: the highest manifest id of the partition, 0 if none: equal means nothing happened since.
+        noted: the latest ``noted`` entry of the current capture, if there is one.
+    """
+
+    partition_key: str
+    stages: Mapping[str, Committed] = field(default_factory=dict)
+    accepted: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    held: Committed | None = None
+    captures: tuple[str, ...] = ()
+    revisions: int = 0
+    last_id: int = 0
+    noted: Committed | None = None
+
+    @property
+    def current(self) -> Committed | None:
+        """The ingest entry of the current capture."""
+        return self.stages.get(INGEST)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One row of ``core_runs``: a scheduler result, whole."""
+
+    run_id: str
+    domain: str
+    scheduler: str
+    started_at: datetime
+    finished_at: datetime
+    status: str
+    exit_code: int
+    attempted: int
+    succeeded: int
+    failed: int
+    skipped: int
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalyRecord:
+    """One row of ``core_anomalies``: an anomaly from first sight to its resolution."""
+
+    domain: str
+    anomaly: Anomaly
+    first_seen: datetime
+    last_seen: datetime
+    count: int
+    resolved_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class QueryResult:
+    """Column names and rows of plain Python values (str, int, float, bool, None) of a query."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[Any, ...]]

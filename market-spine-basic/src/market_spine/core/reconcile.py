@@ -1,0 +1,190 @@
+"""Two versions of the same rows whose sources do not carry the same fields.
+
+A field that a source does not carry is unknown, not empty. A cell is unknown if its column is declared
+``Unknown`` for its row and the cell is empty: null, or for a key column, which is never null, equal to its
+stand-in. Unknown cells are filled from the row of the other version that is matched by key; a row whose key
+is partly unknown is matched by the known part of it, where that is unique in both versions. What is left
+after that is compared exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from market_spine.core.revision import RowDiff, diff_rows
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Columns that a payload does not carry for some of its rows.
+
+    Attributes:
+        columns: their names; a key column may be among them.
+        where: which rows: equality on key columns that are always known; empty = every row. The entries
+            of one table never overlap.
+        stand_ins: unknown key column to the known column whose value stands in its place; a key column
+            without one holds the empty text.
+    """
+
+    columns: tuple[str, ...]
+    where: Mapping[str, str] = field(default_factory=dict)
+    stand_ins: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """A newer version of rows, completed from the one held before it.
+
+    Attributes:
+        rows: the newer rows with what only the held version knew, sorted by key.
+        diff: the rows that differ in what both versions know. ``removed`` and ``old`` show the held rows
+            as they were, except for the unknown cells that the newer version knows.
+        carried: ``rows`` holds values that only the held version knew.
+        enriched: the newer version knows cells that the held one did not.
+    """
+
+    rows: pl.DataFrame
+    diff: RowDiff
+    carried: bool
+    enriched: bool
+
+
+def reconcile(
+    new: pl.DataFrame,
+    new_unknown: Sequence[Unknown],
+    held: pl.DataFrame,
+    held_unknown: Sequence[Unknown],
+    key: Sequence[str],
+    indistinct: pl.DataFrame | None = None,
+) -> Reconciled:
+    """Complete ``new`` from ``held`` and compare the two on what both know.
+
+    Args:
+        new: rows of the newer version; keys unique and never null.
+        new_unknown: what it does not carry.
+        held: rows of the version before, same columns; itself completed from those before it.
+        held_unknown: what the payload that brought ``held`` did not carry.
+        key: the table's key columns.
+        indistinct: key columns of rows that the newer version has but could not tell apart by what it
+            carries; held rows that may be these are kept as they are.
+    """
+    completed = _fill(new, new_unknown, held, held_unknown, key)
+    if indistinct is not None and indistinct.height:
+        completed = _keep_indistinct(completed, new_unknown, held, indistinct, key)
+    known = _fill(held, held_unknown, completed, new_unknown, key)
+    rows = completed.sort(list(key))
+    return Reconciled(
+        rows=rows,
+        diff=diff_rows(known, rows, key),
+        carried=completed is not new and not completed.equals(new),
+        enriched=known is not held and not known.equals(held),
+    )
+
+
+def _fill(
+    rows: pl.DataFrame,
+    unknown: Sequence[Unknown],
+    other: pl.DataFrame,
+    other_unknown: Sequence[Unknown],
+    key: Sequence[str],
+) -> pl.DataFrame:
+    """``rows``, in their order, with unknown cells taken from the matching rows of ``other``."""
+    for each in unknown:
+        lacking = [name for name in each.columns if _anything_known(other, name, each, other_unknown, key)]
+        keys = [name for name in lacking if name in key]
+        values = [name for name in lacking if name not in key]
+        if keys:
+            rows = _fill_keys(rows, each, keys, other, key)
+        if values:
+            rows = _fill_values(rows, each, values, other, key)
+    return rows
+
+
+def _anything_known(
+    other: pl.DataFrame, name: str, unknown: Unknown, other_unknown: Sequence[Unknown], key: Sequence[str]
+) -> bool:
+    """Whether ``other`` could fill a column at all; where sources carry the same fields this saves the joins."""
+    import polars as pl
+
+    known = pl.col(name).is_not_null()
+    if name in key:
+        same = next((each for each in other_unknown if each.where == unknown.where and name in each.columns), None)
+        known = ~_is_unknown(name, same) if same else pl.lit(True)
+    return bool(other.select((_in_leg(unknown) & known).any()).item())
+
+
+def _fill_keys(
+    rows: pl.DataFrame, unknown: Unknown, names: Sequence[str], other: pl.DataFrame, key: Sequence[str]
+) -> pl.DataFrame:
+    """Complete partly unknown keys where the known part of the key is unique on both sides."""
+    import polars as pl
+
+    by = _known_part(unknown, names, key)
+    found = (
+        other.filter(_in_leg(unknown))
+        .filter(pl.len().over(by) == 1)
+        .select(*by, *(pl.col(name).alias(f"{name}\0other") for name in names))
+    )
+    joined = rows.with_columns(alone=pl.len().over(by) == 1).join(
+        found, on=by, how="left", maintain_order="left", nulls_equal=True
+    )
+    # A known part that contradicts the match means that the two are different rows after all.
+    agrees = pl.all_horizontal(
+        _is_unknown(name, unknown) | (pl.col(name) == pl.col(f"{name}\0other")) for name in names
+    )
+    take = _in_leg(unknown) & pl.col("alone") & pl.col(f"{names[0]}\0other").is_not_null() & agrees
+    filled = (pl.when(take).then(pl.col(f"{name}\0other")).otherwise(pl.col(name)).alias(name) for name in names)
+    return joined.with_columns(*filled).select(rows.columns)
+
+
+def _keep_indistinct(
+    rows: pl.DataFrame, unknown: Sequence[Unknown], held: pl.DataFrame, indistinct: pl.DataFrame, key: Sequence[str]
+) -> pl.DataFrame:
+    import polars as pl
+
+    kept = [
+        held.filter(_in_leg(each))
+        .join(indistinct.filter(_in_leg(each)), on=_known_part(each, each.columns, key), how="semi")
+        .join(rows, on=list(key), how="anti")
+        for each in unknown
+    ]
+    return pl.concat([rows, *kept])
+
+
+def _known_part(unknown: Unknown, names: Collection[str], key: Sequence[str]) -> list[str]:
+    """The key without the columns ``names``, but with what stands in for them."""
+    stand_ins = [unknown.stand_ins[name] for name in names if name in unknown.stand_ins]
+    return [*(name for name in key if name not in names), *stand_ins]
+
+
+def _fill_values(
+    rows: pl.DataFrame, unknown: Unknown, names: Sequence[str], other: pl.DataFrame, key: Sequence[str]
+) -> pl.DataFrame:
+    import polars as pl
+
+    found = other.filter(_in_leg(unknown)).select(*key, *(pl.col(name).alias(f"{name}\0other") for name in names))
+    joined = rows.join(found, on=list(key), how="left", maintain_order="left")
+    filled = (
+        pl.when(_in_leg(unknown)).then(pl.coalesce(name, f"{name}\0other")).otherwise(pl.col(name)).alias(name)
+        for name in names
+    )
+    return joined.with_columns(*filled).select(rows.columns)
+
+
+def _in_leg(unknown: Unknown) -> pl.Expr:
+    import polars as pl
+
+    return pl.all_horizontal(pl.lit(True), *(pl.col(name) == value for name, value in unknown.where.items()))
+
+
+def _is_unknown(name: str, unknown: Unknown) -> pl.Expr:
+    import polars as pl
+
+    if name in unknown.stand_ins:
+        return pl.col(name) == pl.col(unknown.stand_ins[name])
+    return pl.col(name) == ""

@@ -1,0 +1,71 @@
+"""How a domain declares its tables and views; the store turns the declarations into SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["text", "integer", "float", "date", "boolean"]
+"""Column types. In frames: String, Int64, Float64, Date, Boolean. ``float`` is double precision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its name, type, whether it may be NULL, and one line that says what it means."""
+
+    name: str
+    kind: Kind
+    doc: str
+    nullable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A system-versioned table; physically ``<name>_versions``, with a view ``<name>`` of what is known now.
+
+    Attributes:
+        name: the view's name.
+        columns: the data columns in order, without the versioning ones.
+        key: the columns that identify a row among the rows known at one moment; never NULL.
+        partition_by: the columns that hold the partition's values, in the order of the domain's
+            partition fields. They are the scope of an ordinary replace.
+        doc: one sentence for the data dictionary.
+        stage: the stage that fills it: ``normalize``, ``calc`` or a window calculation's stage.
+        laid_by: the columns by which one load's rows are laid down, so that those often read together lie
+            together; empty: as they come, which is by key.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    partition_by: tuple[str, ...]
+    doc: str
+    stage: str = "calc"
+    laid_by: tuple[str, ...] = ()
+
+    @property
+    def versions(self) -> str:
+        """The physical table's name."""
+        return f"{self.name}_versions"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The data columns' names in order."""
+        return tuple(column.name for column in self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A declared view over tables and other views: recreated as a whole when its declaration changes.
+
+    Attributes:
+        name: the view's name.
+        sql: one SELECT that SQLite and PostgreSQL both understand, with unqualified names.
+        depends_on: names of the tables and views it reads; it exists once all of them do.
+        doc: one sentence for the data dictionary.
+    """
+
+    name: str
+    sql: str
+    depends_on: tuple[str, ...]
+    doc: str

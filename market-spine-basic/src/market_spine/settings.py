@@ -1,0 +1,70 @@
+"""What the environment says. The only module that reads environment variables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from market_spine.errors import UsageError
+
+DEFAULT_DATABASE = "data/market_spine.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """Which database to use: a path or URL, and whether it is merely our default.
+
+    Only the default's parent folder is created; a folder the user named must exist.
+    """
+
+    url: str
+    is_default: bool
+
+
+def database(flag: str | None, environ: Mapping[str, str] = os.environ) -> Database:
+    """The database: ``--db``, else ``DATABASE_URL``, else ``data/market_spine.db`` below the working directory.
+
+    ``MARKET_SPINE_SCHEMA`` names the schema to use in a PostgreSQL database.
+    """
+    url = flag or environ.get("DATABASE_URL", "")
+    return Database(_in_schema(url, environ.get("MARKET_SPINE_SCHEMA", "")) or DEFAULT_DATABASE, not url)
+
+
+def _in_schema(url: str, schema: str) -> str:
+    """A PostgreSQL address with the schema from ``MARKET_SPINE_SCHEMA``; it wins over one that the address names."""
+    if not schema or not url.startswith(("postgresql://", "postgres://")):
+        return url
+    from urllib.parse import quote
+
+    return f"{url}{'&' if '?' in url else '?'}schema={quote(schema, safe='')}"
+
+
+def auto_migrate(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether opening for writing may apply migrations: yes unless ``MARKET_SPINE_AUTO_MIGRATE`` is 0."""
+    return environ.get("MARKET_SPINE_AUTO_MIGRATE", "1").strip().lower() not in {"0", "false", "no"}
+
+
+def variable(name: str, default: str, environ: Mapping[str, str] = os.environ) -> str:
+    """An environment variable that a domain declares, or its default if unset or empty."""
+    return environ.get(name) or default
+
+
+def secret(name: str, environ: Mapping[str, str] = os.environ) -> str:
+    """A key or password: ``NAME``, else the content of the file that ``NAME_FILE`` names; empty if neither is set.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    if value := environ.get(name, ""):
+        return value
+    path = environ.get(f"{name}_FILE", "")
+    if not path:
+        return ""
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{name}_FILE: {path} cannot be read: {error}", hint=f"name a readable file, or set {name}"
+        ) from error

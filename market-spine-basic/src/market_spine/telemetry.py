@@ -1,0 +1,62 @@
+"""Logs: the talk on stderr, as JSON lines for machines or short text for people."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+
+_context: ContextVar[dict[str, str] | None] = ContextVar("market_spine_log_context", default=None)
+
+_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+
+@contextmanager
+def log_context(**fields: str) -> Iterator[None]:
+    """Put fields, such as ``run_id`` and ``partition``, on every line logged inside the block."""
+    token = _context.set({**(_context.get() or {}), **fields})
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time (UTC), level, logger, message, context and extra fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **(_context.get() or {}),
+        }
+        line |= {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class Text(logging.Formatter):
+    """``LEVEL: [partition] message`` for a person at a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        partition = (_context.get() or {}).get("partition")
+        where = f"[{partition}] " if partition else ""
+        text = f"{record.levelname}: {where}{record.getMessage()}"
+        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+
+
+def configure_logging(level: str, *, as_text: bool) -> None:
+    """Send Market Spine's logs to stderr. Called by the command line only; a library never does."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Text() if as_text else JsonLines())
+    logger = logging.getLogger("market_spine")
+    logger.handlers[:] = [handler]
+    logger.setLevel(level)
+    logger.propagate = False
