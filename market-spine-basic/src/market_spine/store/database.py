@@ -1,0 +1,110 @@
+"""The seam between the store's logic and a database: all that an adapter has to provide.
+
+SQL that goes through it uses ``?`` for parameters and only what SQLite and PostgreSQL agree on. Every
+method raises StoreError and nothing else of the database's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from market_spine.core.manifest import QueryResult
+    from market_spine.core.partition import Scope
+    from market_spine.core.schema import Table
+
+ROW_ID = "\0row_id"
+"""Name of the frame column that holds the database's own address of a row."""
+
+DENIED = "store_denied"
+"""Kind of the StoreError that says the role lacks a privilege."""
+
+ALONE = "store"
+"""The lock of whatever is not one partition's, and of every commit's last step."""
+
+ViewBuilder = Callable[[str, frozenset[str]], Sequence[tuple[str, str]]]
+"""(schema that holds the relations, their names) -> (name, SELECT) of views in dependency order."""
+
+
+class Database(Protocol):
+    """One connection."""
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one reading statement."""
+
+    def run(self, sql: str, params: Sequence[Any] = ()) -> int:
+        """Run one writing statement; returns the number of rows it affected."""
+
+    def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
+        """Run one writing statement for each row of parameters; returns the rows affected in total."""
+
+    def script(self, text: str) -> None:
+        """Run several statements inside the current transaction."""
+
+    def relations(self) -> frozenset[str]:
+        """Names of all tables and views."""
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Let everything read in the block see one state; inside a transaction it adds nothing."""
+
+    def prepare_schema(self) -> None:
+        """Make what the migrations build on, where it is missing, inside a transaction."""
+
+    def drop_views(self, names: Sequence[str]) -> None:
+        """Drop the views that exist of these, whichever stands on which."""
+
+    def begin(self, lock: str = ALONE) -> None:
+        """Start a writing transaction that excludes others with the same lock; what it reads is up to date.
+
+        A database may exclude more. Waits a bounded time for others, then raises StoreLocked.
+        """
+
+    def last_in_line(self) -> None:
+        """Let no other transaction become visible between now and the end of this one; raises StoreLocked."""
+
+    def commit(self) -> None:
+        """Make the transaction durable and visible."""
+
+    def rollback(self) -> None:
+        """Undo the transaction, if one is open."""
+
+    def next_id(self) -> int:
+        """A fresh manifest id. Ids grow along the commits of one partition, and need not across partitions."""
+
+    def reserve_ids(self, last: int) -> None:
+        """Let ``next_id`` give only ids above one that was written without asking for it."""
+
+    def settle(self) -> None:
+        """Return once no writer that was under way is left uncommitted; raises StoreLocked."""
+
+    def read_frame(self, table: Table, scope: Scope, columns: Sequence[str], *, row_ids: bool = False) -> pl.DataFrame:
+        """The named columns of the current rows in a scope, typed, in no order; ``ROW_ID`` on demand."""
+
+    def find_rows(self, table: Table, scope: Scope, keys: pl.DataFrame) -> list[tuple[int, Any]]:
+        """Find the current rows in the scope that have these keys: (row number in ``keys``, row id)."""
+
+    def close_rows(self, table: Table, row_ids: Sequence[Any], manifest_id: int) -> int:
+        """Mark current rows as superseded by an entry; returns how many were."""
+
+    def insert_frame(self, table: Table, frame: pl.DataFrame, manifest_id: int) -> None:
+        """Add rows as current, brought by an entry."""
+
+    def query(self, sql: str, views: ViewBuilder | None) -> QueryResult:
+        """Run a user's statement on a fresh connection that cannot write.
+
+        With ``views``, only those can be read, under their plain names. Raises UsageError for
+        anything the statement does wrong.
+        """
+
+    def version(self) -> str:
+        """Name and version of the database."""
+
+    def damage(self, *, deep: bool) -> list[str]:
+        """What the database itself finds wrong with what it keeps; ``deep`` looks at everything."""
+
+    def close(self) -> None:
+        """Release the connection."""

@@ -1,0 +1,91 @@
+"""A new store that comes into being whole, and a consistent copy of one."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from market_spine.core.ports import Clock, Domain
+from market_spine.errors import StoreUnavailable, UsageError
+from market_spine.store import WAIT_SECONDS, opening
+from market_spine.store.location import StoreUrl
+from market_spine.store.sqlite_connect import connect_for_reading, translated
+from market_spine.store.writer import StoreWriter
+
+_SIDE_FILES = ("", "-wal", "-shm", "-journal")
+
+
+@contextmanager
+def new_store(url: StoreUrl, domains: Sequence[Domain], clock: Clock) -> Iterator[StoreWriter]:
+    """Open an empty store to be filled.
+
+    An SQLite file gets its name only when the block ends without an error; until then, and if the process
+    dies, nothing is there but ``<name>.partial``. Elsewhere the database must be empty, and a failed block leaves it
+    half filled, to be dropped.
+
+    Raises:
+        UsageError: there is something already.
+        StoreError: as ``open_writer`` raises it.
+    """
+    if url.kind != "sqlite":
+        with _opened(url, domains, clock) as store:
+            if store.log():
+                raise UsageError(f"{url.display} already holds data", hint="name an empty database")
+            yield store
+            store.reserve_ids()
+        return
+    with _partial(url.path) as partial, _opened(StoreUrl("sqlite", str(partial)), domains, clock) as store:
+        yield store
+
+
+def _opened(url: StoreUrl, domains: Sequence[Domain], clock: Clock) -> StoreWriter:
+    store, _ = opening.writer(url, domains, clock, WAIT_SECONDS, False, True)
+    return store
+
+
+def backup(url: StoreUrl, path: str) -> int:
+    """Copy an SQLite store as it stands at one moment, while others read and write; returns the copy's bytes.
+
+    Raises:
+        UsageError: the store is not an SQLite file, or there is something at ``path`` already.
+        StoreError: the store cannot be read, the copy cannot be written, or the copy is damaged.
+    """
+    if url.kind != "sqlite":
+        raise UsageError(
+            "db backup copies SQLite files; this is a PostgreSQL database",
+            hint='use its own tool: pg_dump --format=custom --file=FILE "$DATABASE_URL"',
+        )
+    with closing(connect_for_reading(url.path, WAIT_SECONDS)) as source, _partial(path) as partial:
+        with translated(str(partial), WAIT_SECONDS), closing(sqlite3.connect(partial)) as copy:
+            # One step: a reader's snapshot of the write-ahead log, which neither waits for writers nor stops them.
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")
+            (verdict,) = copy.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise StoreUnavailable(f"{url.display} is damaged: {verdict}", hint="market-spine rebuild makes a new one")
+    return Path(path).stat().st_size
+
+
+@contextmanager
+def _partial(path: str) -> Iterator[Path]:
+    """The name under which a file is made; it gets its own when the block ends without an error."""
+    final = Path(path)
+    if final.exists():
+        raise UsageError(f"{path} exists already", hint="name a file that does not, or move that one away")
+    if not final.absolute().parent.is_dir():
+        raise StoreUnavailable(f"the folder {final.absolute().parent} does not exist", hint="create it")
+    partial = final.with_name(final.name + ".partial")
+    _remove(partial)
+    try:
+        yield partial
+        partial.rename(final)
+    except BaseException:
+        _remove(partial)
+        raise
+
+
+def _remove(path: Path) -> None:
+    for suffix in _SIDE_FILES:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -1,0 +1,100 @@
+"""The quota ledger: calls to metered sources and what these refused, shared by every process and run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+from market_spine.core.ports import Clock
+from market_spine.core.quota import CALLS, Limit, Refusal, Request, next_slot, quota_spent
+from market_spine.store.database import Database
+from market_spine.store.moments import from_text, to_text
+from market_spine.store.records import insert_into
+
+_REFUSAL_COLUMNS = "source, key_hash, capability, reason, learnt_at, expires_at"
+_MADE = """\
+SELECT planned_at FROM core_requests WHERE source = ? AND key_hash = ?
+ ORDER BY planned_at DESC LIMIT ?
+"""
+_OWN = "SELECT MAX(planned_at) FROM core_requests WHERE source = ? AND key_hash = ? AND caller = ?"
+_REFUSAL = """\
+SELECT reason, learnt_at, expires_at FROM core_refusals
+ WHERE source = ? AND key_hash = ? AND capability = ?
+ ORDER BY learnt_at DESC LIMIT 1
+"""
+
+
+class StoreLedger:
+    """The RequestLedger of ``core.ports`` over any Database. Closes as a context manager."""
+
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+
+    def reserve(self, request: Request, limits: Sequence[Limit], *, floor: timedelta, patience: timedelta) -> timedelta:
+        """Write down one call and say how long to wait before making it; see ``core.ports``."""
+        self._db.begin()
+        try:
+            now = self._clock()
+            slot = self._slot(now, request, limits, floor)
+            if slot - now > patience:
+                raise quota_spent(request.source, slot, "the quota ledger counts " + " and ".join(map(str, limits)))
+            self._db.run(
+                insert_into("core_requests", "source, key_hash, subject, caller, planned_at"),
+                (request.source, request.key_hash, request.subject, request.caller, to_text(slot)),
+            )
+        except BaseException:
+            self._db.rollback()
+            raise
+        self._db.commit()
+        return slot - now
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Remember what a source refused."""
+        row = (
+            refusal.source,
+            refusal.key_hash,
+            refusal.capability,
+            refusal.reason,
+            to_text(refusal.learnt_at),
+            to_text(refusal.expires_at),
+        )
+        self._db.begin()
+        try:
+            self._db.run(insert_into("core_refusals", _REFUSAL_COLUMNS), row)
+        except BaseException:
+            self._db.rollback()
+            raise
+        self._db.commit()
+
+    def refusal(self, source: str, key_hash: str, capability: str) -> Refusal | None:
+        """What the source last said about a capability, if that still holds."""
+        rows = self._db.rows(_REFUSAL, (source, key_hash, capability))
+        if not rows:
+            return None
+        ((reason, learnt_at, expires_at),) = rows
+        found = Refusal(source, key_hash, capability, reason, from_text(learnt_at), from_text(expires_at))
+        return found if self._clock() < found.expires_at else None
+
+    def _slot(self, now: datetime, request: Request, limits: Sequence[Limit], floor: timedelta) -> datetime:
+        who = (request.source, request.key_hash)
+        if blocked := self.refusal(*who, CALLS):
+            raise quota_spent(request.source, blocked.expires_at, blocked.reason)
+        most = max((limit.calls for limit in limits), default=1)
+        made = [from_text(text) for (text,) in reversed(self._db.rows(_MADE, (*who, most)))]
+        ((own,),) = self._db.rows(_OWN, (*who, request.caller))
+        return next_slot(now, made, from_text(own) if own else None, limits, floor)
+
+    def close(self) -> None:
+        """Release the connection."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,115 @@
+"""What the manifest knows, read in a few statements however many partitions are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from market_spine.core.manifest import INGEST, Committed, Known, PartRecord
+from market_spine.store import records
+from market_spine.store.database import Database
+
+_CHUNK = 500
+"""Partitions per statement: far below any database's limit on parameters."""
+
+_LATEST_IDS = "SELECT MAX(manifest_id) FROM core_manifest WHERE {where} GROUP BY partition_key, stage, status"
+_LATEST = f"""\
+SELECT {records.MANIFEST_COLUMNS}
+  FROM core_manifest
+ WHERE manifest_id IN ({_LATEST_IDS})
+ ORDER BY manifest_id
+"""
+_CAPTURES = """\
+SELECT partition_key, capture_id, MAX(CASE WHEN status = 'committed' AND is_revision THEN 1 ELSE 0 END)
+  FROM core_manifest
+ WHERE {where} AND stage = 'ingest'
+ GROUP BY partition_key, capture_id
+ ORDER BY MIN(manifest_id)
+"""
+_PARTS = f"""\
+SELECT m.partition_key, m.capture_id, m.stage, m.status,
+       p.manifest_id, p.part, p.sha256, p.origin, p.size, p.carried, p.metadata
+  FROM core_manifest m
+  JOIN core_capture_parts p ON p.manifest_id = m.manifest_id
+ WHERE m.capture_id IN (SELECT capture_id FROM core_manifest WHERE manifest_id IN ({_LATEST_IDS}))
+"""
+
+
+def read_known(db: Database, domain: str, keys: Sequence[str] | None) -> dict[str, Known]:
+    """The knowledge of the named partitions; of all that the domain has if ``keys`` is None."""
+    if keys is None:
+        return _read_known(db, "domain = ?", (domain,))
+    found: dict[str, Known] = {key: Known(key) for key in keys}
+    for start in range(0, len(keys), _CHUNK):
+        chunk = keys[start : start + _CHUNK]
+        marks = ", ".join("?" for _ in chunk)
+        found.update(_read_known(db, f"domain = ? AND partition_key IN ({marks})", (domain, *chunk)))
+    return found
+
+
+def _read_known(db: Database, where: str, params: tuple[Any, ...]) -> dict[str, Known]:
+    latest: dict[str, list[tuple[Any, ...]]] = {}
+    for row in db.rows(_LATEST.format(where=where), params):
+        latest.setdefault(row[2], []).append(row)
+    if not latest:
+        return {}
+    captures: dict[str, dict[str, int]] = {}
+    for key, capture_id, is_revision in db.rows(_CAPTURES.format(where=where), params):
+        captures.setdefault(key, {})[capture_id] = is_revision
+    parts: dict[str, list[tuple[Any, ...]]] = {}
+    for row in db.rows(_PARTS.format(where=where), params):
+        parts.setdefault(row[0], []).append(row)
+    return {key: _fold(key, rows, captures.get(key, {}), parts.get(key, [])) for key, rows in latest.items()}
+
+
+def _fold(
+    key: str, rows: Sequence[tuple[Any, ...]], captures: Mapping[str, int], parts: Sequence[tuple[Any, ...]]
+) -> Known:
+    by_entry: dict[int, list[PartRecord]] = {}
+    for row in parts:
+        by_entry.setdefault(row[4], []).append(records.part_record(row[4:]))
+    stages: dict[str, Committed] = {}
+    held: Committed | None = None
+    noted: Committed | None = None
+    for row in rows:
+        record = records.committed(row, _by_name(by_entry.get(row[0], [])))
+        if record.entry.status == "committed":
+            stages[record.entry.stage] = record
+        elif record.entry.status == "held" and record.entry.stage == INGEST:
+            held = record
+        elif record.entry.status == "noted":
+            noted = record
+    current = stages.get(INGEST)
+    if held and current and current.entry.manifest_id > held.entry.manifest_id:
+        held = None
+    if noted and current and noted.entry.capture_id != current.entry.capture_id:
+        noted = None
+    accepted: dict[str, set[str]] = {}
+    for _, capture_id, stage, status, _, part, sha256, *_ in parts:
+        if current and stage == INGEST and status != "held" and capture_id == current.entry.capture_id:
+            accepted.setdefault(part, set()).add(sha256)
+    return Known(
+        partition_key=key,
+        stages=stages,
+        accepted={part: frozenset(digests) for part, digests in accepted.items()},
+        held=held,
+        captures=tuple(captures),
+        revisions=sum(captures.values()),
+        last_id=rows[-1][0],
+        noted=noted,
+    )
+
+
+def read_entries(db: Database, where: str, params: tuple[Any, ...]) -> Iterator[Committed]:
+    """The manifest entries that meet a condition on ``core_manifest``, oldest first."""
+    parts: dict[int, list[PartRecord]] = {}
+    ids = f"manifest_id IN (SELECT manifest_id FROM core_manifest WHERE {where})"
+    for row in db.rows(f"SELECT {records.PART_COLUMNS} FROM core_capture_parts WHERE {ids}", params):
+        parts.setdefault(row[0], []).append(records.part_record(row))
+    sql = f"SELECT {records.MANIFEST_COLUMNS} FROM core_manifest WHERE {where} ORDER BY manifest_id"
+    for row in db.rows(sql, params):
+        yield records.committed(row, _by_name(parts.get(row[0], [])))
+
+
+def _by_name(parts: list[PartRecord]) -> list[PartRecord]:
+    return sorted(parts, key=lambda part: part.name)

@@ -1,0 +1,90 @@
+"""Opening stores: which adapter, and whether the schema fits the code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from market_spine.core.ports import Clock, Domain
+from market_spine.errors import StoreUnavailable
+from market_spine.store import migrations
+from market_spine.store.database import Database
+from market_spine.store.location import StoreUrl
+from market_spine.store.reader import StoreReader
+from market_spine.store.writer import StoreWriter
+
+
+def writer(
+    url: StoreUrl,
+    domains: Sequence[Domain],
+    clock: Clock,
+    wait_seconds: float,
+    create_parent: bool,
+    auto_migrate: bool,
+) -> tuple[StoreWriter, list[str]]:
+    """A writer over an up-to-date schema, and the names of the migrations that this took."""
+    db = _for_writing(url, wait_seconds, create_parent)
+    try:
+        applied = migrations.migrate(db, domains, clock, allowed=auto_migrate)
+    except BaseException:
+        db.close()
+        raise
+    return StoreWriter(db, domains, clock), applied
+
+
+def reader(
+    url: StoreUrl, domains: Sequence[Domain], clock: Clock, wait_seconds: float, missing_ok: bool
+) -> StoreReader:
+    """A reader; over an empty store in memory if there is none and ``missing_ok``."""
+    if missing_ok and url.kind == "sqlite" and not Path(url.path).exists():
+        return _empty(domains, clock)
+    db = for_reading(url, wait_seconds)
+    try:
+        if missing_ok and migrations.TABLE not in db.relations():
+            db.close()
+            return _empty(domains, clock)
+        with db.snapshot():
+            migrations.check_readable(db, domains)
+    except BaseException:
+        db.close()
+        raise
+    return StoreReader(db, domains, clock)
+
+
+def _for_writing(url: StoreUrl, wait_seconds: float, create_parent: bool) -> Database:
+    if url.kind == "postgresql":
+        return _postgres(url, wait_seconds, read_only=False)
+    from market_spine.store.sqlite import SqliteDatabase
+    from market_spine.store.sqlite_connect import connect_for_writing
+
+    return SqliteDatabase(connect_for_writing(url.path, wait_seconds, create_parent), url.path, wait_seconds)
+
+
+def for_reading(url: StoreUrl, wait_seconds: float) -> Database:
+    """A connection that cannot write; the schema is not looked at."""
+    if url.kind == "postgresql":
+        return _postgres(url, wait_seconds, read_only=True)
+    from market_spine.store.sqlite import SqliteDatabase
+    from market_spine.store.sqlite_connect import connect_for_reading
+
+    return SqliteDatabase(connect_for_reading(url.path, wait_seconds), url.path, wait_seconds)
+
+
+def _postgres(url: StoreUrl, wait_seconds: float, *, read_only: bool) -> Database:
+    try:
+        from market_spine.store.postgres import PostgresDatabase
+    except ImportError as error:
+        raise StoreUnavailable(
+            f"the PostgreSQL driver cannot be loaded ({error})", hint="install it: pip install 'psycopg[binary]'"
+        ) from error
+    return PostgresDatabase(url, wait_seconds, read_only=read_only)
+
+
+def _empty(domains: Sequence[Domain], clock: Clock) -> StoreReader:
+    import sqlite3
+
+    from market_spine.store.sqlite import SqliteDatabase
+
+    db = SqliteDatabase(sqlite3.connect(":memory:", isolation_level=None), None, 0.0)
+    migrations.migrate(db, domains, clock)
+    return StoreReader(db, domains, clock)

@@ -1,0 +1,236 @@
+"""PostgreSQL as a Database: transactions, locking and bulk load."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from market_spine.core.manifest import QueryResult
+from market_spine.core.partition import Scope
+from market_spine.core.schema import Table
+from market_spine.store.database import ALONE, ROW_ID, ViewBuilder
+from market_spine.store.location import StoreUrl
+from market_spine.store.postgres_connect import connect, translated
+from market_spine.store.replacing import scope_condition
+from market_spine.store.views import quote
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_RELATIONS = """\
+SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE nspname = %s AND relkind IN ('r', 'p', 'v', 'm', 'f')
+"""
+_LOCALE_ORDERED = """\
+SELECT c.relname, a.attname
+  FROM pg_attribute a
+  JOIN pg_class c ON c.oid = a.attrelid
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = %s AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
+   AND a.atttypid = 'text'::regtype AND a.attcollation <> '"C"'::regcollation
+   AND c.relname = ANY(%s)
+"""
+_INVALID_INDICES = """\
+SELECT c.relname FROM pg_index i
+  JOIN pg_class c ON c.oid = i.indexrelid
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = ? AND NOT i.indisvalid
+"""
+_IDS = "core_manifest_ids"
+_CLOSED_AT_ONCE = 10_000
+
+
+class PostgresDatabase:
+    """One connection to a schema of a PostgreSQL database; see ``Database``.
+
+    Args:
+        url: where it is.
+        wait_seconds: how long to wait for other writers.
+        read_only: let the server refuse every write.
+    """
+
+    def __init__(self, url: StoreUrl, wait_seconds: float, *, read_only: bool) -> None:
+        self._url = url
+        self._wait = wait_seconds
+        self._connection, self._schema = connect(url, wait_seconds, read_only=read_only)
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with translated(self._url, self._wait):
+            return self._connection.execute(*_prepared(sql, params)).fetchall()
+
+    def run(self, sql: str, params: Sequence[Any] = ()) -> int:
+        with translated(self._url, self._wait):
+            return self._connection.execute(*_prepared(sql, params)).rowcount
+
+    def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
+        with translated(self._url, self._wait), self._connection.cursor() as cursor:
+            cursor.executemany(_marked(sql), rows)
+            return cursor.rowcount
+
+    def script(self, text: str) -> None:
+        self.run(text)
+        # Text compares and sorts by its bytes, as in SQLite: fast, and the same on every server for ever.
+        named = sorted(self.relations().intersection(re.findall(r"\w+", text)))
+        with translated(self._url, self._wait):
+            found = self._connection.execute(_LOCALE_ORDERED, (self._schema, named)).fetchall()
+        for relation, column in found:
+            self.run(f'ALTER TABLE {quote(relation)} ALTER COLUMN {quote(column)} TYPE TEXT COLLATE "C"')
+
+    def relations(self) -> frozenset[str]:
+        with translated(self._url, self._wait):
+            return frozenset(name for (name,) in self._connection.execute(_RELATIONS, (self._schema,)))
+
+    def prepare_schema(self) -> None:
+        # Looked for first, because IF NOT EXISTS asks for the privilege to create all the same.
+        with translated(self._url, self._wait):
+            found = self._connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (self._schema,))
+            if not found.fetchone():
+                self.run(f"CREATE SCHEMA {quote(self._schema)}")
+        if self.rows(f"SELECT to_regclass('{_IDS}')") == [(None,)]:
+            self.run(f"CREATE SEQUENCE {_IDS} AS INTEGER")
+
+    def drop_views(self, names: Sequence[str]) -> None:
+        # In one statement, so that it does not matter which of them stands on which.
+        if names:
+            self.run(f"DROP VIEW IF EXISTS {', '.join(map(quote, names))}")
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        if self._in_transaction():
+            yield
+            return
+        self.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        try:
+            yield
+        finally:
+            self.rollback()
+
+    def begin(self, lock: str = ALONE) -> None:
+        # READ COMMITTED, so that what is read after the wait for a lock includes what its last holder wrote.
+        self.run("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+        try:
+            self._lock(lock)
+        except BaseException:
+            self.rollback()
+            raise
+
+    def last_in_line(self) -> None:
+        self._lock(ALONE)
+
+    def _lock(self, name: str) -> None:
+        self.rows("SELECT pg_advisory_xact_lock(?)", (self._lock_number(name),))
+
+    def _lock_number(self, name: str) -> int:
+        # Advisory locks are numbers, one space for the whole database. Two names that met in one number
+        # would only wait for each other in vain.
+        digest = hashlib.sha256(f"market-spine/{self._schema}/{name}".encode()).digest()
+        return int.from_bytes(digest[:8], "big", signed=True)
+
+    def commit(self) -> None:
+        try:
+            self.run("COMMIT")
+        except BaseException:
+            self.rollback()
+            raise
+
+    def rollback(self) -> None:
+        if self._in_transaction():
+            # Losing the connection rolls back too, and must not hide the error that led here.
+            try:
+                self._connection.execute("ROLLBACK")
+            except psycopg.Error:
+                self._connection.close()
+
+    def _in_transaction(self) -> bool:
+        idle = (TransactionStatus.IDLE, TransactionStatus.UNKNOWN)
+        return self._connection.info.transaction_status not in idle
+
+    def settle(self) -> None:
+        # Writers hold this lock from the choice of their moment until it is visible.
+        self.rows("SELECT pg_advisory_xact_lock_shared(?)", (self._lock_number(ALONE),))
+
+    def next_id(self) -> int:
+        ((number,),) = self.rows(f"SELECT nextval('{_IDS}')")
+        return int(number)
+
+    def reserve_ids(self, last: int) -> None:
+        self.rows(f"SELECT setval('{_IDS}', ?)", (last,))
+
+    def read_frame(self, table: Table, scope: Scope, columns: Sequence[str], *, row_ids: bool = False) -> pl.DataFrame:
+        from market_spine.store import postgres_frames
+
+        where, params = scope_condition(scope)
+        known = {name: value for name, value in scope.equals.items() if name in columns}
+        fetched = [name for name in columns if name not in known]
+        selected = ", ".join([*map(quote, fetched), *(["ctid"] if row_ids else [])]) or "1"
+        rows = f"SELECT {selected} FROM {quote(table.versions)} WHERE {where} AND superseded_by IS NULL"
+        added = [ROW_ID] if row_ids else []
+        with self._copying(f"COPY ({rows}) TO STDOUT (FORMAT csv)", params) as copy:
+            data = b"".join(copy)
+        return postgres_frames.decode(data, table, [*fetched, *added], known, [*columns, *added])
+
+    def find_rows(self, table: Table, scope: Scope, keys: pl.DataFrame) -> list[tuple[int, Any]]:
+        # All keys of the scope are read: COPY and a join in memory beat a join with values sent to the server.
+        held = self.read_frame(table, scope, keys.columns, row_ids=True)
+        found = keys.with_row_index("\0number").join(held, on=keys.columns)
+        return list(found.select("\0number", ROW_ID).iter_rows())
+
+    def close_rows(self, table: Table, row_ids: Sequence[Any], manifest_id: int) -> int:
+        sql = (
+            f"UPDATE {quote(table.versions)} SET superseded_by = ? WHERE ctid = ANY(?::tid[]) AND superseded_by IS NULL"
+        )
+        starts = range(0, len(row_ids), _CLOSED_AT_ONCE)
+        return sum(self.run(sql, (manifest_id, list(row_ids[at : at + _CLOSED_AT_ONCE]))) for at in starts)
+
+    def insert_frame(self, table: Table, frame: pl.DataFrame, manifest_id: int) -> None:
+        import polars as pl
+
+        from market_spine.store import postgres_frames
+
+        rows = frame.select(table.names).with_columns(pl.lit(manifest_id).alias("manifest_id"))
+        names = ", ".join(map(quote, rows.columns))
+        with self._copying(f"COPY {quote(table.versions)} ({names}) FROM STDIN (FORMAT csv)") as copy:
+            for piece in postgres_frames.encode(rows):
+                copy.write(piece)
+
+    @contextmanager
+    def _copying(self, sql: str, params: Sequence[Any] = ()) -> Iterator[psycopg.Copy]:
+        cursor = self._connection.cursor()
+        with translated(self._url, self._wait), cursor, cursor.copy(*_prepared(sql, params)) as copy:
+            yield copy
+
+    def query(self, sql: str, views: ViewBuilder | None) -> QueryResult:
+        from market_spine.store import postgres_query
+
+        return postgres_query.run(self._url, self._wait, sql, views)
+
+    def version(self) -> str:
+        return f"PostgreSQL {self._connection.info.parameter_status('server_version')}, schema {self._schema}"
+
+    def damage(self, *, deep: bool) -> list[str]:
+        invalid = self.rows(_INVALID_INDICES, (self._schema,))
+        found = [f"index {name} is invalid: REINDEX it" for (name,) in invalid]
+        # A manifest restored without its sequence would give out ids a second time.
+        ((last,),) = self.rows(f"SELECT last_value FROM {_IDS}")
+        ((used,),) = self.rows("SELECT COALESCE(MAX(manifest_id), 0) FROM core_manifest")
+        if used > last:
+            found.append(f"sequence {_IDS} is behind the manifest: SELECT setval('{_IDS}', {used})")
+        return found
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _marked(sql: str) -> str:
+    return sql.replace("%", "%%").replace("?", "%s")
+
+
+def _prepared(sql: str, params: Sequence[Any]) -> tuple[Any, ...]:
+    """The statement as psycopg takes it; without parameters the driver leaves the text alone."""
+    return (_marked(sql), params) if params else (sql,)

@@ -1,0 +1,184 @@
+"""A user's statement on PostgreSQL: looked through by the server's own parser before it runs, read-only.
+
+A temporary view made of the statement shows what it uses: the server stores the parsed statement, in which
+every relation, function and operator stands by its number whatever the spelling in the text. Only relations
+of the store and harmless built-in functions may be used. A view also takes nothing but one statement that
+reads.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
+
+import psycopg
+from psycopg.pq import ExecStatus
+
+from market_spine.core.manifest import QueryResult
+from market_spine.errors import StoreUnavailable, UsageError
+from market_spine.store.database import ViewBuilder
+from market_spine.store.location import StoreUrl
+from market_spine.store.postgres_connect import connect, safe_cause, said, translated
+from market_spine.store.views import quote
+
+SECONDS = 600
+"""How long a statement may run."""
+
+_BOOLEAN = 16
+_RANDOM = frozenset(("random", "random_normal", "clock_timestamp", "timeofday", "gen_random_uuid", "uuidv4", "uuidv7"))
+"""Functions that answer differently each time, and do nothing else."""
+
+_FORBIDDEN = re.compile(
+    r"(?!pg_typeof$)pg_.*|binary_upgrade_.*|lo_.*|txid_.*|current_setting|(table|query|cursor|schema|database)_to_xml.*"
+)
+"""Built-in functions that read settings, files, the catalogue or tables named by a text."""
+
+_CATALOGUE = frozenset(("information_schema", name) for name in ("tables", "views", "columns"))
+"""What else can be read as it is now: the names of the store's relations and columns."""
+
+_INSPECTED = "market_spine_statement"
+_NUMBERS = re.compile(r":(relid|opno|funcid|opfuncid|aggfnoid|winfnoid|tsmhandler) (\d+)")
+_TREE = f"""\
+SELECT ev_action::text FROM pg_rewrite WHERE ev_class = 'pg_temp.{_INSPECTED}'::regclass
+"""
+_RELATIONS = f"""\
+SELECT n.nspname, c.relname, n.oid = pg_my_temp_schema()
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.oid = ANY(%s) AND c.oid <> 'pg_temp.{_INSPECTED}'::regclass
+"""
+_FUNCTIONS = """\
+SELECT n.nspname, p.proname, p.provolatile = 'v'
+  FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+ WHERE p.oid = ANY(%(functions)s) OR p.oid IN (SELECT oprcode FROM pg_operator WHERE oid = ANY(%(operators)s))
+"""
+_OF_EXTENSIONS = f"""\
+SELECT pg_describe_object(d.refclassid, d.refobjid, 0)
+  FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+ WHERE r.ev_class = 'pg_temp.{_INSPECTED}'::regclass
+   AND d.refclassid NOT IN ('pg_class'::regclass, 'pg_type'::regclass, 'pg_collation'::regclass)
+"""
+_USER_ERRORS = ("0A", "21", "22", "25006", "42", "54", "57014")
+_HINT = "see the data dictionary for the names of views and columns"
+_AS_OF_HINT = "use the plain names of the views and core_ tables"
+
+
+def run(url: StoreUrl, wait_seconds: float, sql: str, views: ViewBuilder | None) -> QueryResult:
+    """Run a statement; see ``Database.query``."""
+    connection, schema = connect(url, wait_seconds, read_only=False)
+    with closing(connection), translated(url, wait_seconds):
+        _prepare(connection, schema, views)
+        try:
+            _inspect(connection, sql, schema, as_of=views is not None)
+            return _answer(connection, sql)
+        except psycopg.Error as error:
+            if not (error.sqlstate or "").startswith(_USER_ERRORS):
+                raise
+            raise _usage_error(error, url, as_of=views is not None) from safe_cause(error, url)
+
+
+def _prepare(connection: psycopg.Connection, schema: str, views: ViewBuilder | None) -> None:
+    """Open the transaction, and show what was known at the moment if one is asked for."""
+    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE")
+    connection.execute(f"SET LOCAL statement_timeout = '{SECONDS}s'")
+    try:
+        connection.execute(f"CREATE TEMP VIEW {_INSPECTED} AS SELECT 1")
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction) as error:
+        raise StoreUnavailable(
+            "queries need temporary views, which this role may not make here",
+            hint="grant it TEMPORARY on the database, and connect to the primary server",
+        ) from error
+    if views is None:
+        return
+    rows = connection.execute(
+        "SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f')",
+        (quote(schema),),
+    )
+    relations = frozenset(name for (name,) in rows)
+    connection.execute("SET LOCAL search_path = pg_temp")
+    for name, body in views(quote(schema), relations):
+        connection.execute(f"CREATE TEMP VIEW {quote(name)} AS {body}")
+    # The order in which several processes deliver rows would show in the last digits of a sum.
+    connection.execute("SET LOCAL max_parallel_workers_per_gather = 0")
+    connection.execute("SET LOCAL synchronize_seqscans = off")
+
+
+def _inspect(connection: psycopg.Connection, sql: str, schema: str, *, as_of: bool) -> None:
+    """Raise UsageError unless the statement only reads, and only what it may."""
+    names = ", ".join(f"c{number}" for number in range(_width(connection, sql)))
+    connection.execute(f"DROP VIEW pg_temp.{_INSPECTED}")
+    _one(connection, f"CREATE TEMP VIEW {_INSPECTED} ({names}) AS {sql}")
+    ((tree,),) = connection.execute(_TREE).fetchall()
+    numbers: dict[str, set[int]] = {}
+    for name, number in _NUMBERS.findall(tree):
+        numbers.setdefault(name, set()).add(int(number))
+    relations = sorted(numbers.pop("relid", ()))
+    operators = sorted(numbers.pop("opno", ()))
+    functions = sorted(set().union(*numbers.values()))
+    for place, name, is_temporary in connection.execute(_RELATIONS, (relations,)):
+        if as_of and not is_temporary:
+            raise UsageError(f"{place}.{name} cannot be read as of a moment, nor names with a schema", hint=_AS_OF_HINT)
+        if not as_of and place != schema and (place, name) not in _CATALOGUE:
+            raise UsageError(f"{place}.{name} is not part of the store", hint=_HINT)
+    used = connection.execute(_FUNCTIONS, {"functions": functions, "operators": operators})
+    refused = [f"{place}.{name}" for place, name, volatile in used if not harmless(place, name, volatile=volatile)]
+    refused += [text for (text,) in connection.execute(_OF_EXTENSIONS)]
+    if refused:
+        raise UsageError(f"the statement does more than read ({', '.join(sorted(refused))})", hint=_HINT)
+    connection.execute(f"DROP VIEW pg_temp.{_INSPECTED}")
+
+
+def harmless(schema: str, function: str, *, volatile: bool) -> bool:
+    """Whether a function can be called without reading or changing anything but its arguments."""
+    if schema != "pg_catalog" or _FORBIDDEN.fullmatch(function):
+        return False
+    return not volatile or function in _RANDOM
+
+
+def _width(connection: psycopg.Connection, sql: str) -> int:
+    """How many columns the statement has; it is only parsed."""
+    server = connection.pgconn
+    for result in (server.prepare(b"", sql.encode()), server.describe_prepared(b"")):
+        if result.status != ExecStatus.COMMAND_OK:
+            raise psycopg.errors.error_from_result(result)
+    return result.nfields
+
+
+def _one(connection: psycopg.Connection, sql: str) -> None:
+    """Run a statement in the protocol that takes only one."""
+    result = connection.pgconn.exec_params(sql.encode(), None)
+    if result.status != ExecStatus.COMMAND_OK:
+        raise psycopg.errors.error_from_result(result)
+
+
+def _answer(connection: psycopg.Connection, sql: str) -> QueryResult:
+    connection.execute("SET TRANSACTION READ ONLY")
+    with connection.cursor() as cursor:
+        cursor.execute(sql.encode(), prepare=True)
+        assert cursor.description is not None
+        assert cursor.pgresult is not None
+        columns = tuple(column.name for column in cursor.description)
+        # SQLite knows booleans only as declared columns; computed ones are 1 and 0.
+        computed = [
+            number
+            for number, column in enumerate(cursor.description)
+            if column.type_code == _BOOLEAN and not cursor.pgresult.ftable(number)
+        ]
+        return QueryResult(columns, [_plain(row, computed) for row in cursor])
+
+
+def _plain(row: Sequence[Any], computed: Sequence[int]) -> tuple[Any, ...]:
+    values = [value.hex() if isinstance(value, bytes) else value for value in row]
+    for number in computed:
+        values[number] = None if values[number] is None else int(values[number])
+    return tuple(values)
+
+
+def _usage_error(error: psycopg.Error, url: StoreUrl, *, as_of: bool) -> UsageError:
+    text = said(error, url)
+    if error.sqlstate == "57014":
+        return UsageError(f"the statement took longer than {SECONDS} s", hint="ask for less at once")
+    if error.sqlstate == "25006":
+        return UsageError(f"the statement does more than read ({text})", hint=_HINT)
+    return UsageError(f"the statement cannot be run: {text}", hint=_AS_OF_HINT if as_of else _HINT)

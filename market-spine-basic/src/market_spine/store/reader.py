@@ -1,0 +1,154 @@
+"""Reading what is known: the Reader of ``core.ports`` over any Database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from market_spine.core.commitlog import PastCommit, PastRun
+from market_spine.core.manifest import AnomalyRecord, Committed, Known, QueryResult, RunRecord
+from market_spine.core.partition import Scope
+from market_spine.core.ports import Clock, Domain
+from market_spine.core.schema import Table
+from market_spine.errors import StoreCorrupt, UsageError
+from market_spine.store import codec, commitlog, manifest, moments, records, statements
+from market_spine.store.database import Database
+from market_spine.store.views import as_of_views
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class StoreReader:
+    """Reads through one connection; each method sees one state of the store. Closes as a context manager."""
+
+    def __init__(self, db: Database, domains: Sequence[Domain], clock: Clock) -> None:
+        self._db = db
+        self._domains = tuple(domains)
+        self._clock = clock
+
+    def known(self, domain: str, keys: Sequence[str] | None = None) -> Mapping[str, Known]:
+        """The manifest's knowledge of the named partitions; a named one that is not held is empty."""
+        with self._db.snapshot():
+            return manifest.read_known(self._db, domain, keys)
+
+    def history(self, domain: str, key: str) -> Sequence[Committed]:
+        """Every manifest entry of a partition, oldest first."""
+        with self._db.snapshot():
+            return list(manifest.read_entries(self._db, "domain = ? AND partition_key = ?", (domain, key)))
+
+    def find_capture(self, capture_id: str) -> Committed | None:
+        """The first manifest entry (``ingest``) that brought a capture."""
+        return self._first_ingest("capture_id = ?", capture_id)
+
+    def _first_ingest(self, where: str, capture_id: str) -> Committed | None:
+        with self._db.snapshot():
+            found = manifest.read_entries(self._db, f"stage = 'ingest' AND {where}", (capture_id,))
+            return next(found, None)
+
+    def payload(self, sha256: str) -> bytes:
+        """The exact bytes kept under a digest; raises StoreCorrupt if they are missing or do not match it."""
+        rows = self._db.rows("SELECT codec, size, data FROM core_payloads WHERE sha256 = ?", (sha256,))
+        if not rows:
+            raise StoreCorrupt(
+                f"no payload is kept under {sha256}",
+                hint="restore core_payloads from a backup of the database",
+            )
+        ((name, size, data),) = rows
+        return codec.decode(sha256, name, size, data)
+
+    def read(self, table: Table, scope: Scope, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """The rows known now in a scope, typed as declared, sorted by key."""
+        wanted = table.names if columns is None else tuple(columns)
+        needed = [name for name in table.names if name in wanted or name in table.key]
+        return self._db.read_frame(table, scope, needed).sort(table.key).select(wanted)
+
+    def anomalies(self, domain: str | None = None, *, open_only: bool = True) -> Sequence[AnomalyRecord]:
+        """Anomalies, newest first."""
+        conditions = ["domain = ?"] if domain is not None else []
+        conditions += ["resolved_at IS NULL"] if open_only else []
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        sql = (
+            f"SELECT {records.ANOMALY_COLUMNS} FROM core_anomalies {where}"
+            " ORDER BY last_seen DESC, domain, partition_key, kind, first_seen DESC"
+        )
+        rows = self._db.rows(sql, () if domain is None else (domain,))
+        return [records.anomaly_record(row) for row in rows]
+
+    def runs(self, domain: str | None = None, limit: int = 20) -> Sequence[RunRecord]:
+        """Past scheduler results, newest first."""
+        where = "" if domain is None else "WHERE domain = ?"
+        sql = f"SELECT {records.RUN_COLUMNS} FROM core_runs {where} ORDER BY recorded_at DESC LIMIT ?"
+        params = (limit,) if domain is None else (domain, limit)
+        return [records.run_record(row) for row in self._db.rows(sql, params)]
+
+    def log(self) -> Sequence[PastCommit | PastRun]:
+        """Every transaction, oldest first, as of one state of the store."""
+        with self._db.snapshot():
+            return commitlog.read_log(self._db)
+
+    def query(self, sql: str, as_of: datetime | str | None = None) -> QueryResult:
+        """Run one read-only statement, optionally as of a moment or of a capture.
+
+        Args:
+            sql: a SELECT, WITH or VALUES statement.
+            as_of: a moment (without zone: UTC), its ISO text (a date: its first instant in UTC), or a
+                capture id, which stands for the moment its capture became current. All views and
+                ``core_*`` tables then show what was known at that moment, for ever the same.
+
+        Raises:
+            UsageError: not a single reading statement; it fails; a moment that has not passed; and with
+                ``as_of``, names of physical tables or with a schema.
+            StoreLocked: a writer stayed busy, so that what was known at the moment is not settled yet.
+        """
+        statements.check(sql)
+        if as_of is None:
+            return self._db.query(sql, None)
+        moment = self._moment(as_of)
+        now, latest = self._clock(), moments.latest_moment(self._db)
+        if latest is None or moment > latest:
+            # At this very instant something may still be committed with it.
+            if moment >= now:
+                raise UsageError(f"{moments.to_text(moment)} has not passed yet; what was known then is not known now")
+            self._db.settle()
+        views = partial(as_of_views, self._domains, moments.to_text(moment))
+        return self._db.query(sql, views)
+
+    def _moment(self, as_of: datetime | str) -> datetime:
+        if isinstance(as_of, str):
+            try:
+                moment = datetime.fromisoformat(as_of)
+            except ValueError:
+                return self._capture_moment(as_of)
+        else:
+            moment = as_of
+        try:
+            return moments.from_text(moments.to_text(moment))
+        except OverflowError as error:
+            raise UsageError(f"{as_of} is outside the calendar") from error
+
+    def _capture_moment(self, capture_id: str) -> datetime:
+        record = self._first_ingest("status = 'committed' AND capture_id = ?", capture_id)
+        if record is not None:
+            return record.committed_at
+        if self.find_capture(capture_id) is not None:
+            raise UsageError(f"capture {capture_id} is held back and was never current", hint="give a moment instead")
+        raise UsageError(
+            f"{capture_id!r} is neither a moment nor a capture of this store",
+            hint="give ISO 8601 such as 2025-01-06T14:00:00Z, or an id from `market-spine captures`",
+        )
+
+    def close(self) -> None:
+        """Release the connection."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,159 @@
+"""Records to rows of the platform tables, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from market_spine.core.anomaly import Anomaly
+from market_spine.core.manifest import AnomalyRecord, Committed, Entry, PartRecord, RunRecord
+from market_spine.core.partition import Partition
+from market_spine.core.revision import Change
+from market_spine.errors import UsageError
+from market_spine.store.moments import from_text, to_text
+
+MANIFEST_COLUMNS = (
+    "manifest_id, domain, partition_key, stage, status, capture_id, fingerprint, pipeline_version,"
+    " source_hash, content_hash, row_count, rejected, duplicates, is_revision, rows_added, rows_removed,"
+    " rows_changed, input_captures, scope, run_id, committed_at, captured_at"
+)
+PART_COLUMNS = "manifest_id, part, sha256, origin, size, carried, metadata"
+RUN_COLUMNS = (
+    "run_id, domain, scheduler, started_at, finished_at, status, exit_code, attempted, succeeded, failed,"
+    " skipped, result"
+)
+ANOMALY_COLUMNS = "domain, kind, severity, partition_key, message, details, first_seen, last_seen, count, resolved_at"
+
+
+def insert_into(table: str, columns: str) -> str:
+    """INSERT statement with one parameter for each of the comma-separated columns."""
+    marks = ", ".join("?" for _ in columns.split(","))
+    return f"INSERT INTO {table} ({columns}) VALUES ({marks})"
+
+
+def to_json(value: Mapping[str, Any] | Sequence[Any]) -> str:
+    """Render JSON text, the same for the same value."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def storable(text: str) -> str:
+    r"""The text with each NUL character, which PostgreSQL cannot keep, spelt ``\0``."""
+    return text.replace("\0", "\\0")
+
+
+def check_partition(partition: Partition) -> None:
+    """Raise UsageError for a partition whose values cannot be told apart in its key."""
+    if tuple(partition.key.split("|")) != partition.values:
+        raise UsageError(f"a value of partition {partition.key!r} holds the separator '|'")
+
+
+def entry_row(entry: Entry, committed_at: str, captured_at: str) -> tuple[Any, ...]:
+    """An entry in the order of ``MANIFEST_COLUMNS``."""
+    change = entry.change
+    return (
+        entry.manifest_id,
+        entry.partition.domain,
+        entry.partition.key,
+        entry.stage,
+        entry.status,
+        entry.capture_id,
+        entry.fingerprint,
+        entry.pipeline_version,
+        entry.source_hash,
+        entry.content_hash,
+        entry.row_count,
+        entry.rejected,
+        entry.duplicates,
+        entry.is_revision,
+        None if change is None else change.added,
+        None if change is None else change.removed,
+        None if change is None else change.changed,
+        to_json(entry.input_captures),
+        to_json(entry.scope),
+        entry.run_id,
+        committed_at,
+        captured_at,
+    )
+
+
+def committed(row: Sequence[Any], parts: Sequence[PartRecord]) -> Committed:
+    """Read back a row in the order of ``MANIFEST_COLUMNS``."""
+    added, removed, changed = row[14:17]
+    entry = Entry(
+        manifest_id=row[0],
+        partition=Partition(row[1], tuple(row[2].split("|"))),
+        stage=row[3],
+        status=row[4],
+        capture_id=row[5],
+        fingerprint=row[6],
+        pipeline_version=row[7],
+        source_hash=row[8],
+        content_hash=row[9],
+        row_count=row[10],
+        rejected=row[11],
+        duplicates=row[12],
+        is_revision=bool(row[13]),
+        change=None if added is None else Change(added, removed, changed),
+        input_captures=tuple(json.loads(row[17])),
+        scope=json.loads(row[18]),
+        run_id=row[19],
+        parts=tuple(parts),
+    )
+    return Committed(entry, from_text(row[20]), from_text(row[21]))
+
+
+def part_row(manifest_id: int, part: PartRecord) -> tuple[Any, ...]:
+    """A part in the order of ``PART_COLUMNS``."""
+    return (
+        manifest_id,
+        part.name,
+        part.sha256,
+        part.origin,
+        part.size,
+        part.carried,
+        to_json(part.metadata),
+    )
+
+
+def part_record(row: Sequence[Any]) -> PartRecord:
+    """Read back a row in the order of ``PART_COLUMNS``."""
+    _, name, sha256, origin, size, carried, metadata = row
+    return PartRecord(name, sha256, origin, size, bool(carried), json.loads(metadata))
+
+
+def run_row(run: RunRecord) -> tuple[Any, ...]:
+    """A run in the order of ``RUN_COLUMNS``."""
+    return (
+        run.run_id,
+        run.domain,
+        run.scheduler,
+        to_text(run.started_at),
+        to_text(run.finished_at),
+        run.status,
+        run.exit_code,
+        run.attempted,
+        run.succeeded,
+        run.failed,
+        run.skipped,
+        run.result,
+    )
+
+
+def run_record(row: Sequence[Any]) -> RunRecord:
+    """Read back a row in the order of ``RUN_COLUMNS``."""
+    run_id, domain, scheduler, started_at, finished_at, *rest = row
+    return RunRecord(run_id, domain, scheduler, from_text(started_at), from_text(finished_at), *rest)
+
+
+def anomaly_record(row: Sequence[Any]) -> AnomalyRecord:
+    """Read back a row in the order of ``ANOMALY_COLUMNS``."""
+    domain, kind, severity, partition_key, message, details, first, last, count, resolved = row
+    return AnomalyRecord(
+        domain=domain,
+        anomaly=Anomaly(kind, severity, partition_key, message, json.loads(details)),
+        first_seen=from_text(first),
+        last_seen=from_text(last),
+        count=count,
+        resolved_at=None if resolved is None else from_text(resolved),
+    )

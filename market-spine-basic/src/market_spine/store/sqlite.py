@@ -1,0 +1,188 @@
+"""SQLite as a Database: transactions, locking and bulk load."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from market_spine.core.manifest import QueryResult
+from market_spine.core.partition import Scope
+from market_spine.core.schema import Table
+from market_spine.store.database import ALONE, ROW_ID, ViewBuilder
+from market_spine.store.replacing import scope_condition
+from market_spine.store.sqlite_connect import translated
+from market_spine.store.views import quote
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class SqliteDatabase:
+    """One connection to an SQLite file, or to an empty database in memory; see ``Database``.
+
+    Args:
+        connection: an open connection in autocommit mode.
+        path: the file, or None for a database in memory.
+        wait_seconds: how long to wait for other writers.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: str | None, wait_seconds: float) -> None:
+        self._connection = connection
+        self._path = path
+        self._name = path or "the empty store"
+        self._wait = wait_seconds
+        self._latest_id: int | None = None
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with translated(self._name, self._wait):
+            return self._connection.execute(sql, params).fetchall()
+
+    def run(self, sql: str, params: Sequence[Any] = ()) -> int:
+        with translated(self._name, self._wait):
+            return self._connection.execute(sql, params).rowcount
+
+    def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
+        with translated(self._name, self._wait):
+            return self._connection.executemany(sql, rows).rowcount
+
+    def script(self, text: str) -> None:
+        # Not executescript, which commits the transaction that is open.
+        statement = ""
+        for piece in re.split("(?<=;)", text):
+            statement += piece
+            if sqlite3.complete_statement(statement):
+                self.run(statement)
+                statement = ""
+        if statement.strip():
+            self.run(statement)
+
+    def relations(self) -> frozenset[str]:
+        names = self.rows("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
+        return frozenset(name for (name,) in names)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        if self._connection.in_transaction:
+            yield
+            return
+        self.run("BEGIN")
+        try:
+            yield
+        finally:
+            self.rollback()
+
+    def prepare_schema(self) -> None:
+        pass
+
+    def drop_views(self, names: Sequence[str]) -> None:
+        for name in names:
+            self.run(f"DROP VIEW IF EXISTS {quote(name)}")
+
+    def begin(self, lock: str = ALONE) -> None:
+        self.run("BEGIN IMMEDIATE")
+        self._latest_id = None
+
+    def last_in_line(self) -> None:
+        # SQLite lets in one writer at a time.
+        pass
+
+    def next_id(self) -> int:
+        if self._latest_id is None:
+            ((latest,),) = self.rows("SELECT COALESCE(MAX(manifest_id), 0) FROM core_manifest")
+            self._latest_id = int(latest)
+        self._latest_id += 1
+        return self._latest_id
+
+    def reserve_ids(self, last: int) -> None:
+        # next_id looks at the ids that there are.
+        pass
+
+    def commit(self) -> None:
+        try:
+            self.run("COMMIT")
+        except BaseException:
+            self.rollback()
+            raise
+
+    def rollback(self) -> None:
+        if self._connection.in_transaction:
+            self.run("ROLLBACK")
+
+    def settle(self) -> None:
+        if self._path is None or self._connection.in_transaction:
+            return
+        if not os.access(self._path, os.W_OK):
+            return
+        with translated(self._path, self._wait):
+            other = sqlite3.connect(self._path, timeout=self._wait, isolation_level=None)
+            try:
+                other.execute("BEGIN IMMEDIATE")
+                other.execute("ROLLBACK")
+            finally:
+                other.close()
+
+    def read_frame(self, table: Table, scope: Scope, columns: Sequence[str], *, row_ids: bool = False) -> pl.DataFrame:
+        from market_spine.store import sqlite_frames
+
+        where, params = scope_condition(scope)
+        known = {name: value for name, value in scope.equals.items() if name in columns}
+        fetched = [name for name in columns if name not in known]
+        selected = [*map(quote, fetched), *(["rowid"] if row_ids else [])] or ["1"]
+        sql = f"SELECT {', '.join(selected)} FROM {quote(table.versions)} WHERE {where} AND superseded_by IS NULL"
+        with translated(self._name, self._wait):
+            cursor = self._connection.execute(sql, params)
+            names = [*fetched, *([ROW_ID] if row_ids else [])]
+            return sqlite_frames.decode(cursor, table, names, known, [*columns, *names[len(fetched) :]])
+
+    def find_rows(self, table: Table, scope: Scope, keys: pl.DataFrame) -> list[tuple[int, Any]]:
+        from market_spine.store import sqlite_frames
+
+        where, params = scope_condition(scope, "v.")
+        names = [name for name in keys.columns if name not in scope.equals] or keys.columns
+        columns = ", ".join(map(quote, names))
+        marks = ", ".join("?" for _ in names)
+        same = " AND ".join(f"k.{quote(name)} = v.{quote(name)}" for name in names)
+        # Typeless columns would not compare equal to typed ones, hence the copied declaration.
+        self.run(f"CREATE TEMP TABLE wanted AS SELECT 0 AS number, {columns} FROM {quote(table.versions)} LIMIT 0")
+        self.run(f"CREATE INDEX temp.wanted_key ON wanted ({columns})")
+        rows = zip(range(keys.height), *sqlite_frames.encode(keys.select(names)), strict=True)
+        self.run_many(f"INSERT INTO wanted VALUES (?, {marks})", rows)
+        # CROSS JOIN fixes the order: one pass over the scope, not one for each key.
+        found = self.rows(
+            f"SELECT k.number, v.rowid FROM {quote(table.versions)} v CROSS JOIN wanted k"
+            f" ON {same} WHERE {where} AND v.superseded_by IS NULL",
+            params,
+        )
+        self.run("DROP TABLE temp.wanted")
+        return [(number, row_id) for number, row_id in found]
+
+    def close_rows(self, table: Table, row_ids: Sequence[Any], manifest_id: int) -> int:
+        sql = f"UPDATE {quote(table.versions)} SET superseded_by = ? WHERE rowid = ? AND superseded_by IS NULL"
+        return self.run_many(sql, ((manifest_id, row_id) for row_id in row_ids))
+
+    def insert_frame(self, table: Table, frame: pl.DataFrame, manifest_id: int) -> None:
+        from market_spine.store import sqlite_frames
+
+        with translated(self._name, self._wait):
+            sqlite_frames.insert(self._connection, table, frame, manifest_id)
+
+    def query(self, sql: str, views: ViewBuilder | None) -> QueryResult:
+        from market_spine.store import sqlite_query
+
+        if self._path is None:
+            return sqlite_query.run_in_memory(self._connection.serialize(), sql, views)
+        return sqlite_query.run_on_file(self._path, sql, views, self._wait)
+
+    def version(self) -> str:
+        return f"SQLite {sqlite3.sqlite_version}"
+
+    def damage(self, *, deep: bool) -> list[str]:
+        found = self.rows(f"PRAGMA {'integrity_check' if deep else 'quick_check'}(5)")
+        return [text for (text,) in found if text != "ok"]
+
+    def close(self) -> None:
+        self._connection.close()

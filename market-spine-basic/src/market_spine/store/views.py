@@ -1,0 +1,151 @@
+"""The views users read: what is known now, and the same names as of a moment."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from market_spine.core.ports import Domain
+from market_spine.core.schema import Table, View
+from market_spine.store.database import Database
+
+ANOMALIES = View(
+    "core_anomalies",
+    """\
+SELECT domain, partition_key, kind,
+       MAX(CASE WHEN event = 'seen' AND recency = 1 THEN severity END) AS severity,
+       MAX(CASE WHEN event = 'seen' AND recency = 1 THEN message END) AS message,
+       MAX(CASE WHEN event = 'seen' AND recency = 1 THEN details END) AS details,
+       MIN(CASE WHEN event = 'seen' THEN occurred_at END) AS first_seen,
+       MAX(CASE WHEN event = 'seen' THEN occurred_at END) AS last_seen,
+       SUM(CASE WHEN event = 'seen' THEN 1 ELSE 0 END) AS count,
+       MAX(CASE WHEN event = 'resolved' THEN occurred_at END) AS resolved_at
+  FROM (SELECT e.*,
+               ROW_NUMBER() OVER (
+                   PARTITION BY domain, partition_key, kind, episode, event ORDER BY event_id DESC
+               ) AS recency
+          FROM (SELECT core_anomaly_events.*,
+                       COALESCE(SUM(CASE WHEN event = 'resolved' THEN 1 ELSE 0 END) OVER (
+                           PARTITION BY domain, partition_key, kind ORDER BY event_id
+                           ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                       ), 0) AS episode
+                  FROM core_anomaly_events) AS e) AS numbered
+ GROUP BY domain, partition_key, kind, episode
+""",
+    ("core_anomaly_events",),
+    "One row per anomaly from first sight to resolution; what is seen after that is a new one.",
+)
+
+_BY_ENTRY = "manifest_id IN (SELECT manifest_id FROM {schema}.core_manifest WHERE committed_at <= {at})"
+_CORE_AS_OF = {
+    "core_manifest": "committed_at <= {at}",
+    "core_capture_parts": _BY_ENTRY,
+    "core_rejects": _BY_ENTRY,
+    "core_payloads": f"sha256 IN (SELECT sha256 FROM {{schema}}.core_capture_parts WHERE {_BY_ENTRY})",
+    "core_runs": "recorded_at <= {at}",
+    "core_anomaly_events": "occurred_at <= {at}",
+    "core_migrations": "applied_at <= {at}",
+    "core_requests": "planned_at <= {at}",
+    "core_refusals": "learnt_at <= {at}",
+}
+"""Platform tables and the condition under which a row was known at a moment; their rows never change."""
+
+
+def quote(name: str) -> str:
+    """Quote an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _data_columns(table: Table) -> str:
+    return ", ".join(f"v.{quote(name)}" for name in table.names)
+
+
+def current_view(table: Table) -> str:
+    """SELECT of the rows of a table that are known now, with the capture that brought them."""
+    # A LEFT JOIN on a unique column, so that the database leaves it out when nobody asks for its columns.
+    return (
+        f"SELECT {_data_columns(table)}, m.capture_id, m.captured_at\n"
+        f"  FROM {quote(table.versions)} v\n"
+        f"  LEFT JOIN core_manifest m ON m.manifest_id = v.manifest_id\n"
+        f" WHERE v.superseded_by IS NULL\n"
+    )
+
+
+def as_of_view(table: Table, schema: str, at: str) -> str:
+    """SELECT of the rows of a table that were known at the moment ``at`` (an SQL literal)."""
+    return (
+        f"SELECT {_data_columns(table)}, m.capture_id, m.captured_at\n"
+        f"  FROM {schema}.{quote(table.versions)} v\n"
+        f"  JOIN {schema}.core_manifest m ON m.manifest_id = v.manifest_id\n"
+        f"  LEFT JOIN {schema}.core_manifest s ON s.manifest_id = v.superseded_by\n"
+        f" WHERE m.committed_at <= {at} AND (v.superseded_by IS NULL OR s.committed_at > {at})\n"
+    )
+
+
+def as_of_views(
+    domains: Sequence[Domain], moment: str, schema: str, relations: Collection[str]
+) -> list[tuple[str, str]]:
+    """All views as of a moment, (name, SELECT) in dependency order.
+
+    Args:
+        domains: whose tables and views to show.
+        moment: the moment as ``moments.to_text`` spells it.
+        schema: the quoted name of the schema that holds the physical tables.
+        relations: what exists there; a table that does not is left out, with what depends on it.
+    """
+    at = f"'{moment}'"
+    found = [
+        (name, f"SELECT * FROM {schema}.{name} WHERE {condition.format(schema=schema, at=at)}")
+        for name, condition in _CORE_AS_OF.items()
+    ]
+    for domain in domains:
+        found += [(table.name, as_of_view(table, schema, at)) for table in domain.tables if table.versions in relations]
+    declared = (ANOMALIES, *(view for domain in domains for view in domain.views))
+    return found + [(view.name, view.sql) for view in _ready(declared, {name for name, _ in found})]
+
+
+def _ready(views: Iterable[View], present: set[str]) -> list[View]:
+    """The views whose dependencies exist, in an order in which they can be created."""
+    waiting, ordered, present = list(views), [], set(present)
+    while ready := [view for view in waiting if present.issuperset(view.depends_on)]:
+        waiting = [view for view in waiting if view not in ready]
+        present.update(view.name for view in ready)
+        ordered += ready
+    return ordered
+
+
+def declared_views(domains: Sequence[Domain], relations: Collection[str]) -> dict[str, list[tuple[str, str]]]:
+    """Set name (``views:platform``, ``views:<domain>``) to its current views, as (name, SELECT) in order.
+
+    Args:
+        domains: whose declarations to read.
+        relations: the tables and views that exist; a view waits until everything it depends on does.
+    """
+    sets = {"views:platform": [(ANOMALIES.name, ANOMALIES.sql)]}
+    tables = {domain.name: [table for table in domain.tables if table.versions in relations] for domain in domains}
+    declared = [view for domain in domains for view in domain.views]
+    # Without the views themselves: those that exist already must not change the order.
+    present = set(relations).difference(view.name for view in declared)
+    present.update(table.name for each in tables.values() for table in each)
+    ready = _ready(declared, present | {ANOMALIES.name})
+    for domain in domains:
+        sets[f"views:{domain.name}"] = [
+            *((table.name, current_view(table)) for table in tables[domain.name]),
+            *((view.name, view.sql) for view in ready if view in domain.views),
+        ]
+    return sets
+
+
+def checksum(views: Sequence[tuple[str, str]]) -> str:
+    """Digest of a set of views, equal for equal declarations."""
+    return hashlib.sha256("\n".join(part for view in views for part in view).encode()).hexdigest()
+
+
+def create(db: Database, domains: Sequence[Domain], sets: Mapping[str, Sequence[tuple[str, str]]]) -> None:
+    """Create the views of all sets, each after those that it stands on."""
+    bodies = {name: body for declared in sets.values() for name, body in declared}
+    views = [view for domain in domains for view in domain.views if view.name in bodies]
+    tables = [name for name in bodies if name not in {view.name for view in views}]
+    ordered = _ready(views, {*tables, *db.relations()})
+    for name in (*tables, *(view.name for view in ordered)):
+        db.run(f"CREATE VIEW {quote(name)} AS {bodies[name]}")

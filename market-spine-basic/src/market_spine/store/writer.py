@@ -1,0 +1,206 @@
+"""Writing: the Writer and the Commit of ``core.ports`` over any Database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from market_spine.core.anomaly import Anomaly
+from market_spine.core.capture import Part
+from market_spine.core.manifest import Entry, Known, RunRecord
+from market_spine.core.partition import Partition, Scope
+from market_spine.core.ports import Clock
+from market_spine.core.revision import Change
+from market_spine.core.schema import Table
+from market_spine.store import codec, manifest, moments, records
+from market_spine.store.database import Database
+from market_spine.store.reader import StoreReader
+from market_spine.store.replacing import replace_rows
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from market_spine.store.ledger import StoreLedger
+
+_REJECT_COLUMNS = "manifest_id, capture_id, partition_key, part, line, rule, raw"
+_REJECT_PARTS = ("part", "line", "rule", "raw")
+_EVENT_COLUMNS = "event_id, domain, partition_key, kind, event, severity, message, details, occurred_at"
+_OPEN_KINDS = """\
+SELECT kind FROM core_anomaly_events
+ WHERE event = 'seen' AND event_id IN (SELECT MAX(event_id) FROM core_anomaly_events
+                                        WHERE domain = ? AND partition_key = ? GROUP BY kind)
+"""
+_FIRST_CAPTURED = "SELECT MIN(captured_at) FROM core_manifest WHERE capture_id = ? AND stage = 'ingest'"
+
+
+class StoreCommit:
+    """One transaction of one partition; made by ``StoreWriter.commit``.
+
+    Manifest entries and anomaly events are held back until ``finish``, because only then is it known
+    when they become visible.
+    """
+
+    def __init__(self, db: Database, partition: Partition) -> None:
+        self._db = db
+        self._partition = partition
+        self._entries: list[Entry] = []
+        self._events: list[tuple[str, Anomaly | None]] = []
+        self._owners: set[int] = set()
+        self._kept_payload = False
+
+    def known(self) -> Known:
+        """The partition's knowledge as committed before this transaction."""
+        key = self._partition.key
+        return manifest.read_known(self._db, self._partition.domain, [key])[key]
+
+    def next_id(self) -> int:
+        """A fresh manifest id."""
+        return self._db.next_id()
+
+    def last_in_line(self) -> None:
+        """Let no other commit become visible before this one."""
+        self._db.last_in_line()
+
+    def add_payload(self, part: Part) -> None:
+        """Keep a part's bytes, compressed, unless they are kept already."""
+        if self._db.rows("SELECT 1 FROM core_payloads WHERE sha256 = ?", (part.sha256,)):
+            return
+        name, data = codec.encode(part.data)
+        self._kept_payload = True
+        # Another partition may bring the same bytes at the same time.
+        self._db.run(
+            f"{records.insert_into('core_payloads', 'sha256, size, codec, data')} ON CONFLICT DO NOTHING",
+            (part.sha256, len(part.data), name, data),
+        )
+
+    def replace(
+        self,
+        table: Table,
+        scope: Scope,
+        frame: pl.DataFrame,
+        manifest_id: int,
+        *,
+        held: pl.DataFrame | None = None,
+    ) -> Change:
+        """Make ``frame`` what is known in ``scope``; see ``Commit.replace`` in ``core.ports``."""
+        change = replace_rows(self._db, table, scope, frame, manifest_id, held)
+        if change:
+            self._owners.add(manifest_id)
+        return change
+
+    def add_entry(self, entry: Entry) -> None:
+        """Write a manifest row; ``committed_at`` is set when the transaction commits."""
+        if entry.partition != self._partition:
+            raise ValueError(f"an entry of {entry.partition.key} in a commit of {self._partition.key}")
+        self._entries.append(entry)
+
+    def add_rejects(self, manifest_id: int, capture_id: str, rejects: pl.DataFrame) -> None:
+        """Keep rejected rows (columns ``part``, ``line``, ``rule``, ``raw``)."""
+        if not rejects.height:
+            return
+        self._owners.add(manifest_id)
+        head = (manifest_id, capture_id, self._partition.key)
+        rows = ((*head, *row, records.storable(raw)) for *row, raw in rejects.select(*_REJECT_PARTS).iter_rows())
+        self._db.run_many(records.insert_into("core_rejects", _REJECT_COLUMNS), rows)
+
+    def note(self, anomaly: Anomaly) -> None:
+        """Open an anomaly, or count it again if one of its kind is open for the partition."""
+        if anomaly.partition_key != self._partition.key:
+            raise ValueError(f"an anomaly of {anomaly.partition_key} in a commit of {self._partition.key}")
+        self._events.append((anomaly.kind, anomaly))
+
+    def resolve(self, kinds: Iterable[str] | None = None, *, keep: Iterable[str] = ()) -> None:
+        """Close the partition's open anomalies: the named kinds, or all but ``keep``."""
+        rows = self._db.rows(_OPEN_KINDS, (self._partition.domain, self._partition.key))
+        state = {kind: True for (kind,) in rows}
+        state.update((kind, anomaly is not None) for kind, anomaly in self._events)
+        chosen = set(state) if kinds is None else set(kinds)
+        chosen -= set(keep)
+        self._events += [(kind, None) for kind, is_open in sorted(state.items()) if is_open and kind in chosen]
+
+    def finish(self, clock: Clock) -> bool:
+        """Write what was held back, all with one moment; False if there is nothing to commit."""
+        orphans = self._owners.difference(entry.manifest_id for entry in self._entries)
+        if orphans:
+            raise ValueError(f"rows were written for manifest ids without an entry: {sorted(orphans)}")
+        if not (self._entries or self._events):
+            return self._kept_payload
+        moment = moments.to_text(moments.next_moment(self._db, clock))
+        self._write_entries(moment)
+        self._write_events(moment)
+        return True
+
+    def _write_entries(self, moment: str) -> None:
+        captured: dict[str, str] = {}
+        for capture_id in {entry.capture_id for entry in self._entries}:
+            ((first,),) = self._db.rows(_FIRST_CAPTURED, (capture_id,))
+            captured[capture_id] = moment if first is None else first
+        self._db.run_many(
+            records.insert_into("core_manifest", records.MANIFEST_COLUMNS),
+            [records.entry_row(entry, moment, captured[entry.capture_id]) for entry in self._entries],
+        )
+        self._db.run_many(
+            records.insert_into("core_capture_parts", records.PART_COLUMNS),
+            [records.part_row(entry.manifest_id, part) for entry in self._entries for part in entry.parts],
+        )
+
+    def _write_events(self, moment: str) -> None:
+        ((latest,),) = self._db.rows("SELECT COALESCE(MAX(event_id), 0) FROM core_anomaly_events")
+        head = (self._partition.domain, self._partition.key)
+        rows: list[Sequence[Any]] = []
+        for number, (kind, anomaly) in enumerate(self._events, start=int(latest) + 1):
+            if anomaly is None:
+                rows.append((number, *head, kind, "resolved", None, None, None, moment))
+            else:
+                details = records.to_json(anomaly.details)
+                message = records.storable(anomaly.message)
+                rows.append((number, *head, kind, "seen", anomaly.severity, message, details, moment))
+        self._db.run_many(records.insert_into("core_anomaly_events", _EVENT_COLUMNS), rows)
+
+
+class StoreWriter(StoreReader):
+    """Reads and writes through one connection."""
+
+    def ledger(self) -> StoreLedger:
+        """The quota ledger, over the same connection."""
+        from market_spine.store.ledger import StoreLedger
+
+        return StoreLedger(self._db, self._clock)
+
+    @contextmanager
+    def commit(self, partition: Partition) -> Iterator[StoreCommit]:
+        """Open the partition's transaction; see ``Writer.commit`` in ``core.ports``."""
+        records.check_partition(partition)
+        self._db.begin(f"partition {partition.domain} {partition.key}")
+        try:
+            commit = StoreCommit(self._db, partition)
+            yield commit
+            wrote = commit.finish(self._clock)
+        except BaseException:
+            self._db.rollback()
+            raise
+        if wrote:
+            self._db.commit()
+        else:
+            self._db.rollback()
+
+    def reserve_ids(self) -> None:
+        """Let the ids to come lie above those that there are, after entries were written with ids of their own."""
+        ((last,),) = self._db.rows("SELECT MAX(manifest_id) FROM core_manifest")
+        if last is not None:
+            self._db.reserve_ids(last)
+
+    def record_run(self, run: RunRecord) -> None:
+        """Keep a scheduler result."""
+        self._db.begin()
+        try:
+            recorded_at = moments.to_text(moments.next_moment(self._db, self._clock))
+            self._db.run(
+                records.insert_into("core_runs", f"{records.RUN_COLUMNS}, recorded_at"),
+                (*records.run_row(run), recorded_at),
+            )
+        except BaseException:
+            self._db.rollback()
+            raise
+        self._db.commit()
