@@ -1,0 +1,106 @@
+"""A flat folder of files: a local path, or any address fsspec understands (``s3://``, ``memory://``, ...)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from market_spine.errors import SourceError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """One folder, without those below it. Picklable: it holds its location only.
+
+    Attributes:
+        location: a local path or an fsspec URL.
+    """
+
+    location: str
+
+    @property
+    def shown(self) -> str:
+        """The location as messages may show it: without user, password or query."""
+        if "://" not in self.location:
+            return self.location
+        parts = urlsplit(self.location)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    def names(self) -> list[str]:
+        """Names of the files in the folder, sorted; links to files count as files.
+
+        Raises:
+            SourceError: kind ``source_missing`` if there is no such folder, ``source_denied`` if it may not
+                be read, ``source_driver`` if its kind of address needs a package that is not installed,
+                ``source_unavailable`` for any other failure.
+        """
+        if "://" not in self.location:
+            with self._translated(self.shown):
+                return sorted(path.name for path in Path(self.location).iterdir() if path.is_file())
+        with self._translated(self.shown):
+            system, path = self._open()
+            system.invalidate_cache(path)
+            entries = system.ls(path, detail=True)
+            return sorted(entry["name"].rstrip("/").rpartition("/")[2] for entry in entries if entry["type"] == "file")
+
+    def read(self, name: str) -> bytes:
+        """The exact bytes of one file of the folder; raises SourceError as ``names`` does.
+
+        Raises:
+            SourceError: also, kind ``source_name``, if ``name`` would lead out of the folder.
+        """
+        if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
+            raise SourceError(f"{name!r} is not the name of a file in {self.shown}", kind="source_name")
+        if "://" not in self.location:
+            with self._translated(f"{name} in {self.shown}"):
+                return Path(self.location, name).read_bytes()
+        with self._translated(f"{name} in {self.shown}"):
+            system, path = self._open()
+            content: bytes = system.cat_file(f"{path.rstrip('/')}/{name}")
+            return content
+
+    def _open(self) -> tuple[AbstractFileSystem, str]:
+        from fsspec.core import url_to_fs
+
+        system, path = url_to_fs(self.location)
+        return system, path
+
+    @contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise SourceError(
+                f"{what} does not exist" if isinstance(error, FileNotFoundError) else f"{what} is no folder",
+                kind="source_missing",
+                hint="create it and put the files there, or name another folder",
+            ) from error
+        except PermissionError as error:
+            raise SourceError(
+                f"{what} may not be read: {self._reason(error)}",
+                kind="source_denied",
+                hint="let this user read the folder and its files",
+            ) from error
+        except ImportError as error:
+            raise SourceError(
+                f"{what} needs a package that is not installed: {error}",
+                kind="source_driver",
+                hint="install the fsspec package for this kind of address, such as s3fs for s3://",
+            ) from error
+        except Exception as error:  # each fsspec backend raises types of its own
+            raise SourceError(
+                f"{what} cannot be read: {type(error).__name__}: {self._reason(error)}",
+                kind="source_unavailable",
+                hint="check the address, the network and the credentials of this environment",
+            ) from error
+
+    def _reason(self, error: Exception) -> str:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        return reason.replace(self.location, self.shown)

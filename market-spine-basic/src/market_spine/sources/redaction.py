@@ -1,0 +1,29 @@
+"""Keeps keys, tokens and passwords out of every text that a person or a log may see."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import quote
+
+HIDDEN = "***"
+
+_SECRET_FIELD = re.compile(
+    r"(?i)([\"']?\b[\w-]*(?:api_?key|token|secret|password|passwd|authorization|signature|credential)[\"']?\s*[=:]\s*[\"']?)"
+    r"((?:basic|bearer)\s+)?[^&\s\"',;}]+"
+)
+_USER_INFO = re.compile(r"(?<=://)[^/\s@]+@")
+
+
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """``text`` without secrets: the given ones as they are and as a URL spells them, the values of fields
+    named like a key, token, secret or password, and user information in addresses.
+
+    Args:
+        text: an address, a message or a piece of an answer.
+        secrets: values known to be secret; empty ones are ignored.
+    """
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, HIDDEN).replace(quote(secret, safe=""), HIDDEN)
+    text = _USER_INFO.sub("", text)
+    return _SECRET_FIELD.sub(lambda match: f"{match[1]}{HIDDEN}", text)
