@@ -1,0 +1,1 @@
+"""How work is done: one partition (pipeline), many partitions (runner), and the result contract (scheduling)."""

@@ -1,0 +1,164 @@
+"""The stages after ingest, up to the point of writing: pure functions of what ingest left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from market_spine.app.draft import StageDraft, partition_scope
+from market_spine.app.examine import Ingest, held_content
+from market_spine.app.task import Task
+from market_spine.core.fingerprint import content_hash, fingerprint
+from market_spine.core.manifest import CALC, INGEST, NORMALIZE, Entry
+from market_spine.core.ports import Reader, StageSpec
+from market_spine.errors import MissingInput
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def normalize_fingerprint(task: Task, target: Entry) -> str:
+    """What the normalize stage of a capture is computed from."""
+    return fingerprint(NORMALIZE, task.domain.stages[1].version, (target.capture_id, target.source_hash))
+
+
+def calc_fingerprint(task: Task, normalized: str) -> str:
+    """What the calc stage is computed from: the fingerprint of its normalize stage."""
+    return fingerprint(CALC, task.domain.stages[2].version, (normalized,))
+
+
+def standing(task: Task, stage: str) -> str | None:
+    """The fingerprint under which a stage was last committed."""
+    committed = task.known.stages.get(stage)
+    return committed.entry.fingerprint if committed else None
+
+
+def draft_normalize(task: Task, store: Callable[[], Reader], ingest: Ingest) -> StageDraft | None:
+    """The normalized tables of the target capture, or None if they stand already.
+
+    Raises:
+        MissingInput: there is no capture to work from.
+    """
+    target = ingest.target
+    if target is None:
+        raise MissingInput(
+            f"partition {task.partition.key} has no capture to normalize",
+            hint="run the ingest stage for it first",
+        )
+    print_ = normalize_fingerprint(task, target)
+    stands = standing(task, NORMALIZE) == print_
+    if stands and not task.options.force:
+        return None
+    started = task.clock()
+    content = ingest.content
+    if content is None:
+        content = held_content(task, store, task.known.stages[INGEST].entry)
+    frames = content.normalized.tables
+    entry = _entry(task, task.domain.stages[1], target, print_, content.tables_hash, frames)
+    return StageDraft(
+        entry,
+        frames,
+        scopes=content.normalized.scopes,
+        held=_surely_standing(task, ingest),
+        # A capture that merely knows more than the one before is no revision, though rows are written.
+        is_revision=NORMALIZE in task.known.stages and (target.is_revision or target.change is None),
+        standing=stands,
+        elapsed=task.clock() - started,
+    )
+
+
+def draft_calc(task: Task, store: Callable[[], Reader], normalized: StageDraft | None) -> StageDraft | None:
+    """The calculated tables, or None if they stand already.
+
+    Args:
+        normalized: the normalize stage of the same run, if it has one; else the tables are read from the store.
+
+    Raises:
+        MissingInput: the partition was never normalized.
+    """
+    base = task.known.stages.get(NORMALIZE)
+    if normalized is None and base is None:
+        raise MissingInput(
+            f"partition {task.partition.key} has no normalized rows to compute from",
+            hint="run the normalize stage for it first",
+        )
+    source = normalized.entry if normalized else base.entry if base else None
+    assert source is not None
+    print_ = calc_fingerprint(task, source.fingerprint)
+    stands = standing(task, CALC) == print_
+    if stands and not task.options.force:
+        return None
+    started = task.clock()
+    tables = _tables(task, store, normalized)
+    frames = task.domain.compute(task.partition, tables)
+    digest = content_hash((frames[table.name], table.key) for table in task.domain.tables if table.name in frames)
+    entry = _entry(task, task.domain.stages[2], source, print_, digest, frames)
+    return StageDraft(
+        entry,
+        frames,
+        is_revision=CALC in task.known.stages,
+        standing=stands,
+        elapsed=task.clock() - started,
+    )
+
+
+def _surely_standing(task: Task, ingest: Ingest) -> Mapping[str, pl.DataFrame]:
+    """The rows that stand, if the capture before was normalized by this very code and was read on the way."""
+    current = task.known.current
+    if ingest.previous is None or current is None:
+        return {}
+    if standing(task, NORMALIZE) != normalize_fingerprint(task, current.entry):
+        return {}
+    return ingest.previous
+
+
+def _tables(task: Task, store: Callable[[], Reader], normalized: StageDraft | None) -> Mapping[str, pl.DataFrame]:
+    """The partition's normalized rows whole: a payload that covers only a range lies over those that stand."""
+    import polars as pl
+
+    if normalized is None:
+        return _read_tables(task, store)
+    if not normalized.scopes:
+        return normalized.frames
+    tables = dict(_read_tables(task, store))
+    for table in task.domain.tables:
+        if table.name not in normalized.frames:
+            continue
+        fresh, scope = normalized.frames[table.name], normalized.scopes.get(table.name)
+        if scope is not None:
+            covered = store().read(table, scope, table.key)
+            fresh = pl.concat([tables[table.name].join(covered, on=list(table.key), how="anti"), fresh])
+        tables[table.name] = fresh.sort(table.key)
+    return tables
+
+
+def _read_tables(task: Task, store: Callable[[], Reader]) -> Mapping[str, pl.DataFrame]:
+    return {
+        table.name: store().read(table, partition_scope(table, task.partition))
+        for table in task.domain.tables
+        if table.stage == NORMALIZE
+    }
+
+
+def _entry(
+    task: Task,
+    spec: StageSpec,
+    source: Entry,
+    print_: str,
+    digest: str,
+    frames: Mapping[str, pl.DataFrame],
+) -> Entry:
+    return Entry(
+        manifest_id=0,
+        partition=task.partition,
+        stage=spec.name,
+        status="committed",
+        capture_id=source.capture_id,
+        fingerprint=print_,
+        pipeline_version=spec.version,
+        source_hash=source.source_hash,
+        content_hash=digest,
+        row_count=sum(frame.height for frame in frames.values()),
+        run_id=task.run_id,
+        input_captures=(source.capture_id,),
+    )

@@ -1,0 +1,107 @@
+"""What one partition's run is about to write, worked out before any lock is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from market_spine.core.anomaly import Anomaly
+from market_spine.core.capture import Part
+from market_spine.core.manifest import Entry
+from market_spine.core.partition import Partition, Scope
+from market_spine.core.ports import Clock, Commit, Domain
+from market_spine.core.revision import Change
+from market_spine.core.schema import Table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass
+class StageDraft:
+    """The rows of one derived stage. ``held``: the rows surely standing now, per table, where known."""
+
+    entry: Entry
+    frames: Mapping[str, pl.DataFrame]
+    scopes: Mapping[str, Scope] = field(default_factory=dict)
+    held: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    is_revision: bool = False
+    standing: bool = False
+    """The manifest has this very fingerprint already: only rows that differ are written."""
+    elapsed: timedelta = timedelta()
+    change: Change = field(default_factory=Change)
+
+    def write(self, commit: Commit, domain: Domain, clock: Clock) -> None:
+        """Replace each table; the manifest row is written only if it says something new."""
+        started = clock()
+        manifest_id = commit.next_id()
+        self.change = self.replace_rows(commit, domain, manifest_id)
+        if self.change or not self.standing:
+            commit.add_entry(
+                replace(
+                    self.entry,
+                    manifest_id=manifest_id,
+                    change=self.change,
+                    is_revision=self.is_revision and bool(self.change),
+                )
+            )
+        self.elapsed += clock() - started
+
+    def replace_rows(self, commit: Commit, domain: Domain, manifest_id: int) -> Change:
+        """Replace each table's rows on behalf of a manifest entry; returns the counts over all tables."""
+        counts = [
+            commit.replace(
+                table,
+                self.scopes.get(table.name) or partition_scope(table, self.entry.partition),
+                self.frames[table.name],
+                manifest_id,
+                held=self.held.get(table.name),
+            )
+            for table in domain.tables
+            if table.name in self.frames
+        ]
+        return Change(
+            sum(each.added for each in counts),
+            sum(each.removed for each in counts),
+            sum(each.changed for each in counts),
+        )
+
+
+@dataclass
+class Draft:
+    """Everything one transaction will write."""
+
+    ingest: Entry | None = None
+    parts: tuple[Part, ...] = ()
+    rejects: pl.DataFrame | None = None
+    stages: list[StageDraft] = field(default_factory=list)
+    anomalies: list[Anomaly] = field(default_factory=list)
+    resolves: frozenset[str] = frozenset()
+    """Kinds of open anomalies that this run puts an end to."""
+
+    def __bool__(self) -> bool:
+        return bool(self.ingest or self.stages or self.anomalies or self.resolves)
+
+    def write(self, commit: Commit, domain: Domain, clock: Clock) -> None:
+        """Write it all through one open transaction."""
+        if self.ingest is not None:
+            entry = replace(self.ingest, manifest_id=commit.next_id())
+            for part in self.parts:
+                commit.add_payload(part)
+            commit.add_entry(entry)
+            if self.rejects is not None and self.rejects.height:
+                commit.add_rejects(entry.manifest_id, entry.capture_id, self.rejects)
+        for stage in self.stages:
+            stage.write(commit, domain, clock)
+        noted = {anomaly.kind for anomaly in self.anomalies}
+        if self.resolves - noted:
+            commit.resolve(self.resolves - noted)
+        for anomaly in self.anomalies:
+            commit.note(anomaly)
+
+
+def partition_scope(table: Table, partition: Partition) -> Scope:
+    """The rows of one partition: its values in the table's partition columns."""
+    return Scope(dict(zip(table.partition_by, partition.values, strict=True)))

@@ -1,0 +1,161 @@
+"""What the result says of one partition: its pipeline runs and anomalies."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from market_spine.app.derive import calc_fingerprint, normalize_fingerprint, standing
+from market_spine.app.draft import StageDraft
+from market_spine.app.examine import Ingest
+from market_spine.app.scheduling import ErrorDetail, PipelineRun, RevisionSummary, RunStatus, SkipReason
+from market_spine.app.task import Outcome, Task
+from market_spine.core.anomaly import Anomaly
+from market_spine.core.manifest import CALC, INGEST, NORMALIZE, Entry
+from market_spine.core.ports import StageSpec
+from market_spine.core.revision import Change
+from market_spine.errors import MarketSpineError
+
+logger = logging.getLogger(__name__)
+
+NO_TIME = timedelta()
+
+
+@dataclass
+class Stages:
+    """What became of the derived stages: drafts to write, those that stood, and the first that failed."""
+
+    drafts: dict[str, StageDraft] = field(default_factory=dict)
+    up_to_date: list[str] = field(default_factory=list)
+    failed: tuple[str, MarketSpineError] | None = None
+
+
+def outcome(task: Task, ingest: Ingest, stages: Stages, elapsed: timedelta) -> Outcome:
+    """What was done, after it was committed."""
+    runs: list[PipelineRun] = []
+    if ingest.hold:
+        runs.append(failure(task, INGEST, ingest.hold, elapsed))
+    elif task.options.wants(INGEST):
+        runs.append(_ingest_run(task, ingest, elapsed, RunStatus.COMPLETED))
+    for stage in (NORMALIZE, CALC):
+        if stage in stages.drafts:
+            runs.append(stage_run(task.domain.stages, stages.drafts[stage]))
+        elif stage in stages.up_to_date:
+            runs.append(_run(task, stage, RunStatus.SKIPPED, reason=SkipReason.UP_TO_DATE))
+        elif stages.failed and stages.failed[0] == stage:
+            runs.append(failure(task, stage, stages.failed[1], NO_TIME))
+    return _outcome(task, ingest, runs)
+
+
+def planned(task: Task, ingest: Ingest, elapsed: timedelta) -> Outcome:
+    """A dry run's answer: what each stage would do."""
+    if ingest.hold:
+        held = failure(task, INGEST, ingest.hold, elapsed)
+        return Outcome(task.partition.key, (held,), (anomaly(task, ingest.hold),))
+    runs = [_ingest_run(task, ingest, elapsed, RunStatus.PLANNED)] if task.options.wants(INGEST) else []
+    if ingest.target is not None:
+        normalized = normalize_fingerprint(task, ingest.target)
+        for stage, print_ in ((NORMALIZE, normalized), (CALC, calc_fingerprint(task, normalized))):
+            if not task.options.wants(stage):
+                continue
+            if standing(task, stage) == print_ and not task.options.force:
+                runs.append(_run(task, stage, RunStatus.SKIPPED, reason=SkipReason.UP_TO_DATE))
+            else:
+                runs.append(_run(task, stage, RunStatus.PLANNED, entry=ingest.target))
+    return _outcome(task, ingest, runs)
+
+
+def skip(task: Task, reason: SkipReason) -> Outcome:
+    """A partition that was skipped as a whole."""
+    return Outcome(task.partition.key, (_run(task, INGEST, RunStatus.SKIPPED, reason=reason),))
+
+
+def unread(task: Task) -> Outcome:
+    """A dry run's answer for a source that it does not ask: every stage would run if the source has news."""
+    stages = [stage for stage in (INGEST, NORMALIZE, CALC) if task.options.wants(stage)]
+    return Outcome(task.partition.key, tuple(_run(task, stage, RunStatus.PLANNED) for stage in stages))
+
+
+def failure(task: Task, stage: str, error: MarketSpineError, elapsed: timedelta) -> PipelineRun:
+    """A failed run, also told to the log."""
+    logger.error("%s failed: %s", stage, error.message, extra={"kind": error.kind, "hint": error.hint})
+    return _run(task, stage, RunStatus.FAILED, elapsed=elapsed, error=error)
+
+
+def anomaly(task: Task, error: MarketSpineError) -> Anomaly:
+    """A failure of the data or its source, as an anomaly."""
+    return Anomaly(error.kind, "error", task.partition.key, error.message, {"hint": error.hint})
+
+
+def stage_run(specs: tuple[StageSpec, ...], draft: StageDraft) -> PipelineRun:
+    """A derived stage that was computed and written."""
+    return PipelineRun(
+        pipeline=next(spec.pipeline for spec in specs if spec.name == draft.entry.stage),
+        partition_key=draft.entry.partition.key,
+        status=RunStatus.COMPLETED,
+        duration_ms=_milliseconds(draft.elapsed),
+        capture_id=draft.entry.capture_id,
+        row_count=draft.entry.row_count,
+        is_revision=draft.is_revision and bool(draft.change),
+        revision_summary=_summary(draft.change) if draft.is_revision else None,
+    )
+
+
+def _outcome(task: Task, ingest: Ingest, runs: list[PipelineRun]) -> Outcome:
+    """A partition skipped as a whole is one entry: the first, which has the reason."""
+    if all(run.status is RunStatus.SKIPPED for run in runs):
+        runs = runs[:1]
+    return Outcome(task.partition.key, tuple(runs), tuple(ingest.draft.anomalies))
+
+
+def _ingest_run(task: Task, ingest: Ingest, elapsed: timedelta, done: RunStatus) -> PipelineRun:
+    if ingest.reason:
+        reason = SkipReason(ingest.reason)
+        return _run(task, INGEST, RunStatus.SKIPPED, reason=reason, entry=ingest.target, elapsed=elapsed)
+    drafted = ingest.draft.ingest
+    return _run(
+        task,
+        INGEST,
+        done,
+        entry=ingest.target,
+        change=ingest.change,
+        elapsed=elapsed,
+        is_revision=drafted is not None and drafted.is_revision,
+    )
+
+
+def _run(
+    task: Task,
+    stage: str,
+    status: RunStatus,
+    *,
+    reason: SkipReason | None = None,
+    entry: Entry | None = None,
+    change: Change | None = None,
+    elapsed: timedelta = NO_TIME,
+    is_revision: bool | None = None,
+    error: MarketSpineError | None = None,
+) -> PipelineRun:
+    if entry is None and error is None and task.known.current:
+        entry = task.known.current.entry
+    return PipelineRun(
+        pipeline=next(spec.pipeline for spec in task.domain.stages if spec.name == stage),
+        partition_key=task.partition.key,
+        status=status,
+        duration_ms=_milliseconds(elapsed),
+        capture_id=entry.capture_id if entry else None,
+        row_count=entry.row_count if entry else None,
+        is_revision=is_revision,
+        revision_summary=_summary(change) if change is not None else None,
+        reason=reason,
+        error=ErrorDetail.of(error) if error else None,
+    )
+
+
+def _summary(change: Change) -> RevisionSummary:
+    return RevisionSummary(rows_added=change.added, rows_removed=change.removed, rows_changed=change.changed)
+
+
+def _milliseconds(elapsed: timedelta) -> int:
+    return max(0, round(elapsed / timedelta(milliseconds=1)))

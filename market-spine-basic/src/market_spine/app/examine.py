@@ -1,0 +1,328 @@
+"""Ingest, up to the point of writing: is what the source has new, and may it become what we know?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from market_spine.app import guards
+from market_spine.app.draft import Draft, partition_scope
+from market_spine.app.replay import complete, replay
+from market_spine.app.task import Task
+from market_spine.core.capture import Part, Payload, capture_id, source_hash
+from market_spine.core.fingerprint import content_hash, fingerprint
+from market_spine.core.manifest import INGEST, Committed, Entry, ManifestStatus, PartRecord
+from market_spine.core.ports import Normalized, Reader, payloads
+from market_spine.core.revision import Change, diff_rows
+from market_spine.errors import GuardError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_AGREES = ("same_bytes", "same_rows", "unchanged_at_source")
+"""Reasons that say that the source has what we hold."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """A payload as its domain reads it, completed from what was held.
+
+    Attributes:
+        normalized: its rows, and what else the domain says of it.
+        tables_hash: of the rows as they are, completed.
+        content_hash: of the rows and rejects as the payload alone has them.
+    """
+
+    normalized: Normalized
+    tables_hash: str
+    content_hash: str
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """What ingest found out.
+
+    Attributes:
+        target: the ingest entry that the derived stages work from (None: there is none, or it is held).
+        content: the target's content where it was read on the way.
+        previous: the tables it was compared with, where that was needed.
+        reason: why ingest was skipped, empty if it was not.
+        change: the revision summary; None for a first capture.
+        hold: the guard that held the payload.
+    """
+
+    draft: Draft
+    target: Entry | None
+    content: Content | None = None
+    previous: Mapping[str, pl.DataFrame] | None = None
+    reason: str = ""
+    change: Change | None = None
+    hold: GuardError | None = None
+
+
+def read_content(task: Task, parts: tuple[Part, ...]) -> Content:
+    """Parse and normalize parts and hash what came out."""
+    return hashed(task, task.domain.normalize(task.partition, parts))
+
+
+def hashed(task: Task, normalized: Normalized) -> Content:
+    """A payload as it was read, with the hash of its rows, and of its rows with the rejects."""
+    rows = tables_hash(task, normalized)
+    rejects = normalized.rejects.select("part", "rule", "raw")
+    rejects_hash = content_hash([(rejects, ("part", "rule", "raw"))])
+    return Content(normalized, rows, fingerprint("content", "1", (rows, rejects_hash)))
+
+
+def held_content(task: Task, store: Callable[[], Reader], capture: Entry) -> Content:
+    """A capture's rows from its payload, and from those of the captures it was completed from."""
+    normalized = replay(store(), task.domain, task.partition, capture)
+    if not capture.input_captures:
+        return hashed(task, normalized)
+    return Content(normalized, tables_hash(task, normalized), capture.content_hash)
+
+
+def tables_hash(task: Task, normalized: Normalized) -> str:
+    """SHA-256 of a payload's canonical rows."""
+    return content_hash(
+        (normalized.tables[table.name], table.key) for table in task.domain.tables if table.name in normalized.tables
+    )
+
+
+def same_bytes(task: Task, payload: Payload) -> bool:
+    """Whether every fetched part is known to hold the rows of the current capture."""
+    accepted = task.known.accepted
+    return task.known.current is not None and all(part.sha256 in accepted.get(part.name, ()) for part in payload.parts)
+
+
+def examine(task: Task, store: Callable[[], Reader], payload: Payload) -> Ingest:
+    """Compare a fetched payload with the current capture and draft what to write.
+
+    Raises:
+        ContentError: the payload is refused whole.
+    """
+    current = task.known.current
+    if current is not None and same_bytes(task, payload) and not task.options.force:
+        ingest = skipped(task, "same_bytes")
+        if payload.keep_record:
+            ingest.draft.ingest = _noted(task, current, payload, _overlay(store, current, payload))
+        return ingest
+    parts = _overlay(store, current, payload)
+    content = read_content(task, parts)
+    if current is None:
+        return _judge(task, payload, parts, content, None)
+    if content.content_hash == current.entry.content_hash:
+        if task.options.force and current.entry.input_captures:
+            # Only a forced run writes rows again, and then with what the capture was completed from.
+            content = held_content(task, store, current.entry)
+        return _same_rows(task, payload, parts, content)
+    found = _compare(task, store, current, content)
+    if found.same:
+        return _same_rows(task, payload, parts, found.content)
+    return _judge(task, payload, parts, found.content, found)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """A payload beside the current capture.
+
+    Attributes:
+        content: the payload, completed from the current capture.
+        held: the tables it was compared with, as they stand.
+        change: what differs in the fields that both carry.
+        same: neither has anything that the other lacks.
+        completed: some of its values were carried forward from the current capture.
+        revised: it says something else, not merely more.
+    """
+
+    content: Content
+    held: Mapping[str, pl.DataFrame]
+    change: Change
+    same: bool
+    completed: bool = False
+    revised: bool = True
+
+
+def _compare(task: Task, store: Callable[[], Reader], current: Committed, content: Content) -> _Comparison:
+    """Compare with the current capture's rows; a payload that covers only a range, with those known in it."""
+    table = task.domain.tables[0]
+    if table.name in content.normalized.scopes:
+        return _compare_range(task, store(), content)
+    held = replay(store(), task.domain, task.partition, current.entry)
+    found = complete(task.domain, content.normalized, held)
+    change = found.compared[table.name].diff.change
+    same_rows = not any(each.diff.change for each in found.compared.values())
+    same_rejects = _same_rejects(content.normalized, held)
+    if found.carried:
+        content = Content(found.normalized, tables_hash(task, found.normalized), content.content_hash)
+    return _Comparison(
+        content,
+        held.tables,
+        change,
+        same=same_rows and same_rejects and not found.enriched,
+        completed=found.carried,
+        revised=not (same_rows and same_rejects),
+    )
+
+
+def _compare_range(task: Task, store: Reader, content: Content) -> _Comparison:
+    """Compare a payload that covers only a range with the rows that stand in it."""
+    normalized = content.normalized
+    compared = {table.name: table for table in task.domain.tables if table.name in normalized.tables}
+    stands = {
+        name: store.read(table, normalized.scopes.get(name) or partition_scope(table, task.partition))
+        for name, table in compared.items()
+    }
+    diffs = {name: diff_rows(stands[name], normalized.tables[name], table.key) for name, table in compared.items()}
+    diff = diffs[task.domain.tables[0].name]
+    change = diff.change
+    if normalized.review is not None and (seen := normalized.review(diff)):
+        content = replace(content, normalized=replace(normalized, anomalies=(*normalized.anomalies, *seen)))
+    return _Comparison(
+        content,
+        stands,
+        change,
+        same=normalized.rejects.is_empty() and not any(each.change for each in diffs.values()),
+        revised=bool(change.removed or change.changed) or not normalized.grows,
+    )
+
+
+def _same_rejects(one: Normalized, other: Normalized) -> bool:
+    """Whether two payloads were refused the same rows; told only of payloads that carry the same fields, for
+    others spell the same row differently, or refuse what they cannot tell apart."""
+    if one.unknown != other.unknown:
+        return True
+    columns = ["part", "rule", "raw"]
+    return one.rejects.select(columns).sort(columns).equals(other.rejects.select(columns).sort(columns))
+
+
+def skipped(task: Task, reason: str) -> Ingest:
+    """Ingest had nothing to do. An error that was open for the partition has ended if the source agrees with us."""
+    current = task.known.current
+    ended = frozenset(kind for kind, severity in task.open_anomalies.items() if severity == "error")
+    draft = Draft(resolves=ended if reason in _AGREES else frozenset())
+    return Ingest(draft, current.entry if current else None, reason=reason)
+
+
+def _primary(task: Task, content: Content) -> pl.DataFrame:
+    return content.normalized.tables[task.domain.tables[0].name]
+
+
+def _overlay(store: Callable[[], Reader], current: Committed | None, payload: Payload) -> tuple[Part, ...]:
+    """The fetched parts, and those of the current capture that were not fetched: a part that left
+    the source is still what we know, unless the payload says that it is whole."""
+    if payload.whole:
+        return payload.parts
+    fetched = {part.name for part in payload.parts}
+    kept = (part for part in payloads(store(), current.entry) if part.name not in fetched) if current else ()
+    return tuple(sorted((*payload.parts, *kept), key=lambda part: part.name))
+
+
+def _same_rows(task: Task, payload: Payload, parts: tuple[Part, ...], content: Content) -> Ingest:
+    current = task.known.current
+    assert current is not None
+    draft = Draft(resolves=skipped(task, "same_rows").draft.resolves)
+    if payload.keep_record or not same_bytes(task, payload):
+        draft.ingest = _noted(task, current, payload, parts)
+    draft.anomalies.extend(content.normalized.anomalies)
+    if task.options.force:
+        return Ingest(draft, current.entry, content, change=Change())
+    return Ingest(draft, current.entry, content, reason="same_rows")
+
+
+def _noted(task: Task, current: Committed, payload: Payload, parts: tuple[Part, ...]) -> Entry:
+    """The record that these parts, too, hold the rows of the current capture."""
+    return replace(
+        current.entry,
+        status="noted",
+        source_hash=source_hash({part.name: part.sha256 for part in parts}),
+        run_id=task.run_id,
+        is_revision=False,
+        change=None,
+        parts=_records(payload, parts),
+    )
+
+
+def _judge(
+    task: Task, payload: Payload, parts: tuple[Part, ...], content: Content, found: _Comparison | None
+) -> Ingest:
+    """A first capture, or one whose rows differ: through the guards, or held."""
+    current, held = task.known.current, task.known.held
+    change = found.change if found else None
+    primary = task.domain.tables[0].name
+    ranged = found is not None and primary in content.normalized.scopes
+    before = found.held[primary].height if found and ranged else None
+    hold = guards.check(content.normalized, _primary(task, content).height, current, before)
+    if task.options.force:
+        hold = None
+    digest = source_hash({part.name: part.sha256 for part in parts})
+    again = held is not None and held.entry.source_hash == digest
+    entry = _entry(
+        task,
+        parts,
+        content,
+        name=held.entry.capture_id if held and again else _new_capture(task),
+        status="held" if hold else "committed",
+        records=_records(payload, parts),
+        found=found,
+    )
+    draft = Draft()
+    if not (hold and again):
+        draft = Draft(entry, payload.parts, content.normalized.rejects)
+    if hold is None:
+        draft.anomalies.extend(content.normalized.anomalies)
+        noted = guards.rejected_rows(content.normalized, task.partition.key)
+        draft.anomalies.extend([noted] if noted else [])
+        draft.resolves = frozenset(task.open_anomalies)
+    return Ingest(draft, None if hold else entry, content, found.held if found else None, change=change, hold=hold)
+
+
+def _new_capture(task: Task) -> str:
+    labels = task.domain.capture_labels(task.partition)
+    return capture_id(task.domain.name, labels, task.capture_day, task.known.captures)
+
+
+def _records(payload: Payload, parts: tuple[Part, ...]) -> tuple[PartRecord, ...]:
+    fetched = {part.name for part in payload.parts}
+    return tuple(
+        PartRecord(part.name, part.sha256, part.origin, len(part.data), part.name not in fetched, part.metadata)
+        for part in parts
+    )
+
+
+def _entry(
+    task: Task,
+    parts: tuple[Part, ...],
+    content: Content,
+    *,
+    name: str,
+    status: ManifestStatus,
+    records: tuple[PartRecord, ...],
+    found: _Comparison | None,
+) -> Entry:
+    spec, current = task.domain.stages[0], task.known.current
+    digest = source_hash({part.name: part.sha256 for part in parts})
+    scopes: Mapping[str, object] = {
+        name: {"equals": dict(scope.equals), "between": dict(scope.between)}
+        for name, scope in content.normalized.scopes.items()
+    }
+    return Entry(
+        manifest_id=0,
+        partition=task.partition,
+        stage=INGEST,
+        status=status,
+        capture_id=name,
+        fingerprint=fingerprint(INGEST, spec.version, (name, digest)),
+        pipeline_version=spec.version,
+        source_hash=digest,
+        content_hash=content.content_hash,
+        row_count=_primary(task, content).height,
+        run_id=task.run_id,
+        rejected=content.normalized.rejects.height,
+        duplicates=content.normalized.duplicates,
+        is_revision=found is not None and found.revised,
+        change=found.change if found else None,
+        input_captures=(current.entry.capture_id,) if current and found and found.completed else (),
+        scope=scopes,
+        parts=records,
+    )

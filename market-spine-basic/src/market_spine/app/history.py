@@ -1,0 +1,166 @@
+"""Captures of a partition: listing them, giving their bytes back, and comparing two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from market_spine.app.replay import complete, replay
+from market_spine.core.capture import Part
+from market_spine.core.manifest import INGEST, Committed
+from market_spine.core.partition import Partition
+from market_spine.core.ports import Domain, Reader, payloads
+from market_spine.core.revision import RowDiff, diff_rows
+from market_spine.core.schema import Table
+from market_spine.errors import UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureLine:
+    """One capture as ``market-spine captures`` lists it: ``held``, ``superseded`` or ``current``."""
+
+    committed: Committed
+    status: str
+
+    def row(self) -> tuple[Any, ...]:
+        """The cells of its table row."""
+        entry = self.committed.entry
+        change = entry.change
+        return (
+            entry.capture_id,
+            self.status,
+            self.committed.captured_at.isoformat(timespec="seconds"),
+            entry.row_count,
+            entry.rejected,
+            f"+{change.added} -{change.removed} ~{change.changed}" if change else "",
+            entry.source_hash[:12],
+            ", ".join(part.name for part in entry.parts),
+        )
+
+    def document(self) -> dict[str, Any]:
+        """Its JSON form."""
+        entry = self.committed.entry
+        change = entry.change
+        return {
+            "capture_id": entry.capture_id,
+            "status": self.status,
+            "captured_at": self.committed.captured_at.isoformat(),
+            "row_count": entry.row_count,
+            "rejected": entry.rejected,
+            "duplicates": entry.duplicates,
+            "is_revision": entry.is_revision,
+            "revision_summary": change
+            and {
+                "rows_added": change.added,
+                "rows_removed": change.removed,
+                "rows_changed": change.changed,
+            },
+            "source_hash": entry.source_hash,
+            "content_hash": entry.content_hash,
+            "parts": [
+                {
+                    "name": part.name,
+                    "sha256": part.sha256,
+                    "origin": part.origin,
+                    "size": part.size,
+                    "carried": part.carried,
+                }
+                for part in entry.parts
+            ],
+        }
+
+
+def list_captures(store: Reader, domain: Domain, partition: Partition) -> list[CaptureLine]:
+    """The captures of a partition, oldest first; one that was held and then accepted appears once."""
+    latest: dict[str, Committed] = {}
+    for committed in store.history(domain.name, partition.key):
+        if committed.entry.stage == INGEST and committed.entry.status != "noted":
+            latest[committed.entry.capture_id] = committed
+    current = store.known(domain.name, [partition.key])[partition.key].current
+    return [CaptureLine(committed, _status(committed, current)) for committed in latest.values()]
+
+
+def capture_part(store: Reader, capture_id: str, name: str | None) -> Part:
+    """One part of a capture with its exact bytes.
+
+    Raises:
+        UsageError: there is no such capture or part, or it has several parts and none is named.
+    """
+    committed = store.find_capture(capture_id)
+    if committed is None:
+        raise UsageError(f"there is no capture '{capture_id}'", hint="market-spine captures PARTITION lists them")
+    names = [part.name for part in committed.entry.parts]
+    if name is None and len(names) > 1:
+        raise UsageError(f"capture '{capture_id}' has several parts: {', '.join(names)}", hint="name one with --part")
+    for part in payloads(store, committed.entry):
+        if name in (None, part.name):
+            return part
+    raise UsageError(f"--part: capture '{capture_id}' has no part '{name}'; it has {', '.join(names)}")
+
+
+def choose_captures(
+    store: Reader, domain: Domain, partition: Partition, old: str | None, new: str | None
+) -> tuple[Committed, Committed]:
+    """The two captures to compare: those named, by default the last two that became current.
+
+    Raises:
+        UsageError: a named capture is not one of the partition's, or there are not two.
+    """
+    lines = list_captures(store, domain, partition)
+    by_id = {line.committed.entry.capture_id: line.committed for line in lines}
+    for flag, name in (("--from", old), ("--to", new)):
+        if name is not None and name not in by_id:
+            listed = ", ".join(by_id) or "none"
+            raise UsageError(f"{flag}: '{name}' is no capture of {partition.key}; it has: {listed}")
+    accepted = [name for name, committed in by_id.items() if committed.entry.status == "committed"]
+    if new is None and accepted:
+        new = accepted[-1]
+    if old is None and new is not None:
+        earlier = [name for name in by_id if name in accepted and name != new]
+        earlier = earlier[: accepted.index(new)] if new in accepted else earlier
+        old = earlier[-1] if earlier else None
+    if old is None or new is None:
+        raise UsageError(
+            f"{partition.key} has {len(accepted)} accepted capture(s); two are needed to compare",
+            hint="market-spine captures lists them",
+        )
+    return by_id[old], by_id[new]
+
+
+def diff_captures(store: Reader, domain: Domain, partition: Partition, old: Committed, new: Committed) -> RowDiff:
+    """The rows of the domain's first table in which two captures differ, replayed from the kept payloads.
+
+    Fields that one of the two captures could not know are not compared. Captures that cover only a range are
+    compared by all that was known when each became current, dates as ISO text.
+    """
+    table = domain.tables[0]
+    if table.name in new.entry.scope and old.entry.status == new.entry.status == "committed":
+        return diff_rows(
+            _known_after(store, table, partition, old), _known_after(store, table, partition, new), table.key
+        )
+    held, read = (replay(store, domain, partition, capture.entry) for capture in (old, new))
+    return complete(domain, read, held).compared[domain.tables[0].name].diff
+
+
+def _known_after(store: Reader, table: Table, partition: Partition, capture: Committed) -> pl.DataFrame:
+    """The partition's rows as they stood from a capture's commit on."""
+    import polars as pl
+
+    values = (value.replace("'", "''") for value in partition.values)
+    owner = " AND ".join(f"{name} = '{value}'" for name, value in zip(table.partition_by, values, strict=True))
+    columns = ", ".join(f'"{name}"' for name in table.names)
+    sql = f'SELECT {columns} FROM "{table.name}" WHERE {owner}'  # noqa: S608 - declared names, quoted values
+    rows = store.query(sql, capture.committed_at).rows
+    kinds = {"integer": pl.Int64, "float": pl.Float64, "boolean": pl.Boolean}
+    schema = {column.name: kinds.get(column.kind, pl.String) for column in table.columns}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _status(committed: Committed, current: Committed | None) -> str:
+    if committed.entry.status == "held":
+        return "held"
+    is_current = current is not None and current.entry.capture_id == committed.entry.capture_id
+    return "current" if is_current else "superseded"

@@ -1,0 +1,194 @@
+"""One partition: fetch, examine, derive without any lock, then write everything in one transaction."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from functools import cache
+from typing import TypeVar
+
+from market_spine.app import entries
+from market_spine.app.derive import draft_calc, draft_normalize
+from market_spine.app.draft import StageDraft
+from market_spine.app.entries import Stages
+from market_spine.app.examine import Ingest, examine, skipped
+from market_spine.app.publication import DISAGREEMENTS, expect
+from market_spine.app.scheduling import SkipReason
+from market_spine.app.task import Outcome, Task
+from market_spine.core.anomaly import Anomaly
+from market_spine.core.capture import Absent, Payload, Unchanged, Unread
+from market_spine.core.manifest import CALC, INGEST, NORMALIZE
+from market_spine.core.ports import Publication, Reader, Writer
+from market_spine.errors import ContentError, GuardError, MarketSpineError, SourceError, StoreLocked
+from market_spine.telemetry import log_context
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+ATTEMPTS = 5
+"""How often a partition is worked out anew because another scheduler committed it meanwhile."""
+
+_NOTED = (ContentError, GuardError, SourceError)
+"""Failures that say something about the data or its source, and so are kept as anomalies."""
+
+
+class Moved(Exception):
+    """Another run committed this partition since it was examined."""
+
+
+def run_partition(task: Task) -> Outcome:
+    """Work through one partition. Never raises: whatever goes wrong is in the outcome."""
+    with log_context(run_id=task.run_id, partition=task.partition.key):
+        for _ in range(ATTEMPTS):
+            try:
+                return _attempt(task)
+            except Moved:
+                logger.info("another run committed this partition meanwhile: examining it again")
+                with closing(task.stores.reader()) as store:
+                    known = store.known(task.domain.name, [task.partition.key])
+                task = replace(task, known=known[task.partition.key])
+        return entries.skip(task, SkipReason.LOCKED)
+
+
+def guarded(work: Callable[[], T]) -> T | MarketSpineError:
+    """Run some work; what it raises comes back as an error to report, so that no partition touches another."""
+    try:
+        return work()
+    except Moved:
+        raise
+    except MarketSpineError as error:
+        return error
+    except Exception as error:
+        logger.exception("unexpected error")
+        return MarketSpineError(
+            f"{type(error).__name__}: {error}",
+            hint="this is a defect in Market Spine or in the domain; the log has the traceback",
+        )
+
+
+def _attempt(task: Task) -> Outcome:
+    started = task.clock()
+    result = guarded(lambda: _work(task))
+    if isinstance(result, StoreLocked):
+        logger.warning("%s", result.message)
+        return entries.skip(task, SkipReason.LOCKED)
+    if isinstance(result, MarketSpineError):
+        stage = INGEST if task.options.only_stage == "all" else task.options.only_stage
+        run = entries.failure(task, stage, result, task.clock() - started)
+        return Outcome(task.partition.key, (run,), _note_failure(task, result))
+    return result
+
+
+def _work(task: Task) -> Outcome:
+    started = task.clock()
+    payload: Payload | None = None
+    unchanged = SkipReason.UP_TO_DATE
+    disagreement: Anomaly | None = None
+    if task.options.wants(INGEST):
+        publication, disagreement = expect(task)
+        if publication is Publication.NOT_DUE:
+            return entries.skip(task, SkipReason.NOT_DUE)
+        fetched = task.source.fetch(task.partition, task.known)
+        if isinstance(fetched, Absent | Unread):
+            return _unfetched(task, publication, fetched)
+        if isinstance(fetched, Unchanged):
+            unchanged = SkipReason(fetched.reason)
+        else:
+            payload = fetched
+    with ExitStack() as stack:
+
+        @cache
+        def store() -> Reader:
+            """Opened only when it is needed: an unchanged partition is done without it."""
+            return stack.enter_context(closing((task.stores.writer or task.stores.reader)()))
+
+        ingest = examine(task, store, payload) if payload else skipped(task, unchanged)
+        _note_disagreement(task, ingest, disagreement)
+        elapsed = task.clock() - started
+        if task.stores.writer is None:
+            return entries.planned(task, ingest, elapsed)
+        stages = Stages() if ingest.hold else _derive(task, store, ingest)
+        ingest.draft.stages.extend(stages.drafts.values())
+        for problem in (ingest.hold, stages.failed[1] if stages.failed else None):
+            if isinstance(problem, _NOTED):
+                ingest.draft.anomalies.append(entries.anomaly(task, problem))
+    if ingest.draft:
+        _commit(task, ingest)
+    return entries.outcome(task, ingest, stages, elapsed)
+
+
+def _note_disagreement(task: Task, ingest: Ingest, disagreement: Anomaly | None) -> None:
+    """Keep that calendar and source disagree about the partition, or that they no longer do."""
+    if task.options.wants(INGEST):
+        ingest.draft.resolves |= DISAGREEMENTS.intersection(task.open_anomalies)
+    if disagreement is not None:
+        ingest.draft.anomalies.append(disagreement)
+
+
+def _derive(task: Task, store: Callable[[], Reader], ingest: Ingest) -> Stages:
+    """Draft the stages that are asked for. They move together: if one fails none is written, but the
+    capture is, and the next run starts from it."""
+    stages = Stages()
+
+    def draft(stage: str) -> StageDraft | None:
+        if stage == NORMALIZE:
+            return draft_normalize(task, store, ingest)
+        return draft_calc(task, store, stages.drafts.get(NORMALIZE))
+
+    for stage in filter(task.options.wants, (NORMALIZE, CALC)):
+        drafted = guarded(lambda stage=stage: draft(stage))  # type: ignore[misc]
+        if isinstance(drafted, MarketSpineError):
+            stages.drafts.clear()
+            stages.failed = (stage, drafted)
+            break
+        if drafted is None:
+            stages.up_to_date.append(stage)
+        else:
+            stages.drafts[stage] = drafted
+    return stages
+
+
+def _commit(task: Task, ingest: Ingest) -> None:
+    with closing(_writer(task)) as store, store.commit(task.partition) as commit:
+        if commit.known().last_id != task.known.last_id:
+            raise Moved
+        ingest.draft.write(commit, task.domain, task.clock)
+
+
+def _writer(task: Task) -> Writer:
+    if task.stores.writer is None:
+        raise MarketSpineError("a dry run was about to write")
+    return task.stores.writer()
+
+
+def _unfetched(task: Task, publication: Publication, answer: Absent | Unread) -> Outcome:
+    if isinstance(answer, Unread):
+        return entries.unread(task)
+    if task.known.captures:
+        return entries.skip(task, SkipReason.SOURCE_ABSENT)
+    if publication is Publication.DUE:
+        return entries.skip(task, SkipReason.NOT_DUE)
+    raise SourceError(
+        f"{task.partition.key} has been published, but the source has nothing for it"
+        + (f": {answer.message}" if answer.message else ""),
+        hint="fetch the file, or check the data directory and the file's name",
+        kind="late",
+    )
+
+
+def _note_failure(task: Task, error: MarketSpineError) -> tuple[Anomaly, ...]:
+    """Keep a failure of the data or its source as an anomaly, where the run may write at all."""
+    if not isinstance(error, _NOTED):
+        return ()
+    found = entries.anomaly(task, error)
+
+    def write() -> None:
+        with closing(_writer(task)) as store, store.commit(task.partition) as commit:
+            commit.note(found)
+
+    if task.stores.writer is not None and isinstance(problem := guarded(write), MarketSpineError):
+        logger.error("the anomaly could not be recorded: %s", problem.message)
+    return (found,)

@@ -1,0 +1,283 @@
+"""Replaying the commit log into an empty store: every derived row anew, from the payloads and the manifest alone.
+
+Entries keep their ids, capture ids and moments, so that every answer as of every moment comes out as it was.
+What cannot be derived (anomalies that were seen, results of runs) is carried over as it stands in the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from market_spine.app.derive import draft_calc, draft_normalize
+from market_spine.app.draft import Draft, StageDraft
+from market_spine.app.examine import Content, Ingest, held_content
+from market_spine.app.task import Options, Stores, Task
+from market_spine.app.windows import WindowRunner, find_window
+from market_spine.core.capture import Absent
+from market_spine.core.commitlog import PastCommit, PastRun
+from market_spine.core.fingerprint import fingerprint
+from market_spine.core.manifest import CALC, INGEST, NORMALIZE, Entry, Known
+from market_spine.core.partition import Partition
+from market_spine.core.ports import Clock, Commit, Domain, Reader, Writer, payloads
+from market_spine.errors import MarketSpineError, StoreCorrupt
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_NAMED = 20
+"""Partitions that an error names before it only counts them."""
+
+_ACCEPT = "run again with --accept-version-change to take what the installed code computes"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a rebuild did. ``changed`` names the stages that came out otherwise than the manifest says."""
+
+    commits: int
+    runs: int
+    partitions: int
+    changed: tuple[str, ...]
+
+
+class MomentClock:
+    """A clock that stands still at the moment it was set to."""
+
+    def __init__(self, moment: datetime) -> None:
+        self.moment = moment
+
+    def __call__(self) -> datetime:
+        return self.moment
+
+
+def rebuild(
+    log: Sequence[PastCommit | PastRun],
+    source: Reader,
+    target: Writer,
+    clock: MomentClock,
+    domains: Sequence[Domain],
+    *,
+    accept: bool,
+) -> Report:
+    """Replay a log.
+
+    Args:
+        log: the transactions, oldest first.
+        source: the store that keeps the payloads.
+        target: an empty store; its clock is ``clock``.
+        clock: set to each transaction's moment in turn.
+        domains: the domains whose code derives the rows.
+        accept: let stages come out otherwise than the manifest says; their entries then tell the new version,
+            hashes and counts.
+
+    Raises:
+        MarketSpineError: kind ``version_change``, naming the partitions, if the installed code has other
+            pipeline versions; kind ``rebuild_differs`` if it computes something else under the same version;
+            kind ``domain_missing`` if a domain is not installed. Never with ``accept``, but for the last.
+        StoreCorrupt: a payload is missing or damaged, or the log contradicts itself.
+    """
+    by_name = {domain.name: domain for domain in domains}
+    commits = [past for past in log if isinstance(past, PastCommit)]
+    _check_domains(commits, by_name)
+    if not accept:
+        _refuse("version_change", "other pipeline versions are installed", _version_changes(commits, by_name))
+    changed: list[str] = []
+    for past in log:
+        clock.moment = past.moment
+        if isinstance(past, PastRun):
+            target.record_run(past.run)
+            continue
+        replay = _Replay(by_name[past.partition.domain], past, source, target, clock)
+        replay.run()
+        changed += replay.changed
+    if not accept:
+        _refuse("rebuild_differs", "the installed code derives something else", changed)
+    partitions = {past.partition for past in commits if past.entries}
+    return Report(len(commits), len(log) - len(commits), len(partitions), tuple(changed))
+
+
+def _check_domains(commits: Sequence[PastCommit], domains: Mapping[str, Domain]) -> None:
+    missing = sorted({past.partition.domain for past in commits}.difference(domains))
+    if missing:
+        raise MarketSpineError(
+            f"the database holds data of domains that are not installed: {', '.join(missing)}",
+            hint="install the distributions that bring them",
+            kind="domain_missing",
+        )
+
+
+def _version_changes(commits: Sequence[PastCommit], domains: Mapping[str, Domain]) -> list[str]:
+    installed = {
+        (domain.name, spec.name): spec.version
+        for domain in domains.values()
+        for spec in (*domain.stages, *(calc.spec for calc in domain.windows))
+    }
+    found: dict[str, None] = {}
+    for entry in (entry for past in commits for entry in past.entries):
+        version = installed.get((entry.partition.domain, entry.stage), "none")
+        if version != entry.pipeline_version:
+            change = f"{entry.partition.key} {entry.stage} ({entry.pipeline_version} -> {version})"
+            found[change] = None
+    return list(found)
+
+
+def _refuse(kind: str, what: str, changes: Collection[str]) -> None:
+    if changes:
+        named = ", ".join(list(changes)[:_NAMED])
+        more = f" and {len(changes) - _NAMED} more" if len(changes) > _NAMED else ""
+        raise MarketSpineError(f"{what} for {named}{more}", hint=_ACCEPT, kind=kind)
+
+
+class _Nowhere:
+    """The source of a replay: whatever is fetched has been fetched long ago."""
+
+    def fetch(self, partition: Partition, known: Known) -> Absent:
+        return Absent()
+
+
+@dataclass
+class _Replay:
+    """One transaction of the log."""
+
+    domain: Domain
+    past: PastCommit
+    source: Reader
+    target: Writer
+    clock: Clock
+    changed: list[str] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Work out what the transaction wrote, then write it."""
+        writes = self._writes()
+        with self.target.commit(self.past.partition) as commit:
+            for write in writes:
+                write(commit)
+            for event in self.past.events:
+                if event.seen is None:
+                    commit.resolve([event.kind])
+                else:
+                    commit.note(event.seen)
+
+    def _writes(self) -> list[Callable[[Commit], None]]:
+        task = self._task()
+        ingest = self._standing(task)
+        normalized: StageDraft | None = None
+        writes: list[Callable[[Commit], None]] = []
+        for entry in self.past.entries:
+            if entry.stage == INGEST:
+                content = None if entry.status == "noted" else held_content(task, lambda: self.source, entry)
+                found = self._ingested(entry, content)
+                writes.append(self._write_ingest(found, content))
+                if found.status == "committed":
+                    ingest = Ingest(Draft(), found, content)
+                continue
+            draft = self._draft(task, entry, ingest, normalized)
+            if entry.stage == NORMALIZE:
+                normalized = draft
+            writes.append(self._write_stage(entry, draft))
+        return writes
+
+    def _task(self) -> Task:
+        key = self.past.partition.key
+        return Task(
+            domain=self.domain,
+            partition=self.past.partition,
+            source=_Nowhere(),
+            stores=Stores(lambda: self.target, None),
+            options=Options(force=True),
+            run_id=self.past.entries[0].run_id if self.past.entries else "",
+            today=self.past.moment.date(),
+            capture_day=self.past.moment.date(),
+            clock=self.clock,
+            known=self.target.known(self.domain.name, [key])[key],
+        )
+
+    def _standing(self, task: Task) -> Ingest:
+        current = task.known.current
+        return Ingest(Draft(), current.entry if current else None)
+
+    def _draft(self, task: Task, entry: Entry, ingest: Ingest, normalized: StageDraft | None) -> StageDraft | None:
+        """The stage of an entry, worked out again; None if the installed code has no such stage."""
+        if entry.stage == NORMALIZE:
+            self._check_target(entry, ingest)
+            return draft_normalize(task, lambda: self.target, ingest)
+        if entry.stage == CALC:
+            return draft_calc(task, lambda: self.target, normalized)
+        for calc in self.domain.windows:
+            if calc.spec.name == entry.stage:
+                keys = [each.key for each in calc.inputs(entry.partition)]
+                known = self.target.known(self.domain.name, keys)
+                windows = WindowRunner(self.domain, known, self.target, lambda: self.target, entry.run_id, self.clock)
+                return windows.draft(find_window(calc, entry.partition, known))
+        return None
+
+    def _check_target(self, entry: Entry, ingest: Ingest) -> None:
+        if ingest.target is None or ingest.target.capture_id != entry.capture_id:
+            raise StoreCorrupt(
+                f"manifest entry {entry.manifest_id} normalizes capture {entry.capture_id}, which was not current then",
+                hint="restore core_manifest from a backup of the database",
+            )
+
+    def _ingested(self, entry: Entry, content: Content | None) -> Entry:
+        """An ingest entry as the installed code sees its payload."""
+        if content is None:
+            return entry
+        rows = content.normalized.tables[self.domain.tables[0].name].height
+        version = self.domain.stages[0].version
+        found = replace(
+            entry,
+            fingerprint=fingerprint(INGEST, version, (entry.capture_id, entry.source_hash)),
+            pipeline_version=version,
+            content_hash=content.content_hash,
+            row_count=rows,
+            rejected=content.normalized.rejects.height,
+            duplicates=content.normalized.duplicates,
+        )
+        return self._compared(entry, found)
+
+    def _write_ingest(self, entry: Entry, content: Content | None) -> Callable[[Commit], None]:
+        parts = tuple(payloads(self.source, entry)) if content else ()
+        rejects: pl.DataFrame | None = content.normalized.rejects if content else None
+
+        def write(commit: Commit) -> None:
+            for part in parts:
+                commit.add_payload(part)
+            commit.add_entry(entry)
+            if rejects is not None and rejects.height:
+                commit.add_rejects(entry.manifest_id, entry.capture_id, rejects)
+
+        return write
+
+    def _write_stage(self, entry: Entry, draft: StageDraft | None) -> Callable[[Commit], None]:
+        if draft is None:
+            self.changed.append(_name(entry))
+            return lambda commit: commit.add_entry(entry)
+        found = self._compared(
+            entry,
+            replace(
+                entry,
+                fingerprint=draft.entry.fingerprint,
+                pipeline_version=draft.entry.pipeline_version,
+                content_hash=draft.entry.content_hash,
+                row_count=draft.entry.row_count,
+            ),
+        )
+
+        def write(commit: Commit) -> None:
+            change = draft.replace_rows(commit, self.domain, entry.manifest_id)
+            commit.add_entry(entry if found is entry else replace(found, change=change))
+
+        return write
+
+    def _compared(self, entry: Entry, found: Entry) -> Entry:
+        if found == entry:
+            return entry
+        self.changed.append(_name(entry))
+        return found
+
+
+def _name(entry: Entry) -> str:
+    return f"{entry.partition.key} {entry.stage} of {entry.capture_id}"

@@ -1,0 +1,312 @@
+"""Many partitions: runs a plan, isolates failures, keeps the order, and answers with the contract."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import date
+from typing import Any
+
+from market_spine.app.pipeline import guarded, run_partition
+from market_spine.app.scheduling import (
+    SCHEMA_VERSION,
+    ErrorDetail,
+    PipelineRun,
+    RunStatus,
+    SchedulerResult,
+    SchedulerStats,
+    SkipReason,
+    decide_status,
+)
+from market_spine.app.task import Options, Outcome, Stores, Task
+from market_spine.app.windows import (
+    WindowRunner,
+    stale_windows,
+    window_run,
+    windows_reached,
+)
+from market_spine.core.anomaly import Severity
+from market_spine.core.manifest import CALC, Known, RunRecord
+from market_spine.core.partition import Partition
+from market_spine.core.ports import Clock, Domain, Source
+from market_spine.errors import MarketSpineError
+from market_spine.telemetry import log_context
+
+logger = logging.getLogger(__name__)
+
+_UNCHANGED = (SkipReason.SAME_BYTES, SkipReason.SAME_ROWS, SkipReason.UNCHANGED_AT_SOURCE, SkipReason.UP_TO_DATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run and how: everything the composition root decided.
+
+    Attributes:
+        today: the day that decides what is due; also the day of new capture ids.
+        warnings: what planning has to tell, for the result.
+        config: the values in effect, for the result.
+        fail_fast: start no further partition after the first failure.
+        workers: partitions worked on at once.
+    """
+
+    domain: Domain
+    partitions: Sequence[Partition]
+    source: Source
+    stores: Stores
+    options: Options
+    run_id: str
+    today: date
+    capture_day: date
+    clock: Clock
+    warnings: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    fail_fast: bool = False
+    workers: int = 1
+
+
+def _never() -> bool:
+    return False
+
+
+def _silent(_outcome: Outcome) -> None:
+    return None
+
+
+@dataclass
+class _Report:
+    """What has happened so far."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    windows: list[PipelineRun] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    interrupted: bool = False
+    error: MarketSpineError | None = None
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    stop: Callable[[], bool] = _never,
+    progress: Callable[[Outcome], None] = _silent,
+    executor: Executor | None = None,
+) -> SchedulerResult:
+    """Work through a plan and record the result. Never raises.
+
+    Args:
+        plan: what to do.
+        stop: asked before each partition; once true, no further one is started.
+        progress: told of each partition as it ends.
+        executor: where tasks run; by default this thread, or ``plan.workers`` threads.
+    """
+    started = plan.clock()
+    report = _Report(warnings=list(plan.warnings))
+    with log_context(run_id=plan.run_id):
+        problem = guarded(lambda: _run(plan, report, stop, progress, executor))
+        if isinstance(problem, MarketSpineError):
+            report.error = problem
+            logger.error("%s", problem.message, extra={"kind": problem.kind, "hint": problem.hint})
+        result = _result(plan, report, started)
+        if plan.stores.writer is not None:
+            recorded = guarded(lambda: _record(plan, result))
+            if isinstance(recorded, MarketSpineError):
+                logger.error("the result could not be recorded: %s", recorded.message)
+                unrecorded = f"This result is not in core_runs: {recorded.message}."
+                return replace(result, warnings=(*result.warnings, unrecorded))
+        return result
+
+
+def _run(
+    plan: Plan,
+    report: _Report,
+    stop: Callable[[], bool],
+    progress: Callable[[Outcome], None],
+    executor: Executor | None,
+) -> None:
+    if not plan.partitions:
+        raise MarketSpineError(
+            "nothing is selected", hint="widen --lookback-weeks, --weeks or --tiers", kind="nothing_selected"
+        )
+    with closing((plan.stores.writer or plan.stores.reader)()) as store:
+        known = store.known(plan.domain.name, [partition.key for partition in plan.partitions])
+        tasks = _tasks(plan, known, store.anomalies(plan.domain.name))
+        outcomes: dict[int, Outcome] = {}
+        for position, outcome in _outcomes(tasks, plan, report, stop, executor):
+            outcomes[position] = outcome
+            progress(outcome)
+        report.outcomes = [outcomes[position] for position in sorted(outcomes)]
+        left = [task.partition.key for position, task in enumerate(tasks) if position not in outcomes]
+        if left:
+            cause = "stopped by a signal" if report.interrupted else "stopped after the first failure"
+            report.warnings.append(f"{cause}; not started: {', '.join(left)}")
+        if plan.options.wants(CALC) and not report.interrupted and not (plan.fail_fast and left):
+            _windows(plan, report, stop)
+
+
+def _tasks(plan: Plan, known: Mapping[str, Known], anomalies: Sequence[Any]) -> list[Task]:
+    open_anomalies: dict[str, dict[str, Severity]] = {}
+    for record in anomalies:
+        open_anomalies.setdefault(record.anomaly.partition_key, {})[record.anomaly.kind] = record.anomaly.severity
+    return [
+        Task(
+            domain=plan.domain,
+            partition=partition,
+            source=plan.source,
+            stores=plan.stores,
+            options=plan.options,
+            run_id=plan.run_id,
+            today=plan.today,
+            capture_day=plan.capture_day,
+            clock=plan.clock,
+            known=known[partition.key],
+            open_anomalies=open_anomalies.get(partition.key, {}),
+        )
+        for partition in plan.partitions
+    ]
+
+
+def _outcomes(
+    tasks: Sequence[Task],
+    plan: Plan,
+    report: _Report,
+    stop: Callable[[], bool],
+    executor: Executor | None,
+) -> Iterator[tuple[int, Outcome]]:
+    """Outcomes as they come, each with its position; starts no task once told to stop."""
+    own = ThreadPoolExecutor(plan.workers) if executor is None and plan.workers > 1 else None
+    pool = executor or own
+    waiting = iter(enumerate(tasks))
+    running: dict[Future[Outcome], int] = {}
+    failed = False
+    try:
+        while True:
+            while len(running) < plan.workers and not (failed and plan.fail_fast):
+                if stop():
+                    report.interrupted = True
+                    break
+                following = next(waiting, None)
+                if following is None:
+                    break
+                position, task = following
+                if pool is None:
+                    outcome = run_partition(task)
+                    failed = failed or outcome.failed
+                    yield position, outcome
+                else:
+                    running[pool.submit(run_partition, task)] = position
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                failed = failed or future.result().failed
+                yield running.pop(future), future.result()
+    finally:
+        if own is not None:
+            own.shutdown()
+
+
+def _windows(plan: Plan, report: _Report, stop: Callable[[], bool]) -> None:
+    """Compute the windows whose inputs moved, in this run or before, inside the plan or outside it."""
+    with closing(plan.stores.reader()) as store:
+        known = store.known(plan.domain.name)
+        if plan.stores.writer is None:
+            moved = {run.partition_key for run in _runs(report) if run.status is RunStatus.PLANNED}
+            foreseen = windows_reached(plan.domain, known, moved)
+            report.windows = [window_run(window, RunStatus.PLANNED) for window in foreseen]
+            return
+        again = {partition.key for partition in plan.partitions} if plan.options.force else set()
+        writer = plan.stores.writer
+        windows = WindowRunner(plan.domain, known, store, writer, plan.run_id, plan.clock)
+        incomplete = []
+        for window in stale_windows(plan.domain, known, again=again):
+            if stop():
+                report.interrupted = True
+                report.warnings.append(f"stopped by a signal; not computed: {window.calc.spec.pipeline}")
+                return
+            report.windows.append(windows.run(window))
+            if not window.complete:
+                incomplete.append(window.partition.key)
+        if incomplete:
+            report.warnings.append(
+                f"windows that look back beyond what is held are marked incomplete: {', '.join(incomplete)}"
+            )
+
+
+def _runs(report: _Report) -> list[PipelineRun]:
+    return [run for outcome in report.outcomes for run in outcome.runs]
+
+
+def _result(plan: Plan, report: _Report, started: Any) -> SchedulerResult:
+    planned = {partition.key for partition in plan.partitions}
+    runs = (*_runs(report), *report.windows)
+    stats, unchanged = _stats(report, planned)
+    status = decide_status(
+        stats,
+        unchanged=unchanged,
+        window_failed=any(
+            run.status is RunStatus.FAILED and run.partition_key not in planned for run in report.windows
+        ),
+        critical=report.error is not None,
+        undone=report.interrupted,
+        dry_run=plan.stores.writer is None,
+    )
+    return SchedulerResult(
+        schema_version=SCHEMA_VERSION,
+        domain=plan.domain.name,
+        scheduler=plan.domain.scheduler,
+        started_at=started,
+        finished_at=plan.clock(),
+        status=status,
+        stats=stats,
+        runs=runs,
+        anomalies=tuple(anomaly for outcome in report.outcomes for anomaly in outcome.anomalies),
+        warnings=tuple(report.warnings),
+        config=plan.config,
+        run_id=plan.run_id,
+        error=ErrorDetail.of(report.error) if report.error else None,
+    )
+
+
+def _stats(report: _Report, planned: set[str]) -> tuple[SchedulerStats, int]:
+    """Counts of the partitions taken up, windows of planned partitions included; and how many of the
+    skipped ones are known to hold what the source has."""
+    statuses: dict[str, set[RunStatus]] = {outcome.partition_key: set() for outcome in report.outcomes}
+    for run in (*_runs(report), *report.windows):
+        if run.partition_key in planned:
+            statuses.setdefault(run.partition_key, set()).add(run.status)
+    failed = sum(RunStatus.FAILED in each for each in statuses.values())
+    skipped = sum(each == {RunStatus.SKIPPED} for each in statuses.values())
+    unchanged = sum(
+        run.reason in _UNCHANGED for run in _runs(report) if statuses[run.partition_key] == {RunStatus.SKIPPED}
+    )
+    return (
+        SchedulerStats(
+            attempted=len(statuses),
+            succeeded=len(statuses) - failed - skipped,
+            failed=failed,
+            skipped=skipped,
+        ),
+        unchanged,
+    )
+
+
+def _record(plan: Plan, result: SchedulerResult) -> None:
+    assert plan.stores.writer is not None
+    with closing(plan.stores.writer()) as store:
+        store.record_run(
+            RunRecord(
+                run_id=plan.run_id,
+                domain=result.domain,
+                scheduler=result.scheduler,
+                started_at=result.started_at,
+                finished_at=result.finished_at,
+                status=result.status.value,
+                exit_code=result.exit_code,
+                attempted=result.stats.attempted,
+                succeeded=result.stats.succeeded,
+                failed=result.stats.failed,
+                skipped=result.stats.skipped,
+                result=result.to_json(indent=None),
+            )
+        )

@@ -1,0 +1,75 @@
+"""The records that go into and come out of one partition's run: picklable, so that any executor can carry them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Literal
+
+from market_spine.app.scheduling import PipelineRun
+from market_spine.core.anomaly import Anomaly, Severity
+from market_spine.core.manifest import Known
+from market_spine.core.partition import Partition
+from market_spine.core.ports import Clock, Domain, Reader, Source, Writer
+
+OnlyStage = Literal["ingest", "normalize", "calc", "all"]
+Mode = Literal["run", "dry-run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked for, as far as one partition is concerned."""
+
+    force: bool = False
+    only_stage: OnlyStage = "all"
+
+    def wants(self, stage: str) -> bool:
+        """Whether a stage is asked for."""
+        return self.only_stage in ("all", stage)
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """How to open the store. Without ``writer`` the run is dry: it has no means of writing."""
+
+    reader: Callable[[], Reader]
+    writer: Callable[[], Writer] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One partition to work through.
+
+    Attributes:
+        known: what the manifest said of the partition when the run was planned; read again before writing.
+        open_anomalies: the partition's open anomalies then, kind to severity.
+        today: the day that decides what is due.
+        capture_day: the day that new capture ids carry.
+    """
+
+    domain: Domain
+    partition: Partition
+    source: Source
+    stores: Stores
+    options: Options
+    run_id: str
+    today: date
+    capture_day: date
+    clock: Clock
+    known: Known
+    open_anomalies: Mapping[str, Severity] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one partition: an entry for each pipeline run, and the anomalies seen."""
+
+    partition_key: str
+    runs: tuple[PipelineRun, ...]
+    anomalies: tuple[Anomaly, ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        """Whether any pipeline run failed."""
+        return any(run.status == "failed" for run in self.runs)

@@ -1,0 +1,221 @@
+"""Window calculations: which are stale, and computing one. Each is a transaction of its own, oldest first."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from market_spine.app.draft import StageDraft, partition_scope
+from market_spine.app.entries import stage_run
+from market_spine.app.pipeline import ATTEMPTS, Moved, guarded
+from market_spine.app.scheduling import ErrorDetail, PipelineRun, RunStatus, SkipReason
+from market_spine.core.fingerprint import content_hash, fingerprint
+from market_spine.core.manifest import CALC, Entry, Known
+from market_spine.core.partition import Partition
+from market_spine.core.ports import Clock, Domain, Reader, WindowCalc, Writer
+from market_spine.errors import MarketSpineError, StoreLocked
+from market_spine.telemetry import log_context
+
+if TYPE_CHECKING:
+    import polars as pl
+
+logger = logging.getLogger(__name__)
+
+_FRAMES_KEPT = 64
+"""Input frames kept in memory while windows are computed: neighbouring windows share most of theirs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One window to compute: its calculation, the partition it belongs to, and those of its inputs that are held."""
+
+    calc: WindowCalc
+    partition: Partition
+    held: tuple[Partition, ...]
+    complete: bool
+    fingerprint: str
+    standing: bool
+
+
+def stale_windows(domain: Domain, known: Mapping[str, Known], *, again: Collection[str] = ()) -> list[Window]:
+    """The windows whose inputs moved since they were computed, in partition order.
+
+    Args:
+        domain: whose window calculations.
+        known: all that the manifest holds of the domain.
+        again: partitions whose windows are wanted although nothing moved (``--force``).
+    """
+    found = []
+    for key in sorted(known):
+        if CALC not in known[key].stages:
+            continue
+        partition = domain.partition(key)
+        for calc in domain.windows:
+            window = find_window(calc, partition, known)
+            if not window.standing or key in again:
+                found.append(window)
+    return found
+
+
+def find_window(calc: WindowCalc, partition: Partition, known: Mapping[str, Known]) -> Window:
+    """One window as it would be computed from what is known of its inputs."""
+    inputs = calc.inputs(partition)
+    held = tuple(each for each in inputs if each.key in known and CALC in known[each.key].stages)
+    print_ = fingerprint(
+        calc.spec.name,
+        calc.spec.version,
+        (f"{each.key} {known[each.key].stages[CALC].entry.fingerprint}" for each in held),
+    )
+    last = known[partition.key].stages.get(calc.spec.name)
+    standing = last is not None and last.entry.fingerprint == print_
+    return Window(calc, partition, held, len(held) == len(inputs), print_, standing)
+
+
+def windows_reached(domain: Domain, known: Collection[str], moved: Collection[str]) -> list[Window]:
+    """The windows a dry run foresees: those with an input among the partitions that would move."""
+    found = []
+    for key in sorted({*known, *moved}):
+        partition = domain.partition(key)
+        for calc in domain.windows:
+            inputs = calc.inputs(partition)
+            held = tuple(each for each in inputs if each.key in known or each.key in moved)
+            if any(each.key in moved for each in held):
+                found.append(Window(calc, partition, held, len(held) == len(inputs), "", False))
+    return found
+
+
+def window_run(
+    window: Window,
+    status: RunStatus,
+    elapsed: timedelta = timedelta(),
+    error: ErrorDetail | None = None,
+    reason: SkipReason | None = None,
+) -> PipelineRun:
+    """A window's entry in the result that has no rows to tell of: planned, failed or skipped."""
+    return PipelineRun(
+        pipeline=window.calc.spec.pipeline,
+        partition_key=window.partition.key,
+        status=status,
+        duration_ms=max(0, round(elapsed / timedelta(milliseconds=1))),
+        capture_id=None,
+        row_count=None,
+        is_revision=None,
+        revision_summary=None,
+        reason=reason,
+        error=error,
+    )
+
+
+@dataclass
+class WindowRunner:
+    """Computes windows one after another, reading each partition that several of them look at once."""
+
+    domain: Domain
+    known: Mapping[str, Known]
+    reader: Reader
+    writer: Callable[[], Writer]
+    run_id: str
+    clock: Clock
+    frames: OrderedDict[tuple[str, int], pl.DataFrame] = field(default_factory=OrderedDict)
+    """By table and the ``calc`` entry that brought the rows."""
+
+    def run(self, window: Window) -> PipelineRun:
+        """Compute one window and write it. Never raises: what goes wrong is in the run."""
+        with log_context(run_id=self.run_id, partition=window.partition.key):
+            started = self.clock()
+            draft = guarded(lambda: self._settle(window))
+            if isinstance(draft, MarketSpineError):
+                logger.error("%s failed: %s", window.calc.spec.name, draft.message, extra={"kind": draft.kind})
+                return window_run(window, RunStatus.FAILED, self.clock() - started, ErrorDetail.of(draft))
+            if draft is None:
+                return window_run(window, RunStatus.SKIPPED, reason=SkipReason.UP_TO_DATE)
+            return stage_run((window.calc.spec,), draft)
+
+    def _settle(self, window: Window) -> StageDraft | None:
+        """Compute and write a window, again if its inputs move meanwhile; None if another run has written it."""
+        forced = window.standing
+        for _ in range(ATTEMPTS):
+            # What is known may have moved on since the window was listed.
+            window = find_window(window.calc, window.partition, self.known)
+            if window.standing and not forced:
+                return None
+            draft = self.draft(window)
+            try:
+                with closing(self.writer()) as store, store.commit(window.partition) as commit:
+                    draft.write(commit, self.domain, self.clock)
+                    commit.last_in_line()
+                    self._check_unmoved(store, window)
+            except Moved:
+                logger.info("another run committed an input of this window meanwhile: looking at it again")
+                self.known = self.reader.known(self.domain.name)
+            else:
+                return draft
+        raise StoreLocked(
+            f"other runs kept committing the inputs of {window.partition.key}", hint="run again when they have finished"
+        )
+
+    def _check_unmoved(self, store: Reader, window: Window) -> None:
+        """Raise Moved unless the window and its inputs stand as they did when it was computed."""
+        keys = [each.key for each in window.calc.inputs(window.partition)]
+        now = store.known(self.domain.name, keys)
+        own = window.partition.key
+        if [_last_id(now, key, CALC) for key in keys] != [_last_id(self.known, key, CALC) for key in keys]:
+            raise Moved
+        if _last_id(now, own, window.calc.spec.name) != _last_id(self.known, own, window.calc.spec.name):
+            raise Moved
+
+    def draft(self, window: Window) -> StageDraft:
+        """Compute one window from the rows its held inputs have now."""
+        started = self.clock()
+        spec, table = window.calc.spec, window.calc.table
+        frame = window.calc.compute(window.partition, window.held, self._rows(window))
+        stages = self.known[window.partition.key].stages
+        base = stages[CALC].entry
+        entry = Entry(
+            manifest_id=0,
+            partition=window.partition,
+            stage=spec.name,
+            status="committed",
+            capture_id=base.capture_id,
+            fingerprint=window.fingerprint,
+            pipeline_version=spec.version,
+            source_hash=base.source_hash,
+            content_hash=content_hash([(frame, table.key)]),
+            row_count=frame.height,
+            run_id=self.run_id,
+            input_captures=tuple(self.known[each.key].stages[CALC].entry.capture_id for each in window.held),
+        )
+        return StageDraft(
+            entry,
+            {table.name: frame},
+            is_revision=spec.name in stages,
+            standing=window.standing,
+            elapsed=self.clock() - started,
+        )
+
+    def _rows(self, window: Window) -> pl.DataFrame:
+        """The rows of all held inputs, oldest partition first."""
+        import polars as pl
+
+        return pl.concat([self._frame(window.calc, partition) for partition in window.held])
+
+    def _frame(self, calc: WindowCalc, partition: Partition) -> pl.DataFrame:
+        name, columns = calc.reads
+        key = (name, self.known[partition.key].stages[CALC].entry.manifest_id)
+        if key not in self.frames:
+            table = next(each for each in self.domain.tables if each.name == name)
+            self.frames[key] = self.reader.read(table, partition_scope(table, partition), columns)
+        self.frames.move_to_end(key)
+        while len(self.frames) > _FRAMES_KEPT:
+            self.frames.popitem(last=False)
+        return self.frames[key]
+
+
+def _last_id(known: Mapping[str, Known], key: str, stage: str) -> int | None:
+    committed = known[key].stages.get(stage) if key in known else None
+    return committed.entry.manifest_id if committed else None
