@@ -1,0 +1,125 @@
+"""``market-spine captures``, ``payload`` and ``diff``: what was observed of a partition, and how it changed."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from market_spine.cli import output
+from market_spine.cli.options import db_option, domain_option, json_option
+from market_spine.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from market_spine.core.revision import RowDiff
+
+_COLUMNS = ("capture_id", "status", "captured_at", "rows", "rejected", "revision", "source_hash", "parts")
+
+
+@click.command()
+@click.argument("partition")
+@domain_option
+@db_option
+@json_option
+def captures(partition: str, domain: str | None, db: str | None, as_json: bool) -> None:
+    """List the captures of PARTITION (such as '2025-01-03|NMS_TIER_1'), oldest first."""
+    from market_spine.app.history import list_captures
+    from market_spine.compose import reader
+    from market_spine.registry import locate
+
+    found, where = locate(partition, domain)
+    with closing(reader(db)) as store:
+        listed = list_captures(store, found, where)
+    if as_json:
+        output.write_json({"partition_key": where.key, "captures": [capture.document() for capture in listed]})
+        return
+    output.write_table(_COLUMNS, [capture.row() for capture in listed])
+
+
+@click.command()
+@click.argument("capture")
+@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="File to write.")
+@click.option("--part", metavar="NAME", help="Which part, if the capture has several.")
+@db_option
+def payload(capture: str, out: Path, part: str | None, db: str | None) -> None:
+    """Write the exact bytes of CAPTURE, as the source had them, to a file."""
+    from market_spine.app.history import capture_part
+    from market_spine.compose import reader
+
+    with closing(reader(db)) as store:
+        found = capture_part(store, capture, part)
+    try:
+        out.write_bytes(found.data)
+    except OSError as error:
+        raise StoreUnavailable(f"--out: {out} cannot be written: {error.strerror}", kind="output") from error
+    output.write(f"{out}: {len(found.data)} bytes, SHA-256 {found.sha256}, from {found.origin}")
+
+
+@click.command()
+@click.argument("partition")
+@click.option("--from", "old", metavar="CAPTURE", help="Earlier capture; default: the one before --to.")
+@click.option("--to", "new", metavar="CAPTURE", help="Later capture; default: the last.")
+@domain_option
+@db_option
+@json_option
+def diff(partition: str, old: str | None, new: str | None, domain: str | None, db: str | None, as_json: bool) -> None:
+    """Show the normalized rows in which two captures of PARTITION differ, with old and new values."""
+    from market_spine.app.history import choose_captures, diff_captures
+    from market_spine.compose import reader
+    from market_spine.registry import locate
+
+    found, where = locate(partition, domain)
+    table = found.tables[0]
+    with closing(reader(db)) as store:
+        before, after = choose_captures(store, found, where, old, new)
+        rows = diff_captures(store, found, where, before, after)
+    if as_json:
+        output.write_json(
+            {
+                "partition_key": where.key,
+                "from": before.entry.capture_id,
+                "to": after.entry.capture_id,
+                "added": _plain(rows.added.to_dicts()),
+                "removed": _plain(rows.removed.to_dicts()),
+                "changed": _changed(rows, table.key),
+            }
+        )
+        return
+    change = rows.change
+    output.write(f"{where.key}: {before.entry.capture_id} -> {after.entry.capture_id}")
+    output.write(f"{change.added} added, {change.removed} removed, {change.changed} changed")
+    listed = [
+        *(("+", _key(row, table.key), _values(row, table.key)) for row in _plain(rows.added.to_dicts())),
+        *(("-", _key(row, table.key), _values(row, table.key)) for row in _plain(rows.removed.to_dicts())),
+        *(("~", _key(row["old"], table.key), _moved(row)) for row in _changed(rows, table.key)),
+    ]
+    if listed:
+        output.write_table(("", "row", "values"), listed)
+
+
+def _changed(rows: RowDiff, key: tuple[str, ...]) -> list[dict[str, Any]]:
+    pairs = zip(_plain(rows.old.to_dicts()), _plain(rows.new.to_dicts()), strict=True)
+    return [{"key": {name: new[name] for name in key}, "old": old, "new": new} for old, new in pairs]
+
+
+def _plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Dates as ISO text."""
+    return [
+        {name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in row.items()}
+        for row in rows
+    ]
+
+
+def _key(row: dict[str, Any], key: tuple[str, ...]) -> str:
+    return " ".join(str(row[name]) for name in key if row[name] != "")
+
+
+def _values(row: dict[str, Any], key: tuple[str, ...]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in row.items() if name not in key and value is not None)
+
+
+def _moved(row: dict[str, Any]) -> str:
+    old, new = row["old"], row["new"]
+    return ", ".join(f"{name} {old[name]} -> {new[name]}" for name in new if old[name] != new[name])

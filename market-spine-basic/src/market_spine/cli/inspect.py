@@ -1,0 +1,126 @@
+"""``market-spine status``, ``runs`` and ``anomalies``: where things stand."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+
+import click
+
+from market_spine.cli import output
+from market_spine.cli.options import db_option, domain_option, json_option
+
+
+@click.command()
+@click.option("--weeks", "count", default=8, show_default=True, type=click.IntRange(min=1), help="Rows of the grid.")
+@click.option("--run-date", metavar="YYYY-MM-DD", help="Judge publication as of this day; default: today in New York.")
+@domain_option
+@db_option
+@json_option
+def status(count: int, run_date: str | None, domain: str | None, db: str | None, as_json: bool) -> None:
+    """Show the partition grid: published, not due, late, captured, revised n times, failed."""
+    from market_spine import registry
+    from market_spine.app.arguments import day
+    from market_spine.app.grid import partition_states
+    from market_spine.compose import market_day, reader
+
+    today = day("--run-date", run_date) if run_date else market_day()
+    chosen = [registry.find(domain)] if domain else registry.domains()
+    with closing(reader(db)) as store:
+        grids = [(each, partition_states(store, each, today, count)) for each in chosen]
+    if as_json:
+        output.write_json(
+            [
+                {
+                    "domain": each.name,
+                    "today": today.isoformat(),
+                    "partitions": [state.document() for row in rows for state in row],
+                }
+                for each, rows in grids
+            ]
+        )
+        return
+    for each, rows in grids:
+        if rows:
+            output.write(f"{each.name} on {today}")
+            columns = [state.partition.values[-1] for state in rows[0]]
+            table = [[row[0].partition.values[0], *(state.text for state in row)] for row in rows]
+            output.write_table([each.partition_fields[0], *columns], table)
+
+
+@click.command()
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="How many.")
+@domain_option
+@db_option
+@json_option
+def runs(limit: int, domain: str | None, db: str | None, as_json: bool) -> None:
+    """List past scheduler runs, newest first."""
+    from market_spine import registry
+    from market_spine.compose import reader
+
+    name = registry.find(domain).name if domain else None
+    with closing(reader(db)) as store:
+        records = store.runs(name, limit)
+    if as_json:
+        output.write_json([json.loads(record.result) for record in records])
+        return
+    output.write_table(
+        ("run_id", "domain", "started_at", "status", "attempted", "succeeded", "failed", "skipped"),
+        [
+            (
+                record.run_id,
+                record.domain,
+                record.started_at.isoformat(timespec="seconds"),
+                record.status,
+                record.attempted,
+                record.succeeded,
+                record.failed,
+                record.skipped,
+            )
+            for record in records
+        ],
+    )
+
+
+@click.command()
+@click.option("--all", "everything", is_flag=True, help="Also those that have been resolved.")
+@domain_option
+@db_option
+@json_option
+def anomalies(everything: bool, domain: str | None, db: str | None, as_json: bool) -> None:
+    """List anomalies, newest first: those still open, or all."""
+    from market_spine import registry
+    from market_spine.compose import reader
+
+    name = registry.find(domain).name if domain else None
+    with closing(reader(db)) as store:
+        records = store.anomalies(name, open_only=not everything)
+    rows = [
+        {
+            "domain": record.domain,
+            "partition_key": record.anomaly.partition_key,
+            "kind": record.anomaly.kind,
+            "severity": record.anomaly.severity,
+            "count": record.count,
+            "first_seen": record.first_seen.isoformat(timespec="seconds"),
+            "last_seen": record.last_seen.isoformat(timespec="seconds"),
+            "resolved_at": record.resolved_at.isoformat(timespec="seconds") if record.resolved_at else None,
+            "message": record.anomaly.message,
+        }
+        for record in records
+    ]
+    if as_json:
+        details = [dict(record.anomaly.details) for record in records]
+        output.write_json([{**row, "details": detail} for row, detail in zip(rows, details, strict=True)])
+        return
+    columns = (
+        "partition_key",
+        "kind",
+        "severity",
+        "count",
+        "first_seen",
+        "last_seen",
+        "resolved_at",
+        "message",
+    )
+    output.write_table(columns, [[row[name] for name in columns] for row in rows])

@@ -1,0 +1,151 @@
+"""The ``market-spine`` command, and the one place that turns outcomes into exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from market_spine import registry
+from market_spine.cli import output
+from market_spine.errors import MarketSpineError, UsageError
+
+FAILURE = 1
+INTERRUPTED = 130
+
+_COMMANDS = {
+    "status": ("inspect", "Show the partition grid: published, captured, revised, late, failed."),
+    "runs": ("inspect", "List past scheduler runs, newest first."),
+    "anomalies": ("inspect", "List anomalies, open ones by default."),
+    "captures": ("history", "List the captures of a partition."),
+    "payload": ("history", "Write the exact bytes of a capture to a file."),
+    "diff": ("history", "Show the rows in which two captures of a partition differ."),
+    "calendar": ("calendar", "Show what is expected to be published next, and when."),
+    "query": ("query", "Run read-only SQL, optionally as of a past moment."),
+    "rebuild": ("rebuild", "Replay every commit of a database into a new one."),
+    "db": ("db", "Look after the database."),
+}
+"""Command to (module of this package, help): modules are imported when their command is used."""
+
+_GROUPS = {
+    "schedule": "Run a domain's scheduler.",
+    "sample-data": "Write generated sample files of a domain.",
+    "simulate": "Serve a simulated vendor or publisher for trying things out.",
+}
+"""Groups whose commands the installed domains bring."""
+
+
+class ScheduleCommand(click.Command):
+    """A scheduler's command: with ``--json`` a usage error, too, is answered in the contract."""
+
+    def __init__(self, *args: Any, failure: Callable[[MarketSpineError], str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.failure = failure
+
+
+class _DomainGroup(click.Group):
+    """A group with one command per domain that declares one, imported when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for name in registry.entries() if self.name in registry.load(name).commands()]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in registry.entries():
+            return None
+        target = registry.load(cmd_name).commands().get(self.name or "")
+        if target is None:
+            return None
+        module, _, attribute = target.partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+
+class _Root(click.Group):
+    """The platform's own commands, each in a module that is imported when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*_GROUPS, *_COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _GROUPS:
+            return _DomainGroup(cmd_name, help=_GROUPS[cmd_name], no_args_is_help=True)
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f"market_spine.cli.{_COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        rows = [*_GROUPS.items(), *((name, text) for name, (_, text) in _COMMANDS.items())]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        output.write(f"market-spine {version('market-spine-basic')}")
+        ctx.exit()
+
+
+@click.command(cls=_Root, no_args_is_help=True)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
+def root() -> None:
+    """Load market data on a schedule, notice restatements, and read any table as of any past moment."""
+
+
+def run(command: click.Command, arguments: Sequence[str], name: str) -> int:
+    """Run a command and answer with the process's exit code.
+
+    0 success or dry run, 1 failure or usage error, 2 partial; 130 when interrupted outside a schedule.
+
+    Args:
+        command: returns its exit code, or None for 0.
+        arguments: the arguments after the program's name.
+        name: the program's name, for the help text.
+    """
+    as_json = "--json" in arguments
+    try:
+        code = command.main(args=list(arguments), prog_name=name, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        sys.stderr.write(error.format_message() + "\n")
+        return FAILURE
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        problem = UsageError(" ".join(error.format_message().split()), hint=f"see {name} --help")
+        return _fail(problem, context.command if context else command, as_json)
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except MarketSpineError as error:
+        return _fail(error, command, as_json)
+    except BrokenPipeError:
+        # The reader of our stdout has gone (as in `| head`); closing it again at exit would complain.
+        sys.stdout = None
+        return FAILURE
+    return code if isinstance(code, int) else 0
+
+
+def _fail(error: MarketSpineError, command: click.Command, as_json: bool) -> int:
+    if as_json and isinstance(command, ScheduleCommand):
+        output.write(command.failure(error))
+    else:
+        document = {"kind": error.kind, "message": error.message, "hint": error.hint}
+        output.write_error(document, as_json=as_json)
+    return FAILURE
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    sys.exit(run(root, sys.argv[1:], "market-spine"))

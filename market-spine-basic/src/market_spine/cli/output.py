@@ -1,0 +1,101 @@
+"""The only writer of stdout: results, tables, JSON documents and files' bytes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from market_spine.app.scheduling import PipelineRun, RunStatus, SchedulerResult
+
+
+def write(text: str) -> None:
+    """Write text and a line end to stdout."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def write_bytes(data: bytes) -> None:
+    """Write bytes to stdout as they are."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def write_json(document: Any) -> None:
+    """Write one JSON document."""
+    write(json.dumps(document, indent=2, default=str))
+
+
+def write_result(result: SchedulerResult, *, as_json: bool) -> None:
+    """Write a scheduler result: as JSON, else as a summary for people."""
+    if as_json:
+        write(result.to_json())
+        return
+    for warning in result.warnings:
+        write(f"WARNING: {warning}")
+    if result.runs:
+        write_table(("pipeline", "partition", "status", "rows", "revision", "detail"), [*map(_row, result.runs)])
+    if result.error:
+        write(f"ERROR: {result.error.message}" + (f" ({result.error.hint})" if result.error.hint else ""))
+    stats = result.stats
+    write(
+        f"{result.status.value}: {stats.attempted} partitions attempted, {stats.succeeded} succeeded,"
+        f" {stats.failed} failed, {stats.skipped} skipped"
+    )
+
+
+def write_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write a table: drawn with Rich on a terminal, in aligned plain columns elsewhere."""
+    texts = [["" if value is None else str(_spelt(value)) for value in row] for row in rows]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*columns)
+        for row in texts:
+            table.add_row(*map(Text, row))
+        Console(file=sys.stdout).print(table)
+        return
+    widths = [max(map(len, column)) for column in zip(columns, *texts, strict=True)]
+    for row in ([*columns], *texts):
+        write("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def write_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write rows as CSV (RFC 4180 quoting, LF); NULL is an empty field, booleans are true and false."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_spelt(value) for value in row] for row in rows)
+    sys.stdout.write(text.getvalue())
+    sys.stdout.flush()
+
+
+def _spelt(value: Any) -> Any:
+    """Booleans as JSON spells them."""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def write_error(document: Mapping[str, str], *, as_json: bool) -> None:
+    """Tell an error: as the one JSON document on stdout, or as one line on stderr."""
+    if as_json:
+        write_json({"error": dict(document)})
+        return
+    hint = f" ({document['hint']})" if document["hint"] else ""
+    sys.stderr.write(f"error: {document['message']}{hint}\n")
+
+
+def _row(run: PipelineRun) -> tuple[Any, ...]:
+    summary = run.revision_summary
+    change = f"+{summary.rows_added} -{summary.rows_removed} ~{summary.rows_changed}" if summary else ""
+    detail: str | None = run.capture_id
+    if run.status is RunStatus.SKIPPED:
+        detail = run.reason
+    if run.error:
+        detail = f"{run.error.kind}: {run.error.message}" + (f" ({run.error.hint})" if run.error.hint else "")
+    name = run.pipeline.rpartition(".")[2]
+    return name, run.partition_key, run.status.value, run.row_count, change, detail

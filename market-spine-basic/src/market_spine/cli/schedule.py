@@ -1,0 +1,148 @@
+"""What the schedulers' commands share: common flags, signals, progress and the result."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, TypeVar
+
+import click
+
+from market_spine.app.scheduling import SchedulerResult
+from market_spine.app.task import Outcome
+from market_spine.cli import output
+from market_spine.cli.main import ScheduleCommand
+from market_spine.core.ports import Domain
+from market_spine.errors import MarketSpineError
+from market_spine.telemetry import configure_logging
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+def schedule_command(domain: Domain, name: str) -> Callable[[Callable[..., Any]], ScheduleCommand]:
+    """Declare a scheduler's command. It receives its own flags plus ``hooks``, and returns a result.
+
+    Args:
+        domain: whose scheduler it is.
+        name: the command's name below ``market-spine schedule``.
+    """
+
+    def render_failure(error: MarketSpineError) -> str:
+        from market_spine.compose import failure, utc_now
+
+        now = utc_now()
+        return failure(domain, error, now, now).to_json()
+
+    def declare(function: Callable[..., SchedulerResult]) -> ScheduleCommand:
+        def callback(*, as_json: bool, log_level: str, **flags: Any) -> int:
+            return _execute(function, flags, as_json=as_json, log_level=log_level)
+
+        callback.__doc__ = function.__doc__
+        callback.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+        return click.command(name, cls=ScheduleCommand, failure=render_failure)(callback)
+
+    return declare
+
+
+def common_options(function: C) -> C:
+    """The flags that every scheduler has."""
+    options = (
+        click.option(
+            "--mode",
+            default="run",
+            show_default=True,
+            metavar="[run|dry-run]",
+            help="dry-run compares and plans, and writes nothing.",
+        ),
+        click.option("--fail-fast", is_flag=True, help="Start no further partition after the first failure."),
+        click.option("--workers", default="1", show_default=True, metavar="N", help="Partitions worked on at once."),
+        click.option("--db", metavar="PATH|URL", help="Database; else DATABASE_URL, else data/market_spine.db."),
+        click.option(
+            "--run-date",
+            metavar="YYYY-MM-DD",
+            help="Plan and name captures as of this day; default: today in New York.",
+        ),
+        click.option(
+            "--log-level",
+            default="INFO",
+            show_default=True,
+            type=click.Choice(LOG_LEVELS),
+            help="Least level logged to stderr.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Write the result as one JSON document to stdout."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _execute(function: Callable[..., SchedulerResult], flags: dict[str, Any], *, as_json: bool, log_level: str) -> int:
+    from market_spine.compose import Hooks
+
+    terminal = sys.stderr.isatty()
+    configure_logging(log_level, as_text=terminal)
+    with _signals() as stop, _progress(shown=terminal) as (planned, step):
+        result = function(**flags, hooks=Hooks(stop=stop, planned=planned, progress=step))
+    output.write_result(result, as_json=as_json)
+    return result.exit_code
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], bool]]:
+    """While inside, SIGTERM and SIGINT ask the run to stop after the partition in hand."""
+    asked = threading.Event()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        asked.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _progress(*, shown: bool) -> Iterator[tuple[Callable[[int], None], Callable[[Outcome], None]]]:
+    """A progress bar on stderr for a person at a terminal."""
+    if not shown:
+        yield lambda _count: None, lambda _outcome: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("planning", total=None, rate="")
+
+        def planned(count: int) -> None:
+            progress.update(task, total=count, description="partitions")
+
+        def step(outcome: Outcome) -> None:
+            progress.update(task, advance=1, description=outcome.partition_key)
+            speed = progress.tasks[0].speed
+            progress.update(task, rate=f"{speed * 60:,.0f}/min" if speed else "")
+
+        yield planned, step

@@ -1,0 +1,202 @@
+"""Puts real stores, sources and clocks together: the part that every domain's scheduler shares."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from functools import partial
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from market_spine import registry, settings
+from market_spine.app.arguments import choice, day, whole_number
+from market_spine.app.pipeline import guarded
+from market_spine.app.runner import Plan, run_plan
+from market_spine.app.scheduling import (
+    SCHEMA_VERSION,
+    ErrorDetail,
+    SchedulerResult,
+    SchedulerStats,
+    SchedulerStatus,
+)
+from market_spine.app.task import Options, Outcome, Stores
+from market_spine.core.commitlog import LogReader
+from market_spine.core.partition import Partition
+from market_spine.core.ports import Clock, Domain, Reader, RequestLedger, Source, Writer
+from market_spine.errors import MarketSpineError
+from market_spine.store import open_ledger, open_reader, open_writer, parse_url
+
+MARKET_ZONE = "America/New_York"
+
+ONLY_STAGES = ("ingest", "normalize", "calc", "all")
+MODES = ("run", "dry-run")
+
+
+def utc_now() -> datetime:
+    """The real clock."""
+    return datetime.now(UTC)
+
+
+def market_day(now: datetime | None = None) -> date:
+    """The date in New York, where FINRA and the exchanges keep their days."""
+    return (now or utc_now()).astimezone(ZoneInfo(MARKET_ZONE)).date()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The flags that every scheduler has, as given."""
+
+    mode: str = "run"
+    force: bool = False
+    only_stage: str = "all"
+    fail_fast: bool = False
+    db: str | None = None
+    run_date: str | date | None = None
+    workers: int | str = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a domain makes of its own flags: the partitions, where they come from, what to tell about it."""
+
+    partitions: Sequence[Partition]
+    source: Source
+    warnings: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+Select = Callable[[date, Callable[[], Reader]], Selection]
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the caller wants to be asked and told while a schedule runs."""
+
+    clock: Clock = utc_now
+    stop: Callable[[], bool] = lambda: False
+    progress: Callable[[Outcome], None] = lambda _outcome: None
+    planned: Callable[[int], None] = lambda _count: None
+
+
+def run_schedule(domain: Domain, request: Request, select: Select, hooks: Hooks) -> SchedulerResult:
+    """Run one schedule of a domain; every error comes back as a failure result.
+
+    Args:
+        domain: whose schedule it is.
+        request: the common flags.
+        select: chooses the partitions, given today's date in New York or ``--run-date``, and how to open
+            the store for reading (it may not exist yet); may raise UsageError.
+        hooks: clock, stop and progress.
+    """
+    started = hooks.clock()
+
+    def run() -> SchedulerResult:
+        plan = _plan(domain, request, select, started, hooks.clock)
+        hooks.planned(len(plan.partitions))
+        return run_plan(plan, stop=hooks.stop, progress=hooks.progress)
+
+    result = guarded(run)
+    if isinstance(result, MarketSpineError):
+        return failure(domain, result, started, hooks.clock(), config={"mode": request.mode})
+    return result
+
+
+def failure(
+    domain: Domain,
+    error: MarketSpineError,
+    started: datetime,
+    finished: datetime,
+    config: Mapping[str, Any] | None = None,
+) -> SchedulerResult:
+    """The result of a run that a critical error ended before it began."""
+    return SchedulerResult(
+        schema_version=SCHEMA_VERSION,
+        domain=domain.name,
+        scheduler=domain.scheduler,
+        started_at=started,
+        finished_at=finished,
+        status=SchedulerStatus.FAILURE,
+        stats=SchedulerStats(attempted=0, succeeded=0, failed=0, skipped=0),
+        runs=(),
+        anomalies=(),
+        warnings=(),
+        config=config or {},
+        error=ErrorDetail.of(error),
+    )
+
+
+def reader(db: str | None, clock: Clock = utc_now) -> LogReader:
+    """Open the database that ``--db`` or the environment names, for reading."""
+    database = settings.database(db)
+    return open_reader(parse_url(database.url), registry.domains(), clock=clock)
+
+
+def ledger(db: str | None, clock: Clock) -> Callable[[], RequestLedger]:
+    """How to open the quota ledger of the database that ``--db`` or the environment names; picklable."""
+    database = settings.database(db)
+    return partial(
+        open_ledger,
+        parse_url(database.url),
+        registry.domains(),
+        clock=clock,
+        create_parent=database.is_default,
+        auto_migrate=settings.auto_migrate(),
+    )
+
+
+def _plan(
+    domain: Domain,
+    request: Request,
+    select: Select,
+    now: datetime,
+    clock: Clock,
+) -> Plan:
+    mode = choice("--mode", request.mode, MODES)
+    only_stage = choice("--only-stage", request.only_stage, ONLY_STAGES)
+    workers = whole_number("--workers", request.workers, least=1)
+    given = None if request.run_date is None else day("--run-date", request.run_date)
+    today = given or market_day(now)
+    selection = select(today, _reader(request.db, clock, missing_ok=True))
+    return Plan(
+        domain=domain,
+        partitions=selection.partitions,
+        source=selection.source,
+        stores=_stores(request.db, dry=mode == "dry-run", clock=clock),
+        options=Options(request.force, only_stage),  # type: ignore[arg-type]
+        run_id=f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}",
+        today=today,
+        capture_day=given or now.astimezone(UTC).date(),
+        clock=clock,
+        warnings=selection.warnings,
+        config={
+            **selection.config,
+            "mode": mode,
+            "force": request.force,
+            "only_stage": only_stage,
+            "fail_fast": request.fail_fast,
+            "workers": workers,
+            "run_date": today.isoformat(),
+        },
+        fail_fast=request.fail_fast,
+        workers=workers,
+    )
+
+
+def _stores(db: str | None, *, dry: bool, clock: Clock) -> Stores:
+    database = settings.database(db)
+    write: Callable[[], Writer] = partial(
+        open_writer,
+        parse_url(database.url),
+        registry.domains(),
+        clock=clock,
+        create_parent=database.is_default,
+        auto_migrate=settings.auto_migrate(),
+    )
+    return Stores(_reader(db, clock, missing_ok=dry), None if dry else write)
+
+
+def _reader(db: str | None, clock: Clock, *, missing_ok: bool) -> Callable[[], Reader]:
+    url = parse_url(settings.database(db).url)
+    return partial(open_reader, url, registry.domains(), clock=clock, missing_ok=missing_ok)
