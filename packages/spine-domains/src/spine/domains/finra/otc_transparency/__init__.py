@@ -1,0 +1,110 @@
+"""FINRA's weekly OTC transparency data: who traded how much of what off the exchanges."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+from market_spine.core.capture import Part
+from market_spine.core.manifest import CALC, INGEST, NORMALIZE
+from market_spine.core.partition import Partition
+from market_spine.core.ports import Domain, Normalized, Publication, StageSpec, WindowCalc
+from market_spine.core.schema import Table, View
+from spine.domains.finra.otc_transparency import partitions, schema
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_ROLLING = StageSpec("rolling", f"{schema.NAME}.compute_rolling", "1")
+_STAGES = (
+    StageSpec(INGEST, f"{schema.NAME}.ingest_week", "1"),
+    StageSpec(NORMALIZE, f"{schema.NAME}.normalize_week", "1"),
+    StageSpec(CALC, f"{schema.NAME}.compute_week", "1"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolRolling:
+    """The six weeks of a tier that end with a partition; a WindowCalc."""
+
+    spec: StageSpec = _ROLLING
+    table: Table = schema.SYMBOL_ROLLING
+    reads: tuple[str, tuple[str, ...]] = (
+        schema.SYMBOL_WEEK.name,
+        ("week_ending", "tier", "symbol", "legs", "share_volume", "trade_count"),
+    )
+
+    def inputs(self, partition: Partition) -> Sequence[Partition]:
+        """Six calendar weeks of the partition's tier, oldest first."""
+        return partitions.weeks_ending_with(partition, partitions.ROLLING_WEEKS)
+
+    def compute(self, partition: Partition, held: Sequence[Partition], rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows of ``finra_otc_symbol_rolling`` for the partition."""
+        from spine.domains.finra.otc_transparency.calculations import compute_symbol_rolling
+
+        return compute_symbol_rolling(partition, held, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class OtcTransparency:
+    """The descriptor of this domain; a Domain with a PublicationCalendar."""
+
+    name: str = schema.NAME
+    scheduler: str = "weekly_ingest"
+    partition_fields: tuple[str, ...] = ("week_ending", "tier")
+    tables: tuple[Table, ...] = schema.TABLES
+    views: tuple[View, ...] = schema.VIEWS
+    migrations: str = "spine.domains.finra.otc_transparency.migrations"
+    stages: tuple[StageSpec, StageSpec, StageSpec] = _STAGES
+    windows: tuple[WindowCalc, ...] = (SymbolRolling(),)
+
+    def partition(self, key: str) -> Partition:
+        """Check and build a partition from a key such as ``2025-01-03|NMS_TIER_1``; raises UsageError."""
+        return partitions.parse_partition(key)
+
+    def capture_labels(self, partition: Partition) -> tuple[str, ...]:
+        """Tier, then week ending."""
+        week_ending, tier = partition.values
+        return tier, week_ending
+
+    def publication(self, partition: Partition, today: date) -> Publication:
+        """Where the partition stands in FINRA's publication calendar."""
+        return partitions.publication(partition, today)
+
+    def publication_day(self, partition: Partition) -> date:
+        """The day on which FINRA first publishes the partition."""
+        return partitions.publication_date(*partitions.week_and_tier(partition))
+
+    def upcoming(self, today: date, count: int) -> Sequence[Partition]:
+        """The next partitions of FINRA's calendar, soonest first."""
+        return partitions.upcoming(today, count)
+
+    def normalize(self, partition: Partition, parts: Sequence[Part]) -> Normalized:
+        """Rows of ``finra_otc_venue_volume``; raises ContentError for files that must be refused whole."""
+        from spine.domains.finra.otc_transparency.normalize import normalize_payload
+
+        return normalize_payload(partition, parts)
+
+    def compute(self, partition: Partition, tables: Mapping[str, pl.DataFrame]) -> Mapping[str, pl.DataFrame]:
+        """The tables per symbol, venue, market and trading day of the partition."""
+        from spine.domains.finra.otc_transparency.calculations import compute_week
+
+        return compute_week(partition, tables)
+
+    def grid(self, today: date, count: int, held: Collection[str]) -> Sequence[Sequence[Partition]]:
+        """The latest weeks by FINRA's calendar, newest first, each with all tiers; ``held`` adds none."""
+        return partitions.grid(today, count)
+
+    def commands(self) -> Mapping[str, str]:
+        """The scheduler, the sample data generator and the simulator."""
+        package = "spine.domains.finra.otc_transparency"
+        return {
+            "schedule": f"{package}.cli:schedule",
+            "sample-data": f"{package}.cli:sample_data",
+            "simulate": f"{package}.simulator.cli:simulate",
+        }
+
+
+DOMAIN: Domain = OtcTransparency()

@@ -1,0 +1,218 @@
+"""From the bytes of a weekly file to its lines and fields: text in, frame of strings out, no meaning yet.
+
+Both of FINRA's layouts are read by their header names, in any order: the eight columns of the website's
+files, and the column names of the API. The delimiter is always ``|`` and nothing is ever quoted.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from market_spine.core.compression import decompress
+from market_spine.errors import ContentError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SYMBOL = "issueSymbolIdentifier"
+NAME = "marketParticipantName"
+MPID = "MPID"
+CRD = "firmCRDNumber"
+SHARES = "totalWeeklyShareQuantity"
+TRADES = "totalWeeklyTradeCount"
+NOTIONAL = "totalNotionalSum"
+TIER_NAME, TIER_CODE = "tierDescription", "tierIdentifier"
+ISSUE = "issueName"
+PRODUCT = "productTypeCode"
+SUMMARY = "summaryTypeCode"
+WEEK_START = "weekStartDate"
+UPDATED, PUBLISHED, REPORTED = "lastUpdateDate", "initialPublishedDate", "lastReportedDate"
+
+REQUIRED = (SYMBOL, NAME, SHARES, TRADES)
+OPTIONAL = (MPID, CRD, NOTIONAL, ISSUE, PRODUCT, SUMMARY, WEEK_START, UPDATED, PUBLISHED, REPORTED)
+_KNOWN = {name.lower(): name for name in (*REQUIRED, TIER_NAME, TIER_CODE, *OPTIONAL)}
+
+_BLANKS = " \t\v\f"
+"""A line of nothing but these is blank."""
+_AGAIN = "fetch the file again"
+_DOWNLOAD = "download the weekly text file again, delimited by | and encoded as UTF-8"
+_SHOWN = 120
+"""How much of a line an error message shows."""
+
+
+@dataclass(frozen=True)
+class ParsedFile:
+    """A weekly file taken apart.
+
+    Attributes:
+        rows: ``line`` (Int64, 1-based in the decompressed file) and, as String and never null, the fields
+            of each known column the file has, under FINRA's name. Only lines with the right field count.
+        rejects: ``line`` (Int64) and ``rule`` (String) of the other lines.
+        lines: the text of every line of the file (String), the first at index 0.
+        rows_read: non-blank lines after the header = rows + rejects.
+    """
+
+    rows: pl.DataFrame
+    rejects: pl.DataFrame
+    lines: pl.Series
+    rows_read: int
+
+
+def parse_file(data: bytes, origin: str) -> ParsedFile:
+    """Take a weekly file apart.
+
+    Tolerated: gzip and Zstandard, a UTF-8 byte order mark, any line ends, blank lines, a missing final line
+    end, unknown columns, any column order and case of header names. Lines that are not UTF-8
+    (``not_utf8``) or have another number of fields than the header (``field_count``) are rejected.
+
+    Args:
+        data: the bytes as they were fetched.
+        origin: the file's name for error messages.
+
+    Raises:
+        ContentError: kinds ``empty_file``, ``header_only``, ``html``, ``json``, ``utf16``, ``not_text``,
+            ``wrong_delimiter``, ``missing_columns``, ``duplicate_columns``, ``truncated``, and those of
+            ``decompress``.
+    """
+    import polars as pl
+
+    plain = _plain_text(decompress(data, origin), origin)
+    lines, not_utf8 = _decode_lines(plain)
+    table = pl.DataFrame({"text": lines}).with_row_index("line", offset=1)
+    table = table.cast({"line": pl.Int64}).filter(pl.col("text").str.strip_chars(_BLANKS) != "")
+    header_line, header = table.row(0)
+    columns = _read_header(header, origin)
+    # One field more than there should be shows which lines have too many.
+    table = table.slice(1).with_columns(
+        pl.col("text").str.split_exact("|", len(columns)).alias("fields"), bad=pl.col("line").is_in(not_utf8)
+    )
+    if table.is_empty():
+        raise ContentError(
+            f"{origin} holds a header in line {header_line} and no rows", kind="header_only", hint=_AGAIN
+        )
+    _refuse_cut_line(table.row(-1, named=True), lines.len(), len(columns), origin)
+    last, beyond = (pl.col("fields").struct.field(f"field_{index}") for index in (len(columns) - 1, len(columns)))
+    well_formed = last.is_not_null() & beyond.is_null() & ~pl.col("bad")
+    rule = pl.when("bad").then(pl.lit("not_utf8")).otherwise(pl.lit("field_count")).alias("rule")
+    return ParsedFile(
+        _known_fields(table.filter(well_formed), columns),
+        table.filter(~well_formed).select("line", rule),
+        lines,
+        table.height,
+    )
+
+
+def _plain_text(data: bytes, origin: str) -> bytes:
+    """Refuse what is no delimited UTF-8 text; else drop the byte order mark and make line ends LF."""
+    start = data[:4]
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or _alternates_with_nul(start):
+        raise ContentError(f"{origin} is encoded as UTF-16, not UTF-8", kind="utf16", hint=_DOWNLOAD)
+    data = data.removeprefix(codecs.BOM_UTF8)
+    shown = data[:512].strip()
+    if not shown and not data.strip():
+        raise ContentError(f"{origin} is empty ({len(data)} bytes)", kind="empty_file", hint=_AGAIN)
+    if shown.startswith(b"<"):
+        raise ContentError(
+            f"{origin} is a web page, not a weekly file: {_show(shown.decode('utf-8', 'backslashreplace'))}",
+            kind="html",
+            hint="the site answered with a page; download the file itself",
+        )
+    if shown.startswith((b"{", b"[")):
+        raise ContentError(
+            f"{origin} is JSON, not a weekly file: {_show(shown.decode('utf-8', 'backslashreplace'))}",
+            kind="json",
+            hint=_DOWNLOAD,
+        )
+    if (position := data.find(b"\0")) >= 0:
+        raise ContentError(
+            f"{origin} is no text: it holds a NUL byte at position {position:,}", kind="not_text", hint=_AGAIN
+        )
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return data
+
+
+def _alternates_with_nul(start: bytes) -> bool:
+    return len(start) == 4 and [byte == 0 for byte in start] in ([False, True] * 2, [True, False] * 2)
+
+
+def _decode_lines(data: bytes) -> tuple[pl.Series, list[int]]:
+    """The lines of a text, and the 1-based numbers of those that are not UTF-8, rendered with escapes."""
+    import polars as pl
+
+    try:
+        return pl.Series([data.decode("utf-8")]).str.split("\n").explode(), []
+    except UnicodeDecodeError:
+        pass
+    texts, not_utf8 = [], []
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        try:
+            texts.append(line.decode("utf-8"))
+        except UnicodeDecodeError:
+            texts.append(line.decode("utf-8", "backslashreplace"))
+            not_utf8.append(number)
+    return pl.Series(texts), not_utf8
+
+
+def _read_header(header: str, origin: str) -> list[str]:
+    """The columns in file order: FINRA's name where it is known, else the name as it stands."""
+    names = [name.strip() for name in header.split("|")]
+    columns = [_KNOWN.get(name.lower(), name) for name in names]
+    missing = [name for name in REQUIRED if name not in columns]
+    if TIER_NAME not in columns and TIER_CODE not in columns:
+        missing.append(f"{TIER_NAME} or {TIER_CODE}")
+    if missing:
+        _refuse_other_delimiter(header, origin)
+        raise ContentError(
+            f"{origin} lacks the columns {', '.join(missing)}; its first line is: {_show(header)}",
+            kind="missing_columns",
+            hint=_DOWNLOAD,
+        )
+    repeated = [name for name, count in Counter(column.lower() for column in columns).items() if count > 1 and name]
+    if repeated:
+        raise ContentError(
+            f"{origin} names columns twice in its header: {', '.join(repeated)}",
+            kind="duplicate_columns",
+            hint=_DOWNLOAD,
+        )
+    return columns
+
+
+def _refuse_other_delimiter(header: str, origin: str) -> None:
+    for name, delimiter in (("commas", ","), ("semicolons", ";"), ("tabs", "\t")):
+        found = [field for field in header.split(delimiter) if field.strip(' "').lower() in _KNOWN]
+        if len(found) > 1:
+            raise ContentError(
+                f"{origin} is delimited by {name}, not by |: {_show(header)}",
+                kind="wrong_delimiter",
+                hint=_DOWNLOAD,
+            )
+
+
+def _refuse_cut_line(last: dict[str, Any], line_count: int, width: int, origin: str) -> None:
+    # A line end after the last row would make one more, empty line.
+    count = last["text"].count("|") + 1
+    if last["line"] == line_count and count < width:
+        raise ContentError(
+            f"{origin} is truncated: its last line, {last['line']}, ends after {count} of {width} "
+            f"fields without a line end: {_show(last['text'])}",
+            kind="truncated",
+            hint=_AGAIN,
+        )
+
+
+def _known_fields(table: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
+    import polars as pl
+
+    known = [
+        pl.col(f"field_{index}").alias(column) for index, column in enumerate(columns) if column in _KNOWN.values()
+    ]
+    return table.select("line", "fields").unnest("fields").select("line", *known)
+
+
+def _show(text: str) -> str:
+    text = text.splitlines()[0] if text else ""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -1,0 +1,167 @@
+"""The weekly scheduler: puts FINRA's files or API, the store and the clock together and answers with the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from market_spine.app.arguments import choice, choices, days, whole_number
+from market_spine.app.scheduling import SchedulerResult
+from market_spine.compose import Hooks, Request, Selection, run_schedule
+from market_spine.core.partition import Partition
+from market_spine.core.ports import Publication, Reader
+from market_spine.errors import UsageError
+from market_spine.settings import secret, variable
+from market_spine.sources.redaction import redact
+from spine.domains.finra.otc_transparency import DOMAIN, partitions
+from spine.domains.finra.otc_transparency.schema import TIERS
+from spine.domains.finra.otc_transparency.source import FileSource
+
+if TYPE_CHECKING:
+    from market_spine.sources.ahead import FetchAhead
+    from spine.domains.finra.otc_transparency.source_api import ApiSource
+
+MAX_LOOKBACK_WEEKS = 12
+SOURCES = ("file", "api")
+DEFAULT_DATA_DIR = "data/finra"
+ALL_WEEKS = "all"
+
+
+def run_finra_schedule(
+    *,
+    lookback_weeks: int | str = 4,
+    weeks: str | Sequence[str | date] | None = None,
+    tiers: str | Sequence[str] | None = None,
+    source: str = "file",
+    mode: str = "run",
+    force: bool = False,
+    only_stage: str = "all",
+    fail_fast: bool = False,
+    db: str | None = None,
+    data_dir: str | None = None,
+    run_date: str | date | None = None,
+    workers: int | str = 1,
+    hooks: Hooks | None = None,
+) -> SchedulerResult:
+    """Load FINRA's weekly data of the chosen weeks and tiers. Never raises.
+
+    Args:
+        lookback_weeks: latest published weeks per tier, at most 12 unless ``force``.
+        weeks: explicit weeks instead, any date in each; comma-separated text or a sequence. With the source
+            ``api`` also ``all``: whatever FINRA offers.
+        tiers: NMS_TIER_1, NMS_TIER_2, OTC; all by default.
+        source: ``file``, or ``api`` for FINRA's Query API (``FINRA_API_URL``, ``FINRA_TOKEN_URL``; anonymous
+            unless ``FINRA_CLIENT_ID`` and ``FINRA_CLIENT_SECRET`` are set).
+        mode: ``run``, or ``dry-run``, which plans and writes nothing.
+        force: ignore revision detection, guards and the largest lookback.
+        only_stage: ``ingest``, ``normalize``, ``calc`` or ``all``.
+        fail_fast: start no further partition after the first failure.
+        db: path or URL; else ``DATABASE_URL``, else ``data/market_spine.db``.
+        data_dir: folder of the files, a path or fsspec URL; else ``FINRA_DATA_DIR``, else ``data/finra``.
+        run_date: plan and name captures as of this day; default: today in New York.
+        workers: partitions worked on at once.
+        hooks: clock, stop and progress; by default the real clock and nothing else.
+    """
+    wanted = _Wanted(lookback_weeks, weeks, tiers, source, force, only_stage, data_dir, workers)
+    request = Request(mode, force, only_stage, fail_fast, db, run_date, workers)
+    result = run_schedule(DOMAIN, request, wanted.select, hooks or Hooks())
+    for each in wanted.opened:
+        each.close()
+    return result
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The flags that choose partitions and their source, as given; and the sources opened for them."""
+
+    lookback_weeks: int | str
+    weeks: str | Sequence[str | date] | None
+    tiers: str | Sequence[str] | None
+    source: str
+    force: bool
+    only_stage: str
+    data_dir: str | None
+    workers: int | str
+    opened: list[ApiSource | FetchAhead] = field(default_factory=list)
+
+    def select(self, today: date, open_reader: Callable[[], Reader]) -> Selection:
+        """Choose; raises UsageError for a flag that cannot be used as given."""
+        wanted = whole_number("--lookback-weeks", self.lookback_weeks, least=1)
+        everything = isinstance(self.weeks, str) and self.weeks.strip().lower() == ALL_WEEKS
+        explicit = days("--weeks", self.weeks) if self.weeks is not None and not everything else ()
+        warnings: list[str] = []
+        if wanted > MAX_LOOKBACK_WEEKS and not self.force:
+            warnings.append(f"Lookback {wanted} exceeds max {MAX_LOOKBACK_WEEKS}, clamped. Use --force to override.")
+            wanted = MAX_LOOKBACK_WEEKS
+        chosen = choices("--tiers", self.tiers, TIERS)
+        plan = partitions.plan(today, wanted, explicit, chosen)
+        config: dict[str, Any] = {
+            "lookback_weeks": wanted,
+            "weeks": sorted({partitions.week_ending_of(day).isoformat() for day in explicit}),
+            "tiers": list(chosen),
+            "source": choice("--source", self.source, SOURCES),
+        }
+        if self.source == "file":
+            if everything:
+                raise UsageError(f"--weeks: {ALL_WEEKS!r} needs --source api, which lists what there is")
+            folder, told = _folder(self.data_dir)
+            config["data_dir"] = folder.data_dir
+            return Selection(plan.partitions, folder, (*warnings, *told, *plan.warnings), config)
+        api = _api(today, force=self.force)
+        self.opened.append(api)
+        config["api_url"] = redact(api.config.url)
+        if everything:
+            config["weeks"] = [ALL_WEEKS]
+            offered = api.available() if self.only_stage in ("all", "ingest") else _held(open_reader)
+            plan = partitions.Plan(tuple(each for each in offered if each.values[1] in chosen))
+        asked: ApiSource | FetchAhead = api
+        # With several workers the network is busy anyhow.
+        if whole_number("--workers", self.workers, least=1) == 1:
+            asked = self.opened[0] = _ahead(api, plan.partitions, open_reader)
+        return Selection(plan.partitions, asked, (*warnings, *plan.warnings), config)
+
+
+def _folder(data_dir: str | None) -> tuple[FileSource, list[str]]:
+    """The folder of files, and a warning if it has some that cannot be placed."""
+    folder = FileSource(data_dir or variable("FINRA_DATA_DIR", DEFAULT_DATA_DIR))
+    unknown = folder.unrecognised()
+    told = f"Files whose names say no tier and week were left out: {', '.join(unknown)}."
+    return folder, [told] if unknown else []
+
+
+def _ahead(api: ApiSource, plan: Sequence[Partition], open_reader: Callable[[], Reader]) -> FetchAhead:
+    """The API, asked ahead for the partitions that are published."""
+    from market_spine.sources.ahead import FetchAhead
+
+    expected = [each for each in plan if partitions.publication(each, api.today) is not Publication.NOT_DUE]
+    with closing(open_reader()) as store:
+        known = store.known(DOMAIN.name, [each.key for each in expected])
+    return FetchAhead(api, expected, known)
+
+
+def _api(today: date, *, force: bool) -> ApiSource:
+    """The API that the environment names, asked with its credentials or anonymously."""
+    from spine.domains.finra.otc_transparency.api_client import API_URL, TOKEN_URL, ApiConfig
+    from spine.domains.finra.otc_transparency.source_api import ApiSource
+
+    client_id, client_secret = secret("FINRA_CLIENT_ID"), secret("FINRA_CLIENT_SECRET")
+    if bool(client_id) != bool(client_secret):
+        missing = "FINRA_CLIENT_SECRET" if client_id else "FINRA_CLIENT_ID"
+        raise UsageError(
+            f"{missing} is not set, though its counterpart is",
+            hint="set both (or both *_FILE), or neither: the data is open to everybody",
+        )
+    config = ApiConfig(
+        variable("FINRA_API_URL", API_URL), variable("FINRA_TOKEN_URL", TOKEN_URL), client_id, client_secret
+    )
+    return ApiSource(today, config, force)
+
+
+def _held(open_reader: Callable[[], Reader]) -> list[Partition]:
+    """Every partition that the store has, oldest week first: all that a later stage can work on."""
+    with closing(open_reader()) as store:
+        held = [DOMAIN.partition(key) for key in store.known(DOMAIN.name)]
+    return sorted(held, key=lambda each: (each.values[0], TIERS.index(each.values[1])))
