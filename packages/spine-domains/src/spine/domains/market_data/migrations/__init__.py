@@ -1,0 +1,1 @@
+"""Numbered SQL that makes this domain's tables."""

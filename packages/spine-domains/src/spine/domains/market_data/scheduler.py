@@ -1,0 +1,220 @@
+"""The daily scheduler: puts price sources, the store, the clock and waiting together and answers with the contract."""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+from market_spine.app.arguments import choice, refused, whole_number
+from market_spine.app.scheduling import SchedulerResult
+from market_spine.compose import Hooks, Request, Selection, ledger, run_schedule
+from market_spine.core.ports import Reader
+from market_spine.core.ports import Source as SourcePort
+from market_spine.core.quota import parse_limits
+from market_spine.errors import MarketSpineError, UsageError
+from market_spine.settings import variable
+from spine.domains.market_data import DOMAIN, partitions, vendors
+from spine.domains.market_data.calling import Access
+from spine.domains.market_data.orders import OUTPUTSIZES, Order, is_due
+from spine.domains.market_data.source import OfflineSource, VendorSource
+from spine.domains.market_data.vendors import Offline, Vendor
+
+SOURCE_VARIABLE = "PRICE_SOURCE"
+DRY_SOURCE = "alpha_vantage"
+"""What a dry run without any source plans for."""
+_SLICE = 0.5
+"""Seconds after which a wait looks whether the run was asked to stop."""
+
+
+def run_prices_schedule(
+    *,
+    symbols: str | Sequence[str] | None = None,
+    symbols_file: str | None = None,
+    source: str | None = None,
+    outputsize: str = "compact",
+    sleep: float | str = 12.0,
+    max_symbols: int | str = 25,
+    mode: str = "run",
+    fail_fast: bool = False,
+    db: str | None = None,
+    run_date: str | date | None = None,
+    workers: int | str = 1,
+    hooks: Hooks | None = None,
+    pause: Callable[[float], None] = time.sleep,
+) -> SchedulerResult:
+    """Load daily prices of the chosen symbols. Never raises.
+
+    Args:
+        symbols: comma-separated text or a sequence; this or ``symbols_file`` is required.
+        symbols_file: a file with one symbol a line, comments after ``#``.
+        source: an installed price source; else ``PRICE_SOURCE``, else the vendor whose key is set.
+        outputsize: ``compact`` (100 sessions) or ``full`` (20 years, as far as the plan has them).
+        sleep: least seconds between two calls to a vendor.
+        max_symbols: how many one run takes; the rest is named in ``warnings`` and comes first next time.
+        mode: ``run``, or ``dry-run``, which calls no vendor and writes nothing.
+        fail_fast: start no further symbol after the first failure.
+        db: path or URL; else ``DATABASE_URL``, else ``data/market_spine.db``.
+        run_date: load no session after this day, and name captures by it; default: today in New York.
+        workers: symbols worked on at once.
+        hooks: clock, stop and progress; by default the real clock and nothing else.
+        pause: waits so many seconds.
+    """
+    used = hooks or Hooks()
+
+    def select(today: date, open_reader: Callable[[], Reader]) -> Selection:
+        wanted = _symbols(symbols, symbols_file)
+        most = whole_number("--max-symbols", max_symbols, least=1)
+        size = choice("--outputsize", outputsize, OUTPUTSIZES)
+        floor = _seconds("--sleep", sleep)
+        name, warnings = _choose_source(source, dry=mode == "dry-run")
+        order = Order(size, today, used.clock, mode == "dry-run")
+        if not order.dry:
+            ledger(db, used.clock)().close()  # brings an older database up to date before it is read
+        with closing(open_reader()) as store:
+            batch, due = _batch(store, wanted, name, order, most)
+        if batch.left:
+            warnings.append(
+                f"{len(batch.left)} of {len(wanted)} symbols exceed --max-symbols {most} and come first next time:"
+                f" {', '.join(batch.left)}."
+            )
+        return Selection(
+            [partitions.make_partition(symbol, name) for symbol in batch.taken],
+            _connect(vendors.load(name), replace(order, due=due), floor, db, _Waiting(pause, used.stop)),
+            tuple(warnings),
+            {
+                "symbols": list(batch.taken),
+                "source": name,
+                "outputsize": size,
+                "sleep": floor.total_seconds(),
+                "max_symbols": most,
+            },
+        )
+
+    request = Request(mode, fail_fast=fail_fast, db=db, run_date=run_date, workers=workers)
+    return run_schedule(DOMAIN, request, select, used)
+
+
+def _batch(store: Reader, symbols: Sequence[str], source: str, order: Order, most: int) -> tuple[partitions.Batch, int]:
+    """The symbols that this run takes, and how many of them are due."""
+    keys = {symbol: partitions.make_partition(symbol, source).key for symbol in symbols}
+    known = store.known(DOMAIN.name, list(keys.values()))
+    latest = order.latest()
+    batch = partitions.choose(symbols, source, known, _attempts(store, source), latest, most)
+    return batch, sum(is_due(known[keys[symbol]], order, latest) for symbol in batch.taken)
+
+
+def _symbols(given: str | Sequence[str] | None, path: str | None) -> tuple[str, ...]:
+    """The symbols of both flags, those of the command line first."""
+    if given is None and path is None:
+        raise UsageError("--symbols or --symbols-file is required", hint="write such as --symbols AAPL,MSFT")
+    texts: list[str] = []
+    if given is not None:
+        texts += given.split(",") if isinstance(given, str) else given
+    if path is None:
+        return partitions.parse_symbols("--symbols", texts)
+    named = partitions.parse_symbols("--symbols", texts) if any(text.strip() for text in texts) else ()
+    try:
+        content = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--symbols-file: {path} cannot be read ({error})", hint="check the path") from error
+    read = partitions.parse_symbols("--symbols-file", partitions.read_symbols_file(content))
+    return tuple(dict.fromkeys((*named, *read)))
+
+
+def _seconds(flag: str, value: float | str) -> timedelta:
+    try:
+        number = float(value)
+        if not (math.isfinite(number) and 0 <= number <= 3600):
+            raise ValueError(value)
+    except ValueError as error:
+        raise refused(flag, value, "seconds from 0 to 3600") from error
+    return timedelta(seconds=number)
+
+
+def _choose_source(flag: str | None, *, dry: bool) -> tuple[str, list[str]]:
+    """The source's name, and what to tell about the choice."""
+    if flag:
+        return choice("--source", flag, vendors.names()), []
+    if named := variable(SOURCE_VARIABLE, ""):
+        return choice(SOURCE_VARIABLE, named, vendors.names()), []
+    online = [name for name in vendors.names() if not vendors.load(name).offline]
+    with_key = [name for name in online if _key(_vendor(name))]
+    if with_key:
+        others = f"; also set: the key of {', '.join(with_key[1:])}" if with_key[1:] else ""
+        return with_key[0], [f"Source {with_key[0]} was chosen because its key is set{others}."] if others else []
+    keys = ", ".join(
+        key for name in vendors.names() if not vendors.load(name).offline for key in _vendor(name).key_variables
+    )
+    ways = f"give --source, set {SOURCE_VARIABLE}, or set the key of a vendor: {keys}"
+    if not dry:
+        raise MarketSpineError("no price source is chosen", hint=ways, kind="no_source")
+    return DRY_SOURCE, [f"No price source is chosen; planned as for {DRY_SOURCE}. To run, {ways}."]
+
+
+def _vendor(name: str) -> Vendor:
+    return cast("Vendor", vendors.load(name))
+
+
+def _key(vendor: Vendor) -> str:
+    return next((key for name in vendor.key_variables if (key := variable(name, ""))), "")
+
+
+def _connect(
+    chosen: vendors.PriceSource,
+    order: Order,
+    floor: timedelta,
+    db: str | None,
+    pause: Callable[[float], None],
+) -> SourcePort:
+    if chosen.offline:
+        return OfflineSource(cast("Offline", chosen), order)
+    vendor = cast("Vendor", chosen)
+    key = _key(vendor)
+    if not key and not order.dry:
+        raise MarketSpineError(
+            f"source {vendor.name} needs a key", hint=f"set {' or '.join(vendor.key_variables)}", kind="no_key"
+        )
+    limits = variable(vendor.limits_variable, ",".join(map(str, vendor.limits)))
+    access = Access(
+        url=variable(vendor.url_variable, vendor.url),
+        key=key,
+        limits=parse_limits(vendor.limits_variable, limits if limits != "none" else ""),
+        floor=floor,
+        caller=uuid.uuid4().hex,
+        ledger=ledger(db, order.clock),
+        clock=order.clock,
+        pause=pause,
+    )
+    return VendorSource(vendor, order, access)
+
+
+class _Waiting:
+    """Waits, but not once the run is asked to stop."""
+
+    def __init__(self, pause: Callable[[float], None], stop: Callable[[], bool]) -> None:
+        self._pause, self._stop = pause, stop
+
+    def __call__(self, seconds: float) -> None:
+        """Wait so long; raises MarketSpineError, kind ``interrupted``."""
+        while seconds > 0:
+            if self._stop():
+                raise MarketSpineError(
+                    "stopped by a signal while waiting for the vendor's quota", hint="run again", kind="interrupted"
+                )
+            self._pause(min(seconds, _SLICE))
+            seconds -= _SLICE
+
+
+def _attempts(store: Reader, source: str) -> dict[str, datetime]:
+    """When each partition was last asked for, as far as the ledger knows."""
+    found = store.query(
+        f"SELECT subject, MAX(planned_at) FROM core_requests WHERE source = '{source}' GROUP BY subject"  # noqa: S608 - an installed source's name
+    )
+    return {str(key): datetime.fromisoformat(str(moment)) for key, moment in found.rows}

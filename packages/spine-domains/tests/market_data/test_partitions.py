@@ -1,0 +1,139 @@
+"""Symbols as users write them, partition keys, and which symbols one run takes."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from market_spine.core.manifest import Committed, Entry, Known
+from market_spine.errors import UsageError
+from spine.domains.market_data import DOMAIN, partitions
+
+LATEST = date(2026, 11, 20)
+SYMBOL = st.from_regex(r"[A-Za-z][A-Za-z0-9]{0,4}(\.[A-Z])?", fullmatch=True)
+
+
+@pytest.mark.parametrize(
+    ("written", "symbol"),
+    [
+        (" AAPL ", "AAPL"),
+        ("BRK-B", "BRK.B"),
+        ("BRK.B", "BRK.B"),
+        ("ABR-P-D", "ABRpD"),
+        ("AMpB", "AMpB"),
+        ("aapl", "aapl"),
+        ("NE.WS.A", "NE.WS.A"),
+        ("ACHR-WS", "ACHR.WS"),
+    ],
+)
+def test_symbols_keep_their_case_and_get_one_spelling(written: str, symbol: str) -> None:
+    """A dash is a dot, a preferred share of Alpha Vantage one of Massive, and case stays as it is."""
+    assert partitions.parse_symbol(written) == symbol
+
+
+@pytest.mark.parametrize("written", ["", "A B", "A|B", "$SPY", "TSCO.LON", "../x", "A" * 11, "1A", "ÄAPL"])
+def test_what_is_no_symbol_is_refused(written: str) -> None:
+    """Text that cannot be a US symbol is refused with an example, foreign listings among them."""
+    with pytest.raises(UsageError) as caught:
+        partitions.parse_symbol(written)
+    assert "BRK.B" in caught.value.hint
+
+
+@given(SYMBOL)
+def test_a_canonical_symbol_is_its_own_spelling(symbol: str) -> None:
+    """Parsing what was parsed changes nothing, and the symbol survives its partition key."""
+    assert partitions.parse_symbol(symbol) == symbol
+    assert DOMAIN.partition(f"{symbol}|polygon").values == (symbol, "polygon")
+
+
+def test_symbols_are_taken_once_and_in_order() -> None:
+    """Repetitions count once, also under another spelling; the flag that names none is told."""
+    assert partitions.parse_symbols("--symbols", ["MSFT", "BRK-B", "", "BRK.B", "MSFT"]) == ("MSFT", "BRK.B")
+    with pytest.raises(UsageError, match="--symbols-file names no symbol"):
+        partitions.parse_symbols("--symbols-file", [])
+    with pytest.raises(UsageError, match=r"--symbols: '\?'"):
+        partitions.parse_symbols("--symbols", ["A", "?"])
+
+
+def test_a_symbols_file_may_have_comments_and_blank_lines() -> None:
+    """Everything from # on, blank lines, a byte order mark and Windows line ends are skipped."""
+    text = "\ufeff# mine\r\n\r\nAAPL\r\n MSFT  # Microsoft\r\n#GOOGL\r\n"
+    assert partitions.read_symbols_file(text) == ["AAPL", "MSFT"]
+
+
+@pytest.mark.parametrize("key", ["AAPL", "AAPL|", "|polygon", "AAPL|Polygon", "2025-01-03|NMS_TIER_1"])
+def test_other_keys_are_refused(key: str) -> None:
+    """A key without symbol or source, or of another domain, is no key of this one."""
+    with pytest.raises(UsageError):
+        DOMAIN.partition(key)
+
+
+def _known(symbol: str, last: str | None, moment: datetime | None = None) -> Known:
+    key = f"{symbol}|v"
+    if last is None:
+        return Known(key)
+    entry = Entry(
+        manifest_id=1,
+        partition=partitions.make_partition(symbol, "v"),
+        stage="ingest",
+        status="committed",
+        capture_id="c",
+        fingerprint="f",
+        pipeline_version="1",
+        source_hash="s",
+        content_hash="c",
+        row_count=1,
+        run_id="r",
+        scope={"market_data_prices": {"equals": {}, "between": {"trade_date": ["2026-07-01", last]}}},
+    )
+    when = moment or datetime(2026, 11, 20, tzinfo=UTC)
+    return Known(key, stages={"ingest": Committed(entry, when, when)})
+
+
+def _choose(known: list[Known], most: int, attempts: dict[str, datetime] | None = None) -> partitions.Batch:
+    symbols = [each.partition_key.partition("|")[0] for each in known]
+    return partitions.choose(symbols, "v", {each.partition_key: each for each in known}, attempts or {}, LATEST, most)
+
+
+def test_what_fits_is_taken_as_given() -> None:
+    """A list that fits one run is taken whole and in its own order, whatever is held."""
+    batch = _choose([_known("B", "2026-11-20"), _known("A", None)], 2)
+    assert (batch.taken, batch.left) == (("B", "A"), ())
+
+
+def test_the_rest_comes_first_next_time() -> None:
+    """Beyond the limit the due symbols come before those up to date, the least recently tried first."""
+    early, late = datetime(2026, 11, 20, 1, tzinfo=UTC), datetime(2026, 11, 20, 2, tzinfo=UTC)
+    known = [
+        _known("HELD", "2026-11-20", early),
+        _known("OLD", "2026-11-19", late),
+        _known("FAILED", None),
+        _known("NEW", None),
+        _known("OLDER", "2026-11-19", early),
+    ]
+    batch = _choose(known, 3, {"FAILED|v": late})
+    assert (batch.taken, batch.left) == (("OLD", "NEW", "OLDER"), ("FAILED", "HELD"))
+
+
+@given(st.integers(1, 30), st.integers(1, 12))
+def test_a_long_list_rotates(count: int, most: int) -> None:
+    """Run after run, every symbol of a list is tried before any of them is tried twice."""
+    symbols = [f"S{number}" for number in range(count)]
+    attempts: dict[str, datetime] = {}
+    seen: list[str] = []
+    for run in range(-(-count // most)):
+        batch = _choose([_known(symbol, None) for symbol in symbols], most, attempts)
+        assert sorted((*batch.taken, *batch.left)) == sorted(symbols)
+        attempts |= {f"{symbol}|v": datetime(2026, 11, 1, run // 60, run % 60, tzinfo=UTC) for symbol in batch.taken}
+        seen += batch.taken
+    assert set(seen) == set(symbols)
+
+
+def test_the_grid_lists_what_is_held() -> None:
+    """No calendar says which symbols there could be, so the grid has those that are held."""
+    rows: Any = DOMAIN.grid(LATEST, 2, {"MSFT|polygon", "AAPL|polygon", "TSLA|polygon"})
+    assert [[partition.key for partition in row] for row in rows] == [["AAPL|polygon"], ["MSFT|polygon"]]

@@ -1,0 +1,24 @@
+"""Load daily prices of US stocks: ``python scripts/schedule_prices.py --help``.
+
+The same program as ``market-spine schedule prices``, for cron lines and containers. Exit code: 0 success or
+dry run, 1 failure, 2 partial.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    """Run the scheduler's command line and answer with its exit code."""
+    try:
+        from spine.domains.market_data.cli import main as command
+    except ImportError as error:
+        print("Failed to import scheduler module", file=sys.stderr)
+        print(f"{error}; run: pip install -e packages/spine-domains -e market-spine-basic", file=sys.stderr)
+        return 1
+    return command()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
