@@ -1,0 +1,240 @@
+"""Stores of every kind, and a small invented domain to fill them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from market_spine.core.manifest import Entry
+from market_spine.core.partition import Partition, Scope
+from market_spine.core.ports import Domain
+from market_spine.core.schema import Column, Table, View
+from market_spine.store import StoreUrl, open_reader, open_writer, parse_url
+from market_spine.store.writer import StoreCommit, StoreWriter
+
+HARVEST = Table(
+    "garden_harvest",
+    (
+        Column("day", "date", "Day of the harvest.", nullable=False),
+        Column("plot", "text", "Where it grew.", nullable=False),
+        Column("crop", "text", "What was harvested.", nullable=False),
+        Column("weight", "float", "Kilograms.", nullable=False),
+        Column("crates", "integer", "Crates filled."),
+        Column("is_ripe", "boolean", "Whether it can be eaten now."),
+        Column("sown", "date", "Day of sowing."),
+    ),
+    ("day", "plot", "crop"),
+    ("day", "plot"),
+    "What a plot gave on a day.",
+)
+PRICE = Table(
+    "garden_price",
+    (
+        Column("crop", "text", "What is sold.", nullable=False),
+        Column("day", "date", "Day of the price.", nullable=False),
+        Column("amount", "float", "Price per kilogram.", nullable=False),
+    ),
+    ("crop", "day"),
+    ("crop",),
+    "What a crop costs on a day.",
+)
+TOTAL = View(
+    "garden_total",
+    "SELECT day, plot, SUM(weight) AS weight FROM garden_harvest GROUP BY day, plot",
+    ("garden_harvest",),
+    "Weight per plot and day.",
+)
+VALUE = View(
+    "garden_value",
+    "SELECT t.day, t.plot, t.weight * 2 AS doubled FROM garden_total t",
+    ("garden_total",),
+    "A view that stands on a view.",
+)
+_DDL = """\
+CREATE TABLE garden_harvest_versions (
+    day DATE NOT NULL, plot TEXT NOT NULL, crop TEXT NOT NULL, weight DOUBLE PRECISION NOT NULL,
+    crates BIGINT, is_ripe BOOLEAN, sown DATE, manifest_id BIGINT NOT NULL, superseded_by BIGINT
+);
+CREATE INDEX garden_harvest_scope ON garden_harvest_versions (day, plot);
+CREATE TABLE garden_price_versions (
+    crop TEXT NOT NULL, day DATE NOT NULL, amount DOUBLE PRECISION NOT NULL,
+    manifest_id BIGINT NOT NULL, superseded_by BIGINT
+);
+CREATE INDEX garden_price_scope ON garden_price_versions (crop, day);
+"""
+
+
+@dataclass
+class Garden:
+    """What the store asks of a domain, and nothing else."""
+
+    migrations: str
+    name: str = "garden"
+    tables: tuple[Table, ...] = (HARVEST, PRICE)
+    views: tuple[View, ...] = (VALUE, TOTAL)
+
+
+@dataclass
+class SetClock:
+    """A clock that goes on by a second whenever it is asked, and can be set."""
+
+    now: datetime = datetime(2025, 1, 6, 12, 0, tzinfo=UTC)
+    step: timedelta = field(default=timedelta(seconds=1))
+
+    def __call__(self) -> datetime:
+        self.now += self.step
+        return self.now
+
+
+_packages = count()
+
+
+@pytest.fixture
+def make_domain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Domain]:
+    """Make the garden domain from its migration files and further attributes."""
+
+    def make(files: dict[str, str] | None = None, **attributes: Any) -> Domain:
+        package = f"garden_migrations_{next(_packages)}"
+        folder = tmp_path / "packages" / package
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").touch()
+        for name, text in (files or {"0001_tables.sql": _DDL}).items():
+            (folder / name).write_text(text)
+        if str(folder.parent) not in sys.path:
+            monkeypatch.syspath_prepend(folder.parent)
+        return cast("Domain", Garden(package, **attributes))
+
+    return make
+
+
+@pytest.fixture
+def domain(make_domain: Callable[..., Domain]) -> Domain:
+    """The garden: tables ``garden_harvest`` and ``garden_price``, and two views."""
+    return make_domain()
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    """A clock that starts on 2025-01-06 at noon."""
+    return SetClock()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], StoreUrl]:
+    """Address a fresh store of either kind, another one each time."""
+    if request.param == "postgresql":
+        make = request.getfixturevalue("new_postgres")
+        return lambda: parse_url(make())
+    numbers = count()
+    return lambda: parse_url(str(tmp_path / f"store{next(numbers)}.db"))
+
+
+@pytest.fixture
+def look(domain: Domain, clock: SetClock) -> Callable[[StoreUrl], dict[str, Any]]:
+    """Look at all that a store keeps: for SQLite the bytes of its files, for PostgreSQL every row of every table."""
+
+    def contents(url: StoreUrl) -> dict[str, Any]:
+        if url.kind == "sqlite":
+            return {file.name: file.read_bytes() for file in Path(url.path).parent.glob(f"{Path(url.path).name}*")}
+        with open_reader(url, [domain], clock=clock) as reader:
+            names = sorted(reader._db.relations())
+            return {name: sorted(reader.query(f"SELECT * FROM {name}").rows, key=repr) for name in names}
+
+    return contents
+
+
+@pytest.fixture
+def store_url(new_store: Callable[[], StoreUrl]) -> StoreUrl:
+    """The address of a store that does not exist yet."""
+    return new_store()
+
+
+@pytest.fixture
+def writer(store_url: StoreUrl, domain: Domain, clock: SetClock) -> Iterator[StoreWriter]:
+    """A writer on a fresh store."""
+    with open_writer(store_url, [domain], clock=clock) as opened:
+        yield opened
+
+
+@pytest.fixture
+def partition() -> Partition:
+    """The partition 2025-01-03|north of the garden."""
+    return Partition("garden", ("2025-01-03", "north"))
+
+
+@pytest.fixture
+def enter() -> Callable[..., Entry]:
+    """Add a manifest entry to a commit."""
+
+    def add(commit: StoreCommit, partition: Partition, **fields: Any) -> Entry:
+        usual = {
+            "manifest_id": commit.next_id() if "manifest_id" not in fields else None,
+            "stage": "ingest",
+            "status": "committed",
+            "capture_id": f"garden:{partition.key}",
+            "fingerprint": "f",
+            "pipeline_version": "1",
+            "source_hash": "s",
+            "content_hash": "c",
+            "row_count": 0,
+            "run_id": "run",
+        }
+        entry = Entry(partition=partition, **{**usual, **fields})
+        commit.add_entry(entry)
+        return entry
+
+    return add
+
+
+@pytest.fixture
+def harvest() -> Callable[..., Any]:
+    """Frame of ``garden_harvest`` for 2025-01-03|north from crop = weight."""
+
+    def frame(**weights: float) -> Any:
+        import polars as pl
+
+        return pl.DataFrame(
+            {
+                "day": ["2025-01-03"] * len(weights),
+                "plot": ["north"] * len(weights),
+                "crop": list(weights),
+                "weight": [float(weight) for weight in weights.values()],
+                "crates": [None] * len(weights),
+                "is_ripe": [True] * len(weights),
+                "sown": ["2024-10-01"] * len(weights),
+            },
+            schema={
+                "day": pl.String,
+                "plot": pl.String,
+                "crop": pl.String,
+                "weight": pl.Float64,
+                "crates": pl.Int64,
+                "is_ripe": pl.Boolean,
+                "sown": pl.String,
+            },
+        ).with_columns(pl.col("day", "sown").str.to_date())
+
+    return frame
+
+
+@pytest.fixture
+def put(
+    writer: StoreWriter, partition: Partition, enter: Callable[..., Entry], harvest: Callable[..., Any]
+) -> Callable[..., Entry]:
+    """Commit one capture of 2025-01-03|north: its id, and crop = weight."""
+
+    def commit_capture(capture_id: str, **weights: float) -> Entry:
+        scope = Scope({"day": partition.values[0], "plot": partition.values[1]})
+        with writer.commit(partition) as commit:
+            entry = enter(commit, partition, capture_id=capture_id)
+            commit.replace(HARVEST, scope, harvest(**weights), entry.manifest_id)
+        return entry
+
+    return commit_capture

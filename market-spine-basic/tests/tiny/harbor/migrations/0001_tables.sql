@@ -1,0 +1,12 @@
+CREATE TABLE harbor_landing_versions (
+    day DATE NOT NULL, ship TEXT NOT NULL, tons DOUBLE PRECISION NOT NULL,
+    manifest_id BIGINT NOT NULL, superseded_by BIGINT
+);
+CREATE TABLE harbor_total_versions (
+    day DATE NOT NULL, ships BIGINT NOT NULL, tons DOUBLE PRECISION NOT NULL,
+    manifest_id BIGINT NOT NULL, superseded_by BIGINT
+);
+CREATE TABLE harbor_recent_versions (
+    day DATE NOT NULL, days BIGINT NOT NULL, tons DOUBLE PRECISION NOT NULL,
+    manifest_id BIGINT NOT NULL, superseded_by BIGINT
+);

@@ -1,0 +1,90 @@
+"""Decompression in memory: whole streams only, and never without bound."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from market_spine.core.compression import decompress
+from market_spine.errors import ContentError
+
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "zstd": zstandard.compress}
+SKIPPABLE_FRAME = b"\x50\x2a\x4d\x18\x04\x00\x00\x00note"
+both = pytest.mark.parametrize("form", COMPRESSORS)
+
+
+@both
+@given(pieces=st.lists(st.binary(max_size=5000), min_size=1, max_size=4))
+def test_streams_of_several_members_read_whole(form: str, pieces: list[bytes]) -> None:
+    """Members and frames that follow one another decompress to their contents joined."""
+    data = b"".join(COMPRESSORS[form](piece) for piece in pieces)
+    assert decompress(data, "x") == b"".join(pieces)
+
+
+@both
+def test_larger_than_a_chunk(form: str) -> None:
+    """Streams beyond the size of one working chunk come back exactly."""
+    content = bytes(range(256)) * 40_000
+    assert decompress(COMPRESSORS[form](content), "x") == content
+
+
+@pytest.mark.parametrize("data", [b"", b"plain|text", b"\x1f", b"PK\x03\x04"])
+def test_anything_else_comes_back_as_it_is(data: bytes) -> None:
+    """Data that is neither gzip nor Zstandard is not touched."""
+    assert decompress(data, "x") == data
+
+
+@both
+@given(data=st.data())
+def test_a_cut_stream_is_refused(form: str, data: st.DataObject) -> None:
+    """Wherever a stream is cut after its first bytes, it is refused as truncated."""
+    content = data.draw(st.binary(min_size=1, max_size=3000))
+    stream = COMPRESSORS[form](content)
+    cut = data.draw(st.integers(4, len(stream) - 1))
+    with pytest.raises(ContentError) as caught:
+        decompress(stream[:cut], "week.csv.gz")
+    assert caught.value.kind == "truncated"
+    assert "week.csv.gz" in caught.value.message
+
+
+@both
+@given(data=st.data())
+def test_damaged_streams_never_crash(form: str, data: st.DataObject) -> None:
+    """A damaged stream is refused with an error of ours, or still decompresses."""
+    stream = bytearray(COMPRESSORS[form](b"some content " * 50))
+    for _ in range(data.draw(st.integers(1, 3))):
+        stream[data.draw(st.integers(0, len(stream) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        decompress(bytes(stream), "x")
+    except ContentError as error:
+        assert error.kind in ("corrupt", "truncated")  # noqa: PT017 - either outcome is right
+
+
+@both
+def test_a_bomb_is_refused(form: str) -> None:
+    """A stream that expands beyond the limit is refused, one that just reaches it is not."""
+    stream = COMPRESSORS[form](bytes(1_000_000))
+    assert len(decompress(stream, "x", limit=1_000_000)) == 1_000_000
+    with pytest.raises(ContentError) as caught:
+        decompress(stream, "x", limit=999_999)
+    assert caught.value.kind == "too_large"
+
+
+def test_garbage_after_a_gzip_member_is_refused_and_padding_is_not() -> None:
+    """Zero padding after a gzip stream is normal, anything else is damage."""
+    stream = gzip.compress(b"content")
+    assert decompress(stream + bytes(512), "x") == b"content"
+    with pytest.raises(ContentError) as caught:
+        decompress(stream + b"garbage", "x")
+    assert caught.value.kind == "corrupt"
+
+
+def test_skippable_frames_are_skipped() -> None:
+    """Zstandard's skippable frames, which parallel compressors write, hold no content."""
+    stream = SKIPPABLE_FRAME + zstandard.compress(b"one") + SKIPPABLE_FRAME + zstandard.compress(b"two")
+    assert decompress(stream, "x") == b"onetwo"
