@@ -27,7 +27,12 @@ def database(flag: str | None, environ: Mapping[str, str] = os.environ) -> Datab
     """The database: ``--db``, else ``DATABASE_URL``, else ``data/market_spine.db`` below the working directory.
 
     ``MARKET_SPINE_SCHEMA`` names the schema to use in a PostgreSQL database.
+
+    Raises:
+        UsageError: the flag is there but empty, as when a script's variable is unset.
     """
+    if flag is not None and not flag.strip():
+        raise UsageError("--db: '' is not allowed; it takes a path or URL")
     url = flag or environ.get("DATABASE_URL", "")
     return Database(_in_schema(url, environ.get("MARKET_SPINE_SCHEMA", "")) or DEFAULT_DATABASE, not url)
 

@@ -28,9 +28,9 @@ class Home:
     def __call__(self, *arguments: str | Path, **environ: str) -> Finished:
         return run_command(*arguments, cwd=self.path, environ=environ, path=[self.site])
 
-    def popen(self, *arguments: str, **streams: Any) -> subprocess.Popen[bytes]:
+    def popen(self, *arguments: str, columns: int = 160, **streams: Any) -> subprocess.Popen[bytes]:
         """Start a command and leave it running."""
-        environ = {**os.environ, "PYTHONPATH": str(self.site), "TERM": "xterm", "COLUMNS": "160"}
+        environ = {**os.environ, "PYTHONPATH": str(self.site), "TERM": "xterm", "COLUMNS": str(columns)}
         command = [sys.executable, "-m", "market_spine", *arguments]
         return subprocess.Popen(command, cwd=self.path, env=environ, **streams)
 
@@ -168,10 +168,11 @@ def test_version_names_the_program(start: Home) -> None:
     [
         (("--bogus",), ("--bogus",)),
         (("--mode", "rum"), ("--mode", "rum", "run, dry-run")),
+        (("--db", ""), ("--db", "''", "a path or URL")),
+        (("--db", "mysql://host/db"), ("--db", "postgresql://")),
         (("--workers", "0"), ("--workers", "'0'", "at least 1")),
         (("--run-date", "2025-02-30"), ("--run-date", "2025-02-30", "YYYY-MM-DD")),
         (("--log-level", "LOUD"), ("--log-level", "LOUD", "DEBUG")),
-        (("--db", "no/such/folder/x.db"), ("no/such/folder",)),
     ],
 )
 def test_usage_error_is_one_line_and_exit_code_1(
@@ -182,12 +183,38 @@ def test_usage_error_is_one_line_and_exit_code_1(
     base = ("schedule", "harbor", "--days", "2025-03-01", "--data-dir", "in", *arguments)
     plain = start(*base)
     assert plain.code == 1
-    told = [line for line in (plain.stderr + plain.stdout).splitlines() if all(name in line for name in named)]
-    assert told != []
+    assert plain.stdout == ""
+    (told,) = plain.stderr.splitlines()
+    assert all(name in told for name in named)
     document = start(*base, "--json")
     result = document.result()
     assert result.error is not None
     assert all(name in result.error.message + result.error.hint for name in named)
+
+
+def test_missing_database_folder_is_named(start: Home) -> None:
+    """A database below a folder that does not exist is a failure that names the folder."""
+    start("sample-data", "harbor", "--out", "in")
+    base = ("schedule", "harbor", "--days", "2025-03-01", "--data-dir", "in", "--db", "no/such/folder/x.db")
+    plain = start(*base)
+    assert plain.code == 1
+    assert "no/such/folder" in plain.stdout
+    result = start(*base, "--json").result()
+    assert result.error is not None
+    assert "no/such/folder" in result.error.message
+
+
+def test_flag_is_not_taken_for_the_database(start: Home) -> None:
+    """--db followed by another flag lacks its value, and makes no database of that name."""
+    schedule = start("schedule", "harbor", "--days", "2025-03-01", "--db", "--json")
+    assert schedule.code == 1
+    error = schedule.result().error
+    assert error is not None
+    assert "--db" in error.message
+    status = start("status", "--db", "--json")
+    assert status.code == 1
+    assert "--db" in json.loads(status.stdout)["error"]["message"]
+    assert [*start.path.iterdir()] == []
 
 
 def test_errors_of_other_commands_are_one_json_document(start: Home) -> None:
@@ -211,11 +238,10 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     assert (done.code, done.stderr) == (0, "")
 
 
-def test_terminal_gets_a_table_and_a_progress_bar(loaded: Home) -> None:
-    """On a terminal the summary is drawn as a table and the progress bar counts partitions."""
+def terminal(home: Home, *arguments: str, columns: int) -> str:
+    """What a command that ends well shows on a terminal."""
     master, slave = pty.openpty()
-    arguments = ("schedule", "harbor", "--days", "2025-03-01", "--data-dir", "in")
-    process = loaded.popen(*arguments, stdout=slave, stderr=slave)
+    process = home.popen(*arguments, columns=columns, stdout=slave, stderr=slave)
     os.close(slave)
     shown = b""
     while True:
@@ -228,10 +254,24 @@ def test_terminal_gets_a_table_and_a_progress_bar(loaded: Home) -> None:
         shown += chunk
     os.close(master)
     assert process.wait() == 0
-    text = shown.decode()
+    return shown.decode()
+
+
+def test_terminal_gets_a_table_and_a_progress_bar(loaded: Home) -> None:
+    """On a terminal the summary is drawn as a table and the progress bar counts partitions."""
+    text = terminal(loaded, "schedule", "harbor", "--days", "2025-03-01", "--data-dir", "in", columns=160)
     assert "━" in text
     assert "1/1" in text
     assert "same_bytes" in text
+
+
+@pytest.mark.parametrize(("columns", "drawn"), [(40, False), (200, True)])
+def test_narrow_terminal_cuts_nothing_short(loaded: Home, columns: int, drawn: bool) -> None:
+    """A table too wide for the terminal is written plain, with every identifier whole."""
+    text = terminal(loaded, "captures", "2025-03-01", columns=columns)
+    assert ("━" in text) is drawn
+    assert "harbor:2025-03-01:20250302.2" in text
+    assert "…" not in text
 
 
 def test_output_cut_off_by_its_reader_is_no_traceback(loaded: Home) -> None:

@@ -38,8 +38,8 @@ def choices(flag: str, value: str | Sequence[str] | None, allowed: Collection[st
     return tuple(word for word in allowed if word in wanted)
 
 
-def day(flag: str, value: str | date) -> date:
-    """A date, given as ``YYYY-MM-DD`` or as a date."""
+def day(flag: str, value: str | date, allowed: str = "a date as YYYY-MM-DD") -> date:
+    """A date, given as ``YYYY-MM-DD`` or as a date; ``allowed`` is what a complaint says the flag takes."""
     if isinstance(value, date):
         return value
     try:
@@ -47,12 +47,14 @@ def day(flag: str, value: str | date) -> date:
             raise ValueError(value)
         return date.fromisoformat(value)
     except ValueError as error:
-        raise refused(flag, value, "a date as YYYY-MM-DD") from error
+        raise refused(flag, value, allowed) from error
 
 
-def days(flag: str, value: str | Sequence[str | date]) -> tuple[date, ...]:
+def days(
+    flag: str, value: str | Sequence[str | date], allowed: str = "dates as YYYY-MM-DD, comma-separated"
+) -> tuple[date, ...]:
     """Dates, comma-separated as ``YYYY-MM-DD`` or as a sequence."""
-    return tuple(day(flag, item) for item in _items(flag, value, "dates as YYYY-MM-DD, comma-separated"))
+    return tuple(day(flag, item, allowed) for item in _items(flag, value, allowed))
 
 
 def refused(flag: str, value: Any, allowed: str) -> UsageError:

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import click
 
-db_option = click.option("--db", metavar="PATH|URL", help="Database; else DATABASE_URL, else data/market_spine.db.")
+
+def _require_value(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    # Click takes the next flag for the value: an unset variable in `--db $DB --json` would make a file "--json".
+    if value is not None and value.startswith("--"):
+        raise click.BadOptionUsage(parameter.opts[0], f"Option '{parameter.opts[0]}' requires an argument.", context)
+    return value
+
+
+db_option = click.option(
+    "--db",
+    metavar="PATH|URL",
+    callback=_require_value,
+    help="Database; else DATABASE_URL, else data/market_spine.db.",
+)
 domain_option = click.option(
     "--domain", metavar="NAME", help="Short or full name of a domain; default: inferred, or all."
 )

@@ -7,9 +7,11 @@ import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from market_spine.app.scheduling import PipelineRun, RunStatus, SchedulerResult
+from market_spine.errors import UsageError
 
 
 def write(text: str) -> None:
@@ -30,9 +32,12 @@ def write_json(document: Any) -> None:
 
 
 def write_result(result: SchedulerResult, *, as_json: bool) -> None:
-    """Write a scheduler result: as JSON, else as a summary for people."""
+    """Write a scheduler result: as JSON, else as a summary for people; a usage error as one line on stderr."""
     if as_json:
         write(result.to_json())
+        return
+    if result.error and result.error.kind == UsageError.default_kind:
+        write_error(asdict(result.error), as_json=False)
         return
     for warning in result.warnings:
         write(f"WARNING: {warning}")
@@ -48,19 +53,22 @@ def write_result(result: SchedulerResult, *, as_json: bool) -> None:
 
 
 def write_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write a table: drawn with Rich on a terminal, in aligned plain columns elsewhere."""
+    """Write a table: drawn with Rich on a terminal wide enough, in aligned plain columns elsewhere."""
     texts = [["" if value is None else str(_spelt(value)) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *texts, strict=True)]
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(*columns)
-        for row in texts:
-            table.add_row(*map(Text, row))
-        Console(file=sys.stdout).print(table)
-        return
-    widths = [max(map(len, column)) for column in zip(columns, *texts, strict=True)]
+        console = Console(file=sys.stdout)
+        # Rich would cut keys and identifiers short to fit; plain lines wrap and lose nothing.
+        if sum(widths) + 3 * len(widths) + 1 <= console.width:
+            table = Table(*columns)
+            for row in texts:
+                table.add_row(*map(Text, row))
+            console.print(table)
+            return
     for row in ([*columns], *texts):
         write("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 

@@ -16,6 +16,7 @@ from market_spine.app.scheduling import SchedulerResult
 from market_spine.app.task import Outcome
 from market_spine.cli import output
 from market_spine.cli.main import ScheduleCommand
+from market_spine.cli.options import db_option
 from market_spine.core.ports import Domain
 from market_spine.errors import MarketSpineError
 from market_spine.telemetry import configure_logging
@@ -62,7 +63,7 @@ def common_options(function: C) -> C:
         ),
         click.option("--fail-fast", is_flag=True, help="Start no further partition after the first failure."),
         click.option("--workers", default="1", show_default=True, metavar="N", help="Partitions worked on at once."),
-        click.option("--db", metavar="PATH|URL", help="Database; else DATABASE_URL, else data/market_spine.db."),
+        db_option,
         click.option(
             "--run-date",
             metavar="YYYY-MM-DD",

@@ -22,18 +22,17 @@ def content_hash(frames: Iterable[tuple[pl.DataFrame, tuple[str, ...]]]) -> str:
     Args:
         frames: (frame, sort columns) in a fixed order.
     """
+    import polars as pl
+
     digest = hashlib.sha256()
     for frame, order in frames:
         rows = frame.sort(order)
-        constant = [column.name for column in rows.get_columns() if _is_constant(column)]
+        is_constant = rows.select(pl.all().eq_missing(pl.all().first()).all()).row(0)
+        constant = [name for name, same in zip(rows.columns, is_constant, strict=True) if same]
         digest.update(f"{rows.height}\n".encode())
         _add(digest, rows.select(constant).head(1))
         _add(digest, rows.drop(constant))
     return digest.hexdigest()
-
-
-def _is_constant(column: pl.Series) -> bool:
-    return column.is_empty() or bool(column.eq_missing(column.first()).all())
 
 
 def _add(digest: hashlib._Hash, rows: pl.DataFrame) -> None:

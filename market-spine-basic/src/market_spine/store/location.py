@@ -73,17 +73,19 @@ def parse_url(text: str) -> StoreUrl:
     scheme, separator, rest = text.partition("://")
     if not separator:
         if not text.strip():
-            raise UsageError("the database address is empty", hint=f"give {_FORMS}")
+            raise UsageError("--db or DATABASE_URL: the address is empty", hint=f"give {_FORMS}")
         if ":" in text.rpartition("@")[0]:
             # A misspelt URL, whose password must not be told as part of a file's name.
-            raise UsageError("the database address has a login but no ://", hint=f"give {_FORMS}")
+            raise UsageError("--db or DATABASE_URL: the address has a login but no ://", hint=f"give {_FORMS}")
         return StoreUrl("sqlite", text)
     if scheme in ("postgresql", "postgres"):
         return _postgresql(rest)
     if scheme != "sqlite":
-        raise UsageError("databases of this kind are not supported", hint=f"give {_FORMS}")
+        raise UsageError("--db or DATABASE_URL: databases of this kind are not supported", hint=f"give {_FORMS}")
     if not rest.startswith("/") or rest == "/":
-        raise UsageError("an sqlite:// address needs three slashes and a path", hint=f"give {_FORMS}")
+        raise UsageError(
+            "--db or DATABASE_URL: an sqlite:// address needs three slashes and a path", hint=f"give {_FORMS}"
+        )
     return StoreUrl("sqlite", rest[1:])
 
 
@@ -93,12 +95,12 @@ def _postgresql(rest: str) -> StoreUrl:
     # Stricter than libpq, whose complaints about an odd address repeat the part that it took for a host or
     # a port: that may be half a password.
     if "\0" in rest or _BAD_PERCENT.search(rest):
-        raise UsageError("the database address has a % that begins no character", hint=_ENCODE)
+        raise UsageError("--db or DATABASE_URL: the address has a % that begins no character", hint=_ENCODE)
     place, _, query = rest.partition("?")
     authority, _, database = place.partition("/")
     login, _, hosts = authority.rpartition("@")
     if "@" in login or "@" in database or "@" in query or "/" in database:
-        raise UsageError("the database address has an unexpected @ or /", hint=_ENCODE)
+        raise UsageError("--db or DATABASE_URL: the address has an unexpected @ or /", hint=_ENCODE)
     user, _, password = login.partition(":")
     given = {"user": user, "password": password, "dbname": database, **_hosts(hosts), **_query(query)}
     parameters = {name: unquote(value) for name, value in given.items() if value}
@@ -113,7 +115,7 @@ def _hosts(text: str) -> dict[str, str]:
     matches = [_HOST.fullmatch(each) for each in text.split(",")]
     found = [(match[1].strip("[]"), match[2] or "") for match in matches if match]
     if len(found) != len(matches):
-        raise UsageError("the database address has a host or port that is none", hint=_ENCODE)
+        raise UsageError("--db or DATABASE_URL: the address has a host or port that is none", hint=_ENCODE)
     ports = ",".join(port for _, port in found)
     return {"host": ",".join(host for host, _ in found), "port": ports if ports.strip(",") else ""}
 
@@ -121,5 +123,5 @@ def _hosts(text: str) -> dict[str, str]:
 def _query(text: str) -> dict[str, str]:
     pairs = [item.partition("=") for item in text.split("&") if item]
     if any(not separator or not re.fullmatch(r"\w+", name) for name, separator, _ in pairs):
-        raise UsageError("the database address has a parameter that is not name=value", hint=_ENCODE)
+        raise UsageError("--db or DATABASE_URL: the address has a parameter that is not name=value", hint=_ENCODE)
     return {name: value for name, _, value in pairs}

@@ -125,5 +125,6 @@ def test_a_service_that_lists_nothing_cannot_be_asked_for_all(service: Simulated
     service.faults.set([])
     assert result.error is not None
     assert (result.exit_code, result.error.kind) == (1, "no_list")
+    assert "try again later" in (result.error.hint or "")
     assert "--weeks" in json.loads(result.to_json())["error"]["hint"]
     assert DOMAIN.name == result.domain

@@ -171,6 +171,7 @@ def test_symbols_and_names_stay_as_they_are() -> None:
         ({"issueSymbolIdentifier": ""}, "blank_symbol"),
         ({"issueSymbolIdentifier": "  "}, "blank_symbol"),
         ({"MPID": "", "marketParticipantName": " "}, "missing_venue"),
+        ({"MPID": "", "marketParticipantName": "CITADEL SECURITIES LLC"}, "missing_venue"),
         ({"totalWeeklyShareQuantity": ""}, "bad_number"),
         ({"totalWeeklyShareQuantity": "1,000"}, "bad_number"),
         ({"totalWeeklyShareQuantity": "NaN"}, "bad_number"),

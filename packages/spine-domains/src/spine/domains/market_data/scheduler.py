@@ -206,7 +206,7 @@ class _Waiting:
         while seconds > 0:
             if self._stop():
                 raise MarketSpineError(
-                    "stopped by a signal while waiting for the vendor's quota", hint="run again", kind="interrupted"
+                    "stopped by a signal while waiting to call the vendor", hint="run again", kind="interrupted"
                 )
             self._pause(min(seconds, _SLICE))
             seconds -= _SLICE

@@ -221,7 +221,8 @@ def _broken_rule(venue_class: str, file_week: date | None) -> pl.Expr:
         "wrong_tier": ~pl.col("own_tier"),
         "wrong_summary_type": (summary != "") & (summary != identity.SUMMARY_TYPES[venue_class]),
         "blank_symbol": pl.col("symbol").str.strip_chars() == "",
-        "missing_venue": pl.col("venue_id").str.strip_chars() == "",
+        # Every ATS has an MPID; a row without one is a firm's, and no venue of this leg.
+        "missing_venue": (pl.col("mpid" if venue_class == ATS else "venue_id").str.strip_chars() == ""),
         "bad_number": shares.is_null() | trades.is_null() | pl.col("bad_notional"),
         "negative": (shares < 0) | (trades < 0) | (pl.col("notional") < 0),
         "fractional_trades": trades != trades.floor(),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MAX_LOOKBACK_WEEKS = 12
 SOURCES = ("file", "api")
 DEFAULT_DATA_DIR = "data/finra"
+WEEKS = "dates as YYYY-MM-DD, comma-separated, or all"
 ALL_WEEKS = "all"
 
 
@@ -91,7 +92,7 @@ class _Wanted:
         """Choose; raises UsageError for a flag that cannot be used as given."""
         wanted = whole_number("--lookback-weeks", self.lookback_weeks, least=1)
         everything = isinstance(self.weeks, str) and self.weeks.strip().lower() == ALL_WEEKS
-        explicit = days("--weeks", self.weeks) if self.weeks is not None and not everything else ()
+        explicit = days("--weeks", self.weeks, WEEKS) if self.weeks is not None and not everything else ()
         warnings: list[str] = []
         if wanted > MAX_LOOKBACK_WEEKS and not self.force:
             warnings.append(f"Lookback {wanted} exceeds max {MAX_LOOKBACK_WEEKS}, clamped. Use --force to override.")

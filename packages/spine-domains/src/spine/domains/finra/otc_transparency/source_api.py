@@ -138,7 +138,7 @@ class ApiSource:
             raise SourceError(
                 f"{self.config.url} does not list its partitions",
                 kind="no_list",
-                hint="name weeks: --weeks YYYY-MM-DD,...",
+                hint="the log says why; try again later, or name weeks: --weeks YYYY-MM-DD,...",
             )
         tiers = {code: tier for tier, code in TIER_CODES.items()}
         offered = {
