@@ -101,19 +101,35 @@ def spine(data: Path, weeks: int = 4, run_date: str = RUN_DATE, **expected: obje
     return Contender(SPINE, command, check=check)
 
 
-def plain(data: Path) -> Contender:
-    """The same files through the plain script."""
-    return Contender(PLAIN, [sys.executable, str(HERE / "plain.py"), str(data), "plain.db"])
+def plain(data: Path, rows: int | None = None) -> Contender:
+    """The same files through the plain script, which is to write all their rows or as many as said."""
+    command = [sys.executable, str(HERE / "plain.py"), str(data), "plain.db"]
+    return Contender(PLAIN, command, check=_wrote(PLAIN, _rows_in(data) if rows is None else rows))
 
 
 def dlt(data: Path) -> Contender:
     """The same files through dlt."""
-    return Contender(DLT, [peer_python(), str(HERE / "dlt_load.py"), str(data), "dlt.duckdb"])
+    command = [peer_python(), str(HERE / "dlt_load.py"), str(data), "dlt.duckdb"]
+    return Contender(DLT, command, check=_wrote(DLT, _rows_in(data)))
 
 
 def ctas(data: Path) -> Contender:
     """The same files through DuckDB alone."""
-    return Contender(CTAS, [peer_python(), str(HERE / "ctas.py"), str(data), "ctas.duckdb"])
+    command = [peer_python(), str(HERE / "ctas.py"), str(data), "ctas.duckdb"]
+    return Contender(CTAS, command, check=_wrote(CTAS, _rows_in(data)))
+
+
+def _rows_in(data: Path) -> int:
+    """Rows of all files of a folder, the headers not counted."""
+    return sum(path.read_bytes().count(b"\n") - 1 for path in data.iterdir())
+
+
+def _wrote(name: str, rows: int) -> Callable[[str], None]:
+    def check(output: str) -> None:
+        if (found := json.loads(output)["rows"]) != rows:
+            raise SystemExit(f"expected {rows} rows of {name}, got {found}")
+
+    return check
 
 
 def loaded(contender: Contender, bench: Bench, name: str, then: Contender | None = None) -> Contender:
@@ -149,8 +165,11 @@ def unchanged_million(bench: Bench) -> Report:
 
 def _unchanged(bench: Bench, rows: Mapping[str, int], rounds: int) -> Report:
     data = bench.data("unchanged", 4, rows)
-    again = [loaded(spine(data), bench, "unchanged", spine(data, skipped=12))]
-    again += [loaded(each, bench, "unchanged") for each in (plain(data), dlt(data))]
+    again = [
+        loaded(spine(data), bench, "unchanged", spine(data, skipped=12)),
+        loaded(plain(data), bench, "unchanged", plain(data, 0)),
+        loaded(dlt(data), bench, "unchanged"),
+    ]
     found = interleave(again, bench.rounds(rounds))
     ours = found[SPINE].wall
     return Report(

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 SCHEMA = """\
-CREATE TABLE IF NOT EXISTS files (name TEXT PRIMARY KEY, sha256 TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS files (name TEXT PRIMARY KEY, sha256 TEXT NOT NULL, load INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS versions (
     file TEXT NOT NULL, tier TEXT, symbol TEXT, issue TEXT, venue TEXT, mpid TEXT,
     shares REAL, trades INTEGER, updated TEXT, load INTEGER NOT NULL, superseded_by INTEGER
@@ -53,7 +53,7 @@ def load_file(database: sqlite3.Connection, path: Path, load: int) -> int:
     with database:
         database.executemany("UPDATE versions SET superseded_by = ? WHERE rowid = ?", gone)
         database.executemany("INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)", fresh)
-        database.execute("INSERT OR REPLACE INTO files VALUES (?, ?)", (path.name, sha256))
+        database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (path.name, sha256, load))
     return len(fresh)
 
 
@@ -63,7 +63,7 @@ def main() -> None:
     database = sqlite3.connect(target)
     database.execute("PRAGMA journal_mode = WAL")
     database.executescript(SCHEMA)
-    ((load,),) = database.execute("SELECT COALESCE(MAX(load), 0) + 1 FROM versions")
+    ((load,),) = database.execute("SELECT COALESCE(MAX(load), 0) + 1 FROM files")
     written = {path.name: load_file(database, path, load) for path in sorted(Path(folder).iterdir())}
     print(json.dumps({"rows": sum(written.values())}))
 
