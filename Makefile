@@ -59,7 +59,7 @@ lock: install ## requirements.lock, from the dependencies named in the pyproject
 		--custom-compile-command "make lock" --output-file requirements.lock
 
 clean: ## remove the virtual environment, the demo and every cache
-	rm -rf $(VENV) demo .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) benchmarks/.venv demo .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find packages market-spine-basic scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:

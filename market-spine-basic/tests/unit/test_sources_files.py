@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from uuid import uuid4
 
@@ -82,15 +83,19 @@ def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
     assert "no folder" in caught.value.message
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_an_unreadable_folder(tmp_path: Path) -> None:
+def test_an_unreadable_folder() -> None:
     """A folder that this user may not read is an error of its own kind."""
-    tmp_path.chmod(0)
-    try:
-        with pytest.raises(SourceError) as caught:
-            Folder(str(tmp_path)).names()
-    finally:
-        tmp_path.chmod(0o700)
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0)
+        if user == 0:
+            os.seteuid(65534)  # root may read everything
+        try:
+            with pytest.raises(SourceError) as caught:
+                Folder(folder).names()
+        finally:
+            os.seteuid(user)
+            Path(folder).chmod(0o700)
     assert caught.value.kind == "source_denied"
 
 
