@@ -79,6 +79,11 @@ class Hooks:
     progress: Callable[[Outcome], None] = lambda _outcome: None
     planned: Callable[[int], None] = lambda _count: None
 
+    @property
+    def store_clock(self) -> Clock | None:
+        """What the database goes by: a clock that the caller brings, else its own, which other hosts share."""
+        return None if self.clock is utc_now else self.clock
+
 
 def run_schedule(domain: Domain, request: Request, select: Select, hooks: Hooks) -> SchedulerResult:
     """Run one schedule of a domain; every error comes back as a failure result.
@@ -93,7 +98,7 @@ def run_schedule(domain: Domain, request: Request, select: Select, hooks: Hooks)
     started = hooks.clock()
 
     def run() -> SchedulerResult:
-        plan = _plan(domain, request, select, started, hooks.clock)
+        plan = _plan(domain, request, select, started, hooks)
         hooks.planned(len(plan.partitions))
         return run_plan(plan, stop=hooks.stop, progress=hooks.progress)
 
@@ -127,13 +132,13 @@ def failure(
     )
 
 
-def reader(db: str | None, clock: Clock = utc_now) -> LogReader:
+def reader(db: str | None, clock: Clock | None = None) -> LogReader:
     """Open the database that ``--db`` or the environment names, for reading."""
     database = settings.database(db)
     return open_reader(parse_url(database.url), registry.domains(), clock=clock)
 
 
-def ledger(db: str | None, clock: Clock) -> Callable[[], RequestLedger]:
+def ledger(db: str | None, clock: Clock | None) -> Callable[[], RequestLedger]:
     """How to open the quota ledger of the database that ``--db`` or the environment names; picklable."""
     database = settings.database(db)
     return partial(
@@ -151,24 +156,24 @@ def _plan(
     request: Request,
     select: Select,
     now: datetime,
-    clock: Clock,
+    hooks: Hooks,
 ) -> Plan:
     mode = choice("--mode", request.mode, MODES)
     only_stage = choice("--only-stage", request.only_stage, ONLY_STAGES)
     workers = whole_number("--workers", request.workers, least=1)
     given = None if request.run_date is None else day("--run-date", request.run_date)
     today = given or market_day(now)
-    selection = select(today, _reader(request.db, clock, missing_ok=True))
+    selection = select(today, _reader(request.db, hooks.store_clock, missing_ok=True))
     return Plan(
         domain=domain,
         partitions=selection.partitions,
         source=selection.source,
-        stores=_stores(request.db, dry=mode == "dry-run", clock=clock),
+        stores=_stores(request.db, dry=mode == "dry-run", clock=hooks.store_clock),
         options=Options(request.force, only_stage),  # type: ignore[arg-type]
         run_id=f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}",
         today=today,
         capture_day=given or now.astimezone(UTC).date(),
-        clock=clock,
+        clock=hooks.clock,
         warnings=selection.warnings,
         config={
             **selection.config,
@@ -184,7 +189,7 @@ def _plan(
     )
 
 
-def _stores(db: str | None, *, dry: bool, clock: Clock) -> Stores:
+def _stores(db: str | None, *, dry: bool, clock: Clock | None) -> Stores:
     database = settings.database(db)
     write: Callable[[], Writer] = partial(
         open_writer,
@@ -197,6 +202,6 @@ def _stores(db: str | None, *, dry: bool, clock: Clock) -> Stores:
     return Stores(_reader(db, clock, missing_ok=dry), None if dry else write)
 
 
-def _reader(db: str | None, clock: Clock, *, missing_ok: bool) -> Callable[[], Reader]:
+def _reader(db: str | None, clock: Clock | None, *, missing_ok: bool) -> Callable[[], Reader]:
     url = parse_url(settings.database(db).url)
     return partial(open_reader, url, registry.domains(), clock=clock, missing_ok=missing_ok)

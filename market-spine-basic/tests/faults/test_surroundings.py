@@ -212,6 +212,43 @@ def test_a_clock_that_runs_back_changes_no_answer(finra: Finra, tmp_path: Path) 
     assert len({len(rows) for rows in seen.values()}) > 1
 
 
+WRONG_CLOCK = """\
+import datetime, runpy, sys
+
+ahead, right = datetime.timedelta(hours=float(sys.argv.pop(1))), datetime.datetime
+
+class Wrong(right):
+    @classmethod
+    def now(cls, tz=None):
+        return cls.fromtimestamp((right.now(tz) + ahead).timestamp(), tz)
+
+datetime.datetime = Wrong
+runpy.run_module("market_spine", run_name="__main__", alter_sys=True)
+"""
+"""Market Spine on a host whose clock is so many hours ahead."""
+
+
+def test_on_postgresql_the_server_tells_the_time(finra: Finra, new_postgres: Callable[[], str]) -> None:
+    """Hosts whose clocks differ by hours load into one PostgreSQL: every commit has the server's moment, and none of
+    them answers as of a moment that has not passed on the server."""
+    db = new_postgres()
+    begun = utc_now()
+    for hours, folder in ((30, finra.first), (-30, finra.restated)):
+        command = [sys.executable, "-c", WRONG_CLOCK, str(hours), *finra.arguments(db, folder)]
+        done = subprocess.run(command, cwd=finra.cwd, capture_output=True, text=True, check=False)
+        result = SchedulerResult.from_json(done.stdout)
+        assert (result.stats.succeeded, abs(result.started_at - begun) > timedelta(hours=29)) == (2, True), done.stdout
+    moments = "SELECT committed_at FROM core_manifest UNION SELECT recorded_at FROM core_runs"
+    with open_reader(parse_url(db), registry.domains()) as reader:
+        found = [datetime.fromisoformat(moment) for (moment,) in reader.query(moments).rows]
+    assert begun < min(found) < max(found) < utc_now()
+    soon = (utc_now() + timedelta(hours=1)).isoformat()
+    asked = ["query", "SELECT 1", "--as-of", soon, "--db", db]
+    command = [sys.executable, "-c", WRONG_CLOCK, "30", *asked]
+    refused = subprocess.run(command, cwd=finra.cwd, capture_output=True, text=True, check=False)
+    assert (refused.returncode, "has not passed yet" in refused.stderr) == (1, True)
+
+
 def test_sigterm_in_the_middle_writes_the_result_and_the_rerun_completes(finra: Finra, tmp_path: Path) -> None:
     """SIGTERM during a real run: the partition in hand is finished, the result is printed and recorded, the exit code
     is the table's, and a rerun does the rest."""

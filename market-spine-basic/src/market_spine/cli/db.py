@@ -21,12 +21,11 @@ def db() -> None:
 def upgrade(db: str | None, as_json: bool) -> None:
     """Apply the migrations that are pending, the platform's and each installed domain's."""
     from market_spine import registry, settings
-    from market_spine.compose import utc_now
     from market_spine.store import parse_url
     from market_spine.store import upgrade as apply
 
     database = settings.database(db)
-    applied = apply(parse_url(database.url), registry.domains(), clock=utc_now, create_parent=database.is_default)
+    applied = apply(parse_url(database.url), registry.domains(), create_parent=database.is_default)
     if as_json:
         output.write_json({"applied": applied})
         return

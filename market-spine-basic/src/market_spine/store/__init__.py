@@ -29,7 +29,7 @@ def open_writer(
     url: StoreUrl,
     domains: Sequence[Domain],
     *,
-    clock: Clock,
+    clock: Clock | None = None,
     wait_seconds: float = WAIT_SECONDS,
     create_parent: bool = False,
     auto_migrate: bool = True,
@@ -39,7 +39,7 @@ def open_writer(
     Args:
         url: where it is.
         domains: whose tables and views it has.
-        clock: tells commit moments.
+        clock: tells commit moments; by default the database's own, which on PostgreSQL is the server's.
         wait_seconds: how long to wait for another writer.
         create_parent: make a missing folder instead of refusing.
         auto_migrate: apply pending migrations instead of refusing.
@@ -59,7 +59,7 @@ def open_reader(
     url: StoreUrl,
     domains: Sequence[Domain],
     *,
-    clock: Clock,
+    clock: Clock | None = None,
     wait_seconds: float = WAIT_SECONDS,
     missing_ok: bool = False,
 ) -> StoreReader:
@@ -68,7 +68,7 @@ def open_reader(
     Args:
         url: where it is.
         domains: whose tables and views it has.
-        clock: tells whether a moment has passed.
+        clock: tells whether a moment has passed; by default the database's own.
         wait_seconds: how long an as-of query waits for a writer to finish.
         missing_ok: read an empty store where there is none, without creating it.
 
@@ -85,7 +85,7 @@ def open_ledger(
     url: StoreUrl,
     domains: Sequence[Domain],
     *,
-    clock: Clock,
+    clock: Clock | None = None,
     wait_seconds: float = WAIT_SECONDS,
     create_parent: bool = False,
     auto_migrate: bool = True,
@@ -110,7 +110,7 @@ def upgrade(
     url: StoreUrl,
     domains: Sequence[Domain],
     *,
-    clock: Clock,
+    clock: Clock | None = None,
     wait_seconds: float = WAIT_SECONDS,
     create_parent: bool = False,
 ) -> list[str]:

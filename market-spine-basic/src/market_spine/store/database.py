@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -77,6 +78,9 @@ class Database(Protocol):
 
     def reserve_ids(self, last: int) -> None:
         """Let ``next_id`` give only ids above one that was written without asking for it."""
+
+    def now(self) -> datetime:
+        """The present (UTC), by the clock that all who share the database go by."""
 
     def settle(self) -> None:
         """Return once no writer that was under way is left uncommitted; raises StoreLocked."""

@@ -17,7 +17,7 @@ from market_spine.store.writer import StoreWriter
 def writer(
     url: StoreUrl,
     domains: Sequence[Domain],
-    clock: Clock,
+    clock: Clock | None,
     wait_seconds: float,
     create_parent: bool,
     auto_migrate: bool,
@@ -25,15 +25,15 @@ def writer(
     """A writer over an up-to-date schema, and the names of the migrations that this took."""
     db = _for_writing(url, wait_seconds, create_parent)
     try:
-        applied = migrations.migrate(db, domains, clock, allowed=auto_migrate)
+        applied = migrations.migrate(db, domains, clock or db.now, allowed=auto_migrate)
     except BaseException:
         db.close()
         raise
-    return StoreWriter(db, domains, clock), applied
+    return StoreWriter(db, domains, clock or db.now), applied
 
 
 def reader(
-    url: StoreUrl, domains: Sequence[Domain], clock: Clock, wait_seconds: float, missing_ok: bool
+    url: StoreUrl, domains: Sequence[Domain], clock: Clock | None, wait_seconds: float, missing_ok: bool
 ) -> StoreReader:
     """A reader; over an empty store in memory if there is none and ``missing_ok``."""
     if missing_ok and url.kind == "sqlite" and not Path(url.path).exists():
@@ -48,7 +48,7 @@ def reader(
     except BaseException:
         db.close()
         raise
-    return StoreReader(db, domains, clock)
+    return StoreReader(db, domains, clock or db.now)
 
 
 def _for_writing(url: StoreUrl, wait_seconds: float, create_parent: bool) -> Database:
@@ -80,11 +80,11 @@ def _postgres(url: StoreUrl, wait_seconds: float, *, read_only: bool) -> Databas
     return PostgresDatabase(url, wait_seconds, read_only=read_only)
 
 
-def _empty(domains: Sequence[Domain], clock: Clock) -> StoreReader:
+def _empty(domains: Sequence[Domain], clock: Clock | None) -> StoreReader:
     import sqlite3
 
     from market_spine.store.sqlite import SqliteDatabase
 
     db = SqliteDatabase(sqlite3.connect(":memory:", isolation_level=None), None, 0.0)
-    migrations.migrate(db, domains, clock)
-    return StoreReader(db, domains, clock)
+    migrations.migrate(db, domains, clock or db.now)
+    return StoreReader(db, domains, clock or db.now)

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -16,6 +17,7 @@ from market_spine.core.partition import Scope
 from market_spine.core.schema import Table
 from market_spine.store.database import ALONE, ROW_ID, ViewBuilder
 from market_spine.store.location import StoreUrl
+from market_spine.store.moments import from_text
 from market_spine.store.postgres_connect import connect, translated
 from market_spine.store.replacing import scope_condition
 from market_spine.store.views import quote
@@ -41,6 +43,9 @@ SELECT c.relname FROM pg_index i
   JOIN pg_class c ON c.oid = i.indexrelid
   JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = ? AND NOT i.indisvalid
+"""
+_NOW = """\
+SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')
 """
 _IDS = "core_manifest_ids"
 _CLOSED_AT_ONCE = 10_000
@@ -150,6 +155,11 @@ class PostgresDatabase:
     def _in_transaction(self) -> bool:
         idle = (TransactionStatus.IDLE, TransactionStatus.UNKNOWN)
         return self._connection.info.transaction_status not in idle
+
+    def now(self) -> datetime:
+        # The server's clock: those of the hosts that load into it may differ.
+        ((text,),) = self.rows(_NOW)
+        return from_text(text)
 
     def settle(self) -> None:
         # Writers hold this lock from the choice of their moment until it is visible.

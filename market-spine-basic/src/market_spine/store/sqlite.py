@@ -7,6 +7,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from market_spine.core.manifest import QueryResult
@@ -111,6 +112,9 @@ class SqliteDatabase:
     def rollback(self) -> None:
         if self._connection.in_transaction:
             self.run("ROLLBACK")
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
 
     def settle(self) -> None:
         if self._path is None or self._connection.in_transaction:

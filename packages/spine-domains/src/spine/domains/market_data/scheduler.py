@@ -15,7 +15,7 @@ from typing import cast
 from market_spine.app.arguments import choice, refused, whole_number
 from market_spine.app.scheduling import SchedulerResult
 from market_spine.compose import Hooks, Request, Selection, ledger, run_schedule
-from market_spine.core.ports import Reader
+from market_spine.core.ports import Reader, RequestLedger
 from market_spine.core.ports import Source as SourcePort
 from market_spine.core.quota import parse_limits
 from market_spine.errors import MarketSpineError, UsageError
@@ -75,8 +75,9 @@ def run_prices_schedule(
         floor = _seconds("--sleep", sleep)
         name, warnings = _choose_source(source, dry=mode == "dry-run")
         order = Order(size, today, used.clock, mode == "dry-run")
+        open_ledger = ledger(db, used.store_clock)
         if not order.dry:
-            ledger(db, used.clock)().close()  # brings an older database up to date before it is read
+            open_ledger().close()  # brings an older database up to date before it is read
         with closing(open_reader()) as store:
             batch, due = _batch(store, wanted, name, order, most)
         if batch.left:
@@ -86,7 +87,7 @@ def run_prices_schedule(
             )
         return Selection(
             [partitions.make_partition(symbol, name) for symbol in batch.taken],
-            _connect(vendors.load(name), replace(order, due=due), floor, db, _Waiting(pause, used.stop)),
+            _connect(vendors.load(name), replace(order, due=due), floor, open_ledger, _Waiting(pause, used.stop)),
             tuple(warnings),
             {
                 "symbols": list(batch.taken),
@@ -170,7 +171,7 @@ def _connect(
     chosen: vendors.PriceSource,
     order: Order,
     floor: timedelta,
-    db: str | None,
+    open_ledger: Callable[[], RequestLedger],
     pause: Callable[[float], None],
 ) -> SourcePort:
     if chosen.offline:
@@ -188,7 +189,7 @@ def _connect(
         limits=parse_limits(vendor.limits_variable, limits if limits != "none" else ""),
         floor=floor,
         caller=uuid.uuid4().hex,
-        ledger=ledger(db, order.clock),
+        ledger=open_ledger,
         clock=order.clock,
         pause=pause,
     )
