@@ -73,6 +73,17 @@ FOREIGN = re.compile(
 )
 
 
+def test_packages_say_that_they_are_typed() -> None:
+    """The platform and each domain carry py.typed, so that type checkers read their annotations where installed."""
+    domains = REPOSITORY / "packages/spine-domains/src/spine/domains"
+    packages = [REPOSITORY / "market-spine-basic/src/market_spine"]
+    packages += [
+        declared.parent for declared in domains.rglob("__init__.py") if "DOMAIN" in declared.read_text("utf-8")
+    ]
+    assert len(packages) > 1
+    assert [each.name for each in packages if not (each / "py.typed").is_file()] == []
+
+
 def test_nothing_points_to_one_machine_or_registry() -> None:
     """No file holds an absolute path of somebody's machine or the address of a package registry."""
     found = []
