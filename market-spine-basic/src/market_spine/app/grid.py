@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -76,10 +77,10 @@ def _state(
     domain: Domain,
     partition: Partition,
     today: date,
-    known: dict[str, Known] | Any,
-    kinds: dict[str, str],
+    known: Mapping[str, Known],
+    kinds: Mapping[str, str],
 ) -> PartitionState:
-    own: Known = known.get(partition.key) or Known(partition.key)
+    own = known.get(partition.key) or Known(partition.key)
     problems = tuple(sorted(kind for kind, severity in kinds.items() if severity == "error"))
     warnings = tuple(sorted(kind for kind, severity in kinds.items() if severity != "error"))
     publication = domain.publication(partition, today)

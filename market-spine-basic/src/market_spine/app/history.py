@@ -119,8 +119,7 @@ def choose_captures(
     if new is None and accepted:
         new = accepted[-1]
     if old is None and new is not None:
-        earlier = [name for name in by_id if name in accepted and name != new]
-        earlier = earlier[: accepted.index(new)] if new in accepted else earlier
+        earlier = accepted[: accepted.index(new)] if new in accepted else accepted
         old = earlier[-1] if earlier else None
     if old is None or new is None:
         raise UsageError(

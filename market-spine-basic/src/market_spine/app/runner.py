@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from market_spine.app.pipeline import guarded, run_partition
@@ -29,7 +29,7 @@ from market_spine.app.windows import (
     windows_reached,
 )
 from market_spine.core.anomaly import Severity
-from market_spine.core.manifest import CALC, Known, RunRecord
+from market_spine.core.manifest import CALC, AnomalyRecord, Known, RunRecord
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Clock, Domain, Source
 from market_spine.errors import MarketSpineError
@@ -45,7 +45,8 @@ class Plan:
     """What to run and how: everything the composition root decided.
 
     Attributes:
-        today: the day that decides what is due; also the day of new capture ids.
+        today: the day that decides what is due.
+        capture_day: the day that new capture ids carry.
         warnings: what planning has to tell, for the result.
         config: the values in effect, for the result.
         fail_fast: start no further partition after the first failure.
@@ -145,7 +146,7 @@ def _run(
             _windows(plan, report, stop)
 
 
-def _tasks(plan: Plan, known: Mapping[str, Known], anomalies: Sequence[Any]) -> list[Task]:
+def _tasks(plan: Plan, known: Mapping[str, Known], anomalies: Sequence[AnomalyRecord]) -> list[Task]:
     open_anomalies: dict[str, dict[str, Severity]] = {}
     for record in anomalies:
         open_anomalies.setdefault(record.anomaly.partition_key, {})[record.anomaly.kind] = record.anomaly.severity
@@ -237,7 +238,7 @@ def _runs(report: _Report) -> list[PipelineRun]:
     return [run for outcome in report.outcomes for run in outcome.runs]
 
 
-def _result(plan: Plan, report: _Report, started: Any) -> SchedulerResult:
+def _result(plan: Plan, report: _Report, started: datetime) -> SchedulerResult:
     planned = {partition.key for partition in plan.partitions}
     runs = (*_runs(report), *report.windows)
     stats, unchanged = _stats(report, planned)
