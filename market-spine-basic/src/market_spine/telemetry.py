@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -52,11 +52,18 @@ class Text(logging.Formatter):
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 
-def configure_logging(level: str, *, as_text: bool) -> None:
-    """Send Market Spine's logs to stderr. Called by the command line only; a library never does."""
+def configure_logging(level: str, domains: Iterable[str] = (), *, as_text: bool) -> None:
+    """Send Market Spine's logs to stderr. Called by the command line only; a library never does.
+
+    Args:
+        level: the least level to show.
+        domains: modules of the domains; what they and the modules below them log is shown, too.
+        as_text: for people, else as JSON lines.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Text() if as_text else JsonLines())
-    logger = logging.getLogger("market_spine")
-    logger.handlers[:] = [handler]
-    logger.setLevel(level)
-    logger.propagate = False
+    for name in ("market_spine", *domains):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.setLevel(level)
+        logger.propagate = False

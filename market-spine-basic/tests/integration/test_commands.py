@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from typing import Any
 import pytest
 
 from market_spine.testing import Finished, run_command
+
+needs_full_device = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,34 @@ def test_logs_are_json_lines_with_run_and_partition(start: Home) -> None:
     failed = [line for line in lines if line["level"] == "ERROR"]
     assert failed[0]["partition"] == "2025-03-01"
     assert {line["run_id"] for line in lines} == {done.result().run_id}
+
+
+def test_each_partition_has_a_log_line(start: Home) -> None:
+    """Away from a terminal an ordinary run logs what became of each partition, unless --log-level is higher."""
+    start("sample-data", "harbor", "--out", "in")
+    run = ("schedule", "harbor", "--days", "2025-03-01", "--data-dir", "in", "--run-date", "2025-03-02")
+    (line,) = [json.loads(each) for each in start(*run).stderr.splitlines()]
+    assert (line["level"], line["partition"]) == ("INFO", "2025-03-01")
+    assert line["run_id"]
+    assert start(*run, "--log-level", "WARNING").stderr == ""
+
+
+def test_domains_modules_log_like_the_platform(start: Home) -> None:
+    """What a domain's module logs under its own name is a JSON line with run id and partition, from --log-level on."""
+    start("sample-data", "harbor", "--out", "in")
+    module = start.site / "harbor/__init__.py"
+    marker = "def fetch(self, partition: Partition, known: Known)"
+    text = module.read_text("utf-8")
+    head, _, tail = text.partition(marker)
+    signature, newline, body = tail.partition("\n")
+    logged = "        __import__('logging').getLogger('harbor.source').info('asking')\n"
+    module.write_text(head + marker + signature + newline + logged + body, "utf-8")
+    assert marker in text
+    run = ("schedule", "harbor", "--days", "2025-03-01", "--data-dir", "in", "--run-date", "2025-03-02")
+    line, _ = [json.loads(each) for each in start(*run).stderr.splitlines()]
+    assert (line["message"], line["logger"], line["partition"]) == ("asking", "harbor.source", "2025-03-01")
+    assert line["run_id"]
+    assert start(*run, "--log-level", "WARNING").stderr == ""
 
 
 def test_captures_lists_versions_and_payload_gives_the_exact_bytes_back(loaded: Home) -> None:
@@ -217,6 +248,40 @@ def test_flag_is_not_taken_for_the_database(start: Home) -> None:
     assert [*start.path.iterdir()] == []
 
 
+def test_flag_is_not_taken_for_another_flags_value(start: Home) -> None:
+    """A flag whose value is missing is named, and --json after it is still heard."""
+    error = start("schedule", "harbor", "--days", "2025-03-01", "--data-dir", "--json").result().error
+    assert error is not None
+    assert "--data-dir" in error.message
+
+
+def test_columns_of_one_name_are_refused_where_one_would_be_lost(start: Home) -> None:
+    """JSON and Parquet hold a name once: two columns of one name are an error that says so; CSV shows both."""
+    assert start("db", "upgrade").code == 0
+    for form in ("json", "parquet"):
+        refused = start("query", "SELECT 1 AS a, 2 AS a", "--format", form)
+        assert (refused.code, refused.stdout) == (1, "")
+        assert "more than one column is named a" in refused.stderr
+    assert start("query", "SELECT 1 AS a, 2 AS a", "--format", "csv").stdout == "a,a\n1,2\n"
+
+
+def test_query_json_writes_infinities_as_null(start: Home) -> None:
+    """Numbers that JSON lacks are null, so that every reader understands the document."""
+    assert start("db", "upgrade").code == 0
+    assert json.loads(start("query", "SELECT 9e999 AS a, 0.5 AS b", "--format", "json").stdout) == [
+        {"a": None, "b": 0.5}
+    ]
+
+
+def test_query_writes_the_same_bytes_in_every_locale(start: Home) -> None:
+    """Away from a terminal text is UTF-8, whatever the locale."""
+    assert start("db", "upgrade").code == 0
+    arguments = (sys.executable, "-m", "market_spine", "query", "SELECT '\u00e9\u2192' AS a", "--format", "csv")
+    environ = {**os.environ, "PYTHONPATH": str(start.site), "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(arguments, cwd=start.path, env=environ, capture_output=True, check=True)
+    assert done.stdout == "a\n\u00e9\u2192\n".encode()
+
+
 def test_errors_of_other_commands_are_one_json_document(start: Home) -> None:
     """With --json a platform command answers an error with {"error": {...}} and exit code 1."""
     done = start("captures", "2025-03-01", "--db", "absent.db", "--json")
@@ -238,8 +303,8 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     assert (done.code, done.stderr) == (0, "")
 
 
-def terminal(home: Home, *arguments: str, columns: int) -> str:
-    """What a command that ends well shows on a terminal."""
+def terminal(home: Home, *arguments: str, columns: int, code: int = 0) -> str:
+    """What a command that ends with that exit code shows on a terminal."""
     master, slave = pty.openpty()
     process = home.popen(*arguments, columns=columns, stdout=slave, stderr=slave)
     os.close(slave)
@@ -253,7 +318,7 @@ def terminal(home: Home, *arguments: str, columns: int) -> str:
             break
         shown += chunk
     os.close(master)
-    assert process.wait() == 0
+    assert process.wait() == code
     return shown.decode()
 
 
@@ -263,6 +328,17 @@ def test_terminal_gets_a_table_and_a_progress_bar(loaded: Home) -> None:
     assert "━" in text
     assert "1/1" in text
     assert "same_bytes" in text
+
+
+def test_terminal_shows_logs_above_the_bar(start: Home) -> None:
+    """On a terminal a log line stands on a line of its own, not behind the progress bar."""
+    (start.path / "in").mkdir()
+    (start.path / "in/2025-03-01.txt").write_text("<html>")
+    run = ("schedule", "harbor", "--days", "2025-03-01", "--data-dir", "in", "--run-date", "2025-03-02")
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal(start, *run, columns=160, code=1))
+    logged = [line for line in re.split(r"[\r\n]+", text) if "ERROR:" in line]
+    assert logged
+    assert all(line.startswith("ERROR:") for line in logged)
 
 
 @pytest.mark.parametrize(("columns", "drawn"), [(40, False), (200, True)])
@@ -287,6 +363,28 @@ def test_output_cut_off_by_its_reader_is_no_traceback(loaded: Home) -> None:
     process.stderr.close()
     process.wait()
     assert "Traceback" not in complaint
+
+
+@pytest.mark.parametrize(
+    ("redirect", "code"),
+    [(">&-", 0), ("2>&-", 0), (">&- 2>&-", 0), pytest.param("> /dev/full", 1, marks=needs_full_device)],
+)
+def test_streams_that_take_nothing_are_no_traceback(start: Home, redirect: str, code: int) -> None:
+    """A closed stdout or stderr changes nothing but that nothing is shown; a full one is an error of one line."""
+    start("sample-data", "harbor", "--out", "in")
+    command = 'exec "$0" -m market_spine schedule harbor --days 2025-03-01 --data-dir in --json --log-level WARNING '
+    environ = {**os.environ, "PYTHONPATH": str(start.site)}
+    done = subprocess.run(
+        ["sh", "-c", command + redirect, sys.executable],
+        cwd=start.path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert len(done.stderr.splitlines()) == code
+    assert start("runs", "--json").stdout.count('"run_id"') == 1
 
 
 def test_recorded_result_is_the_printed_one(start: Home) -> None:

@@ -11,6 +11,7 @@ import click
 
 from market_spine import registry
 from market_spine.cli import output
+from market_spine.cli.options import require_value
 from market_spine.errors import MarketSpineError, UsageError
 
 FAILURE = 1
@@ -44,6 +45,12 @@ class ScheduleCommand(click.Command):
     def __init__(self, *args: Any, failure: Callable[[MarketSpineError], str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.failure = failure
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        for parameter in self.params:
+            require_value(ctx, parameter, ctx.params.get(parameter.name or ""))
+        return rest
 
 
 class _DomainGroup(click.Group):
@@ -116,6 +123,22 @@ def run(command: click.Command, arguments: Sequence[str], name: str) -> int:
         arguments: the arguments after the program's name.
         name: the program's name, for the help text.
     """
+    output.prepare_streams()
+    try:
+        return _invoke(command, arguments, name)
+    except OSError as error:
+        # Commands translate what happens to their files: what is left happened to stdout.
+        if error.filename is not None:
+            raise
+        sys.stdout = None  # closing it at exit would complain again
+        # The reader of our stdout may go away early, as in `| head`.
+        if not isinstance(error, BrokenPipeError):
+            problem = {"message": f"stdout cannot be written: {error.strerror}", "hint": "free space, or redirect it"}
+            output.write_error(problem, as_json=False)
+        return FAILURE
+
+
+def _invoke(command: click.Command, arguments: Sequence[str], name: str) -> int:
     as_json = "--json" in arguments
     try:
         code = command.main(args=list(arguments), prog_name=name, standalone_mode=False)
@@ -124,16 +147,13 @@ def run(command: click.Command, arguments: Sequence[str], name: str) -> int:
         return FAILURE
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
-        problem = UsageError(" ".join(error.format_message().split()), hint=f"see {name} --help")
+        usage = context.command_path if context else name
+        problem = UsageError(" ".join(error.format_message().split()), hint=f"see {usage} --help")
         return _fail(problem, context.command if context else command, as_json)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except MarketSpineError as error:
         return _fail(error, command, as_json)
-    except BrokenPipeError:
-        # The reader of our stdout has gone (as in `| head`); closing it again at exit would complain.
-        sys.stdout = None
-        return FAILURE
     return code if isinstance(code, int) else 0
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 
-def _require_value(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    # Click takes the next flag for the value: an unset variable in `--db $DB --json` would make a file "--json".
-    if value is not None and value.startswith("--"):
+def require_value(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Refuse a flag for another's value: click lets an unset variable in `--db $DB --json` make a file "--json"."""
+    if isinstance(value, str) and value.startswith("--"):
         raise click.BadOptionUsage(parameter.opts[0], f"Option '{parameter.opts[0]}' requires an argument.", context)
     return value
 
@@ -15,7 +17,7 @@ def _require_value(context: click.Context, parameter: click.Parameter, value: st
 db_option = click.option(
     "--db",
     metavar="PATH|URL",
-    callback=_require_value,
+    callback=require_value,
     help="Database; else DATABASE_URL, else data/market_spine.db.",
 )
 domain_option = click.option(

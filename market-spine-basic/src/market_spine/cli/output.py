@@ -5,13 +5,28 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from market_spine.app.scheduling import PipelineRun, RunStatus, SchedulerResult
 from market_spine.errors import UsageError
+
+
+def prepare_streams() -> None:
+    """Let stdout and stderr take any text: away from a terminal as UTF-8, also where the locale says otherwise.
+
+    One that was closed before the program started swallows what is written to it.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - lives as long as the process
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
 
 
 def write(text: str) -> None:

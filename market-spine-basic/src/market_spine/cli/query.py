@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import math
 import sys
 from contextlib import closing
+from typing import Any
 
 import click
 
 from market_spine.cli import output
 from market_spine.cli.options import db_option, json_option
 from market_spine.core.manifest import QueryResult
+from market_spine.errors import UsageError
 
 FORMATS = ("table", "csv", "json", "parquet")
 
@@ -53,8 +55,24 @@ def _csv(result: QueryResult) -> None:
 
 
 def _json(result: QueryResult) -> None:
-    names = result.columns
-    output.write(json.dumps([dict(zip(names, row, strict=True)) for row in result.rows], indent=2))
+    names = _distinct(result)
+    output.write_json([dict(zip(names, map(_finite, row), strict=True)) for row in result.rows])
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinities, and nothing that is not a number."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _distinct(result: QueryResult) -> list[str]:
+    """The names of the columns, for formats in which a name may stand only once."""
+    names = list(result.columns)
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(
+            f"--format json and parquet: more than one column is named {', '.join(repeated)}",
+            hint="give each column a name of its own with AS",
+        )
+    return names
 
 
 def _parquet(result: QueryResult) -> None:
@@ -64,7 +82,7 @@ def _parquet(result: QueryResult) -> None:
 
     if sys.stdout.isatty():
         raise click.UsageError("--format parquet writes bytes: redirect stdout to a file")
-    frame = pl.DataFrame(result.rows, schema=list(result.columns), orient="row", infer_schema_length=None)
+    frame = pl.DataFrame(result.rows, schema=_distinct(result), orient="row", infer_schema_length=None)
     data = io.BytesIO()
     frame.write_parquet(data)
     output.write_bytes(data.getvalue())

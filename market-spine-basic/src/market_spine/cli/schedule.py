@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import threading
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
+from market_spine import registry
 from market_spine.app.scheduling import SchedulerResult
 from market_spine.app.task import Outcome
 from market_spine.cli import output
@@ -20,6 +22,8 @@ from market_spine.cli.options import db_option
 from market_spine.core.ports import Domain
 from market_spine.errors import MarketSpineError
 from market_spine.telemetry import configure_logging
+
+logger = logging.getLogger(__name__)
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -84,11 +88,14 @@ def common_options(function: C) -> C:
 
 
 def _execute(function: Callable[..., SchedulerResult], flags: dict[str, Any], *, as_json: bool, log_level: str) -> int:
-    from market_spine.compose import Hooks
-
     terminal = sys.stderr.isatty()
-    configure_logging(log_level, as_text=terminal)
+    # Signals first: until they are handled, one ends the process without a result.
     with _signals() as stop, _progress(shown=terminal) as (planned, step):
+        from market_spine.compose import Hooks
+
+        # The bar stands in for stderr by now, and puts what is logged above itself.
+        domains = (target.partition(":")[0] for target in registry.entries().values())
+        configure_logging(log_level, domains, as_text=terminal)
         result = function(**flags, hooks=Hooks(stop=stop, planned=planned, progress=step))
     output.write_result(result, as_json=as_json)
     return result.exit_code
@@ -112,9 +119,9 @@ def _signals() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def _progress(*, shown: bool) -> Iterator[tuple[Callable[[int], None], Callable[[Outcome], None]]]:
-    """A progress bar on stderr for a person at a terminal."""
+    """A progress bar on stderr for a person at a terminal; elsewhere a log line for each partition."""
     if not shown:
-        yield lambda _count: None, lambda _outcome: None
+        yield lambda _count: None, _log_outcome
         return
     from rich.console import Console
     from rich.progress import (
@@ -147,3 +154,12 @@ def _progress(*, shown: bool) -> Iterator[tuple[Callable[[int], None], Callable[
             progress.update(task, rate=f"{speed * 60:,.0f}/min" if speed else "")
 
         yield planned, step
+
+
+def _log_outcome(outcome: Outcome) -> None:
+    """Tell the log what became of a partition."""
+    ended = (
+        f"{run.pipeline.rpartition('.')[2]} {run.status.value}" + (f" ({run.reason})" if run.reason else "")
+        for run in outcome.runs
+    )
+    logger.info("%s", ", ".join(ended), extra={"partition": outcome.partition_key})
