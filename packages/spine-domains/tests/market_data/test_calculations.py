@@ -90,6 +90,26 @@ def test_factors_of_a_split_and_a_dividend() -> None:
     ]
 
 
+def test_dividends_of_one_day_are_taken_off_together() -> None:
+    """A regular 1 and a special 9 on a close of 20 halve all before them: 1 - (1 + 9) / 20."""
+    paid = pl.concat([dividends((DAYS[2], 1.0)), dividends((DAYS[2], 9.0)).with_columns(kind=pl.lit("special"))])
+    rows = compute(bars([20, 20, 10, 10]), None, paid)["adjustments"].rows()
+    assert [row[5] for row in rows] == [0.5, 1.0]
+
+
+def test_a_dividend_on_the_day_of_a_split_is_paid_on_new_shares() -> None:
+    """1 on each new share of a 4:1 split is 5 % of the close before, 80 on old shares and 20 on new ones."""
+    frame = bars([80, 80, 19, 19])
+    rows = compute(frame, splits((DAYS[2], 1, 4)), dividends((DAYS[2], 1.0)))["adjustments"].rows()
+    assert [row[4:] for row in rows] == [(0.25, 0.95), (1.0, 1.0)]
+
+
+def test_a_dividend_in_another_currency_does_not_count() -> None:
+    """50 yen are not 50 dollars: without a rate of exchange such a dividend adjusts nothing."""
+    paid = dividends((DAYS[2], 50.0)).with_columns(currency=pl.lit("JPY"))
+    assert [row[5] for row in compute(bars([180, 180, 180]), None, paid)["adjustments"].rows()] == [1.0]
+
+
 def test_an_announced_split_waits_for_its_day() -> None:
     """A split whose ex-date lies after the latest bar adjusts nothing yet."""
     rows = compute(bars([80, 80]), splits((DAYS[2], 1, 4)))["adjustments"].rows()

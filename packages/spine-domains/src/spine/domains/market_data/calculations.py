@@ -72,8 +72,9 @@ def compute_adjustments(bars: pl.DataFrame, splits: Mapping[date, float], divide
     """The intervals between corporate actions with the factors that bring prices to the latest bar's basis.
 
     Columns ``first_date``, ``last_date``, ``split_factor``, ``dividend_factor``, oldest first. A dividend's factor
-    is 1 - amount / the close of the bar before its ex-date (the method of CRSP); one without such a bar, or not
-    smaller than that close, does not count.
+    is 1 - amount / the close of the bar before its ex-date (the method of CRSP), with all dividends of a day taken
+    together and the close on that day's share basis. One without such a bar, not smaller than that close, or not
+    in USD does not count.
     """
     import polars as pl
 
@@ -81,7 +82,7 @@ def compute_adjustments(bars: pl.DataFrame, splits: Mapping[date, float], divide
     if bars.is_empty():
         return pl.DataFrame(schema=schema)
     first, last = bars["trade_date"][0], bars["trade_date"][-1]
-    paid = _dividend_factors(bars, dividends)
+    paid = _dividend_factors(bars, splits, dividends)
     events = sorted(day for day in {*splits, *paid} if first < day <= last)
     rows: list[tuple[date, date, float, float]] = []
     split_factor = dividend_factor = 1.0
@@ -95,13 +96,24 @@ def compute_adjustments(bars: pl.DataFrame, splits: Mapping[date, float], divide
     return pl.DataFrame(rows[::-1], schema=schema, orient="row")
 
 
-def _dividend_factors(bars: pl.DataFrame, dividends: pl.DataFrame) -> dict[date, float]:
+def _dividend_factors(bars: pl.DataFrame, splits: Mapping[date, float], dividends: pl.DataFrame) -> dict[date, float]:
+    """Ex-date to factor of the dividends to apply."""
+    import polars as pl
+
     days, closes = bars["trade_date"].to_list(), bars["close"].to_list()
+    paid = dividends.filter(pl.col("currency") == "USD").sort("ex_date", "kind")
+    amounts: dict[date, float] = {}
+    for ex_date, amount in paid.select("ex_date", "amount").rows():
+        amounts[ex_date] = amounts.get(ex_date, 0.0) + amount
     found: dict[date, float] = {}
-    for ex_date, amount in dividends.sort("ex_date", "kind", "currency").select("ex_date", "amount").rows():
+    for ex_date, amount in amounts.items():
         after = next((place for place, day in enumerate(days) if day >= ex_date), None)
-        if after and amount < closes[after - 1]:
-            found[ex_date] = found.get(ex_date, 1.0) * (1 - amount / closes[after - 1])
+        if not after:
+            continue
+        ratio = math.prod(ratio for day, ratio in splits.items() if days[after - 1] < day <= ex_date)
+        close = closes[after - 1] / ratio
+        if amount < close:
+            found[ex_date] = 1 - amount / close
     return found
 
 

@@ -77,7 +77,10 @@ ADJUSTMENTS = Table(
             "split_factor", "float", "Multiplies prices, divides volumes: old / new shares of all later splits.", False
         ),
         Column(
-            "dividend_factor", "float", "Multiplies prices: (1 - dividend / close before it) of all later ones.", False
+            "dividend_factor",
+            "float",
+            "Multiplies prices: (1 - USD dividends of a day / close before it) of all later ones.",
+            False,
         ),
     ),
     ("symbol", "first_date", "source"),
