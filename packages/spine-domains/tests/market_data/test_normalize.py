@@ -113,6 +113,15 @@ def test_nothing_but_a_partial_bar_is_refused_whole() -> None:
     assert caught.value.kind == "no_bars"
 
 
+def test_sessions_after_the_wanted_one_are_left_out() -> None:
+    """Closed sessions that were not asked for are no rows, no rejects and no anomaly; a partial bar is still noted."""
+    bars = [bar(f"2026-11-{day}") for day in ("18", "19", "20", "23")]
+    result = read(*bars, fetched_at=EVENING - timedelta(hours=2), latest="2026-11-18")
+    assert result.tables["market_data_prices"]["trade_date"].to_list() == [date(2026, 11, 18)]
+    assert (result.rows_read, result.rejects.height) == (1, 0)
+    assert [anomaly.kind for anomaly in result.anomalies] == ["partial_bar"]
+
+
 def test_repeated_bars() -> None:
     """The same bar twice is a duplicate; two different bars of a session refuse the payload."""
     assert read(bar("2026-11-20"), bar("2026-11-20")).duplicates == 1

@@ -219,6 +219,29 @@ def test_the_bar_of_an_open_session_is_left_out(at_vendor: AtVendor) -> None:
         assert closed.runs[0].is_revision is False
 
 
+def test_the_same_bytes_are_read_again_once_more_of_them_counts(at_vendor: AtVendor) -> None:
+    """Ten minutes after the close today's bar is left out; at half past it counts, though the answer is the same."""
+    with running_vendor("alpha_vantage", _book(1), MONDAY - timedelta(minutes=20)) as vendor:
+        desk = at_vendor(vendor)
+        assert [anomaly.kind for anomaly in desk.run("S000", source="alpha_vantage").anomalies] == ["partial_bar"]
+        vendor.clock.advance(timedelta(minutes=20))
+        run = desk.run("S000", source="alpha_vantage").runs[0]
+    assert run.revision_summary is not None
+    assert (run.status, run.is_revision, run.revision_summary.rows_added) == ("completed", False, 1)
+    assert desk.rows("SELECT MAX(trade_date) FROM market_data_prices") == [("2026-11-23",)]
+
+
+@pytest.mark.parametrize("source", ["alpha_vantage", "polygon"])
+def test_run_date_is_the_last_session_of_every_vendor(source: str, at_vendor: AtVendor) -> None:
+    """Also of Alpha Vantage, which always answers with the latest bars, nothing after --run-date is loaded."""
+    with running_vendor(source, _book(1), MONDAY, plan=LARGE_PLAN[source]) as vendor:
+        desk = at_vendor(vendor)
+        assert desk.run("S000", source=source, run_date="2026-11-10").exit_code == 0
+        assert desk.rows("SELECT MAX(trade_date) FROM market_data_prices") == [("2026-11-10",)]
+        added = desk.run("S000", source=source).runs[0].revision_summary.rows_added
+    assert added == 9
+
+
 def test_sleep_lies_between_calls_only(at_vendor: AtVendor) -> None:
     """Three calls wait twice: not before the first, not after the last, and never in a dry run."""
     with running_vendor("polygon", _book(3), MONDAY, plan="advanced") as vendor:

@@ -26,8 +26,9 @@ _VALUES = ("open", "high", "low", "close", "volume", "vwap", "trade_count")
 def normalize_payload(partition: Partition, parts: Sequence[Part]) -> Normalized:
     """Read a payload into rows of the tables that it has parts of.
 
-    Bars of a session that was not over when they were fetched are left out and noted. The scope is the range
-    from the first to the last accepted bar: what lies outside is not touched.
+    Bars of a session that was not over when they were fetched are left out and noted; those of sessions after
+    the latest wanted one, which a source without ranges sends along, are left out. The scope is the range from
+    the first to the last accepted bar: what lies outside is not touched.
 
     Raises:
         ContentError: as the vendor's parser does; ``conflicting_bars`` if two bars of one session differ,
@@ -78,11 +79,14 @@ _KINDS = (vendors.BARS, vendors.SPLITS, vendors.DIVIDENDS)
 
 
 def _checked(source: vendors.PriceSource, part: Part, symbol: str) -> pl.DataFrame:
-    """A part's bars with ``part``, ``partial`` and the ``rule`` they break; odd extras are null."""
+    """A part's wanted bars with ``part``, ``partial`` and the ``rule`` they break; odd extras are null."""
     import polars as pl
 
     fetched_at = datetime.fromisoformat(part.metadata[FETCHED_AT])
     frame = source.parse_bars(part, symbol).frame
+    if latest := day(part.metadata.get(LATEST)):
+        closed = pl.col("trade_date") <= quality.latest_session(fetched_at)
+        frame = frame.filter(((pl.col("trade_date") > latest) & closed).not_().fill_null(value=True))
     count = pl.col("trade_count")
     return frame.with_columns(
         pl.lit(part.name).alias("part"),

@@ -20,6 +20,7 @@ from spine.domains.market_data.orders import Order, carried, is_due, years_befor
 from spine.domains.market_data.parse import day
 from spine.domains.market_data.partitions import last_held, symbol_and_source
 from spine.domains.market_data.vendors import (
+    BARS,
     LATEST,
     SPLIT_DATES,
     SPLITS,
@@ -241,12 +242,27 @@ class VendorSource:
 
 
 def _payload(source: PriceSource, symbol: str, parts: Sequence[Part], facts: Mapping[str, str]) -> Payload:
-    """The parts with what is noted about them: the splits on file are those just fetched, or as remembered."""
+    """The parts with what is noted about them: the splits on file are those just fetched, or as remembered.
+
+    Bars of which later sessions are left out are named after the latest one: once more of them counts, the same
+    bytes are read again.
+    """
     noted = dict(facts)
+    named = []
     for part in parts:
         if part.name == SPLITS:
             noted[SPLIT_DATES] = ",".join(map(str, source.parse_splits(part, symbol)["ex_date"]))
-    return Payload(tuple(replace(part, metadata={**part.metadata, **noted}) for part in parts), whole=True)
+        beyond = part.name == BARS and _reaches_beyond(source, part, symbol, facts[LATEST])
+        named.append(replace(part, name=f"{BARS}-until-{facts[LATEST]}") if beyond else part)
+    return Payload(tuple(replace(part, metadata={**part.metadata, **noted}) for part in named), whole=True)
+
+
+def _reaches_beyond(source: PriceSource, part: Part, symbol: str, latest: str) -> bool:
+    try:
+        days = source.parse_bars(part, symbol).frame["trade_date"].drop_nulls()
+    except ContentError:
+        return False  # the same error comes again when the payload is read
+    return any(str(day) > latest for day in days)
 
 
 def _before(session: date) -> date:
