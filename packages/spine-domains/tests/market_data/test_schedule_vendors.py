@@ -252,6 +252,38 @@ def test_sleep_lies_between_calls_only(at_vendor: AtVendor) -> None:
         assert sum(desk.waits) == pytest.approx(24, abs=0.1)
 
 
+def test_a_long_sleep_is_no_spent_quota(at_vendor: AtVendor) -> None:
+    """Also a floor of twenty minutes is waited for between two calls."""
+    with running_vendor("polygon", _book(2), MONDAY, plan="advanced") as vendor:
+        desk = at_vendor(vendor)
+        assert desk.run("S000,S001", source="polygon", sleep=1200).exit_code == 0
+    assert sum(desk.waits) == pytest.approx(1200, abs=0.1)
+
+
+def test_a_session_that_cannot_be_had_for_all_is_asked_for_once(at_vendor: AtVendor) -> None:
+    """Where the answer for the whole market is empty, eight symbols are asked for one by one, and it only once."""
+    symbols = ",".join(_book(8))
+    with running_vendor("polygon", _book(8), MONDAY, plan="advanced") as vendor:
+        desk = at_vendor(vendor)
+        desk.run(symbols, source="polygon")
+        vendor.clock.advance(timedelta(days=1))
+        vendor.faults.set(["no-results@grouped=1"])
+        assert desk.run(symbols, source="polygon").exit_code == 0
+        assert desk.rows("SELECT COUNT(*) FROM core_requests") == [(8 + 1 + 8,)]
+
+
+@pytest.mark.parametrize("source", ["alpha_vantage", "polygon"])
+def test_a_key_may_end_in_a_line_break_but_hold_none(source: str, at_vendor: AtVendor) -> None:
+    """A key out of a file works without its line break; an unusable one is refused by its variable, unshown."""
+    with running_vendor(source, _book(1), MONDAY, plan=LARGE_PLAN[source]) as vendor:
+        desk = at_vendor(vendor, "S3CRETKEY\n")
+        assert desk.run("S000", source=source).exit_code == 0
+        result = at_vendor(vendor, "S3CRET\nKEY").run("S000", source=source)
+    assert (result.exit_code, result.error.kind) == (1, "usage")
+    assert f"{source.upper()}_API_KEY" in result.error.message
+    assert "S3CRET" not in result.to_json()
+
+
 def test_the_vendors_own_limit_is_waited_for(at_vendor: AtVendor) -> None:
     """With five calls a minute the sixth waits for the rest of the minute, and no call is refused."""
     with running_vendor("polygon", _book(7), MONDAY) as vendor:

@@ -28,7 +28,7 @@ KEY = "key"
 """The capability that a refused key lacks: any call, until the key is right."""
 
 PATIENCE = timedelta(minutes=15)
-"""The longest wait for a free slot; a day's quota is not waited for."""
+"""The longest wait for a free slot, beside the floor; a day's quota is not waited for."""
 WAITS = (5.0, 20.0, 60.0)
 """Seconds before each further attempt after a throttle or a passing failure."""
 
@@ -164,7 +164,8 @@ class Caller:
         """Wait for the slot that the ledger gives; the moment before the call goes out."""
         request = Request(self.vendor.name, self._hash, partition.key, self.access.caller)
         with self._ledger() as ledger:
-            wait = ledger.reserve(request, self.access.limits, floor=self.access.floor, patience=PATIENCE)
+            floor = self.access.floor
+            wait = ledger.reserve(request, self.access.limits, floor=floor, patience=PATIENCE + floor)
         if wait > timedelta():
             self.access.pause(wait.total_seconds())
         return self.access.clock()

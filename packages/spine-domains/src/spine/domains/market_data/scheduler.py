@@ -164,7 +164,13 @@ def _vendor(name: str) -> Vendor:
 
 
 def _key(vendor: Vendor) -> str:
-    return next((key for name in vendor.key_variables if (key := variable(name, ""))), "")
+    """The key of the first variable that has one; raises UsageError for one that no request could carry."""
+    for name in vendor.key_variables:
+        if key := variable(name, "").strip():
+            if not key.isascii() or not key.isprintable() or " " in key:
+                raise UsageError(f"{name} holds no usable key", hint="a key has no blanks, line breaks or accents")
+            return key
+    return ""
 
 
 def _connect(

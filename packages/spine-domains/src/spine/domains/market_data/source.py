@@ -69,7 +69,7 @@ class VendorSource:
         self._order = order
         self._access = access
         self._caller = Caller(vendor, access)
-        self._kept: dict[str, Part] = {}
+        self._kept: dict[str, tuple[Part | None, Finding]] = {}
         self._keeping = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -212,15 +212,12 @@ class VendorSource:
         )
 
     def _shared(self, partition: Partition, call: Call) -> tuple[Part | None, Finding]:
-        """A call whose answer serves all symbols: made once, kept for this run."""
+        """A call whose answer, a refusal too, serves all symbols: made once, kept for this run."""
         place = f"{call.path}?{sorted(call.params.items())}"
         with self._keeping:
-            if place in self._kept:
-                return self._kept[place], Finding("ok")
-            part, finding = self._caller.call(partition, call)
-            if part is not None:
-                self._kept[place] = part
-            return part, finding
+            if place not in self._kept:
+                self._kept[place] = self._caller.call(partition, call)
+            return self._kept[place]
 
     def _pages(self, partition: Partition, call: Call) -> tuple[list[Part], Finding]:
         """A call and the further pages that its answer names; the finding is that of the last one."""
