@@ -105,6 +105,19 @@ def test_a_refusal_is_remembered_until_it_expires(open_it: Callable[[], Any], wa
         assert ledger.refusal("vendor", KEY, "full") is None
 
 
+def test_what_a_clock_since_set_back_wrote_blocks_nobody(open_it: Callable[[], Any], watch: Watch) -> None:
+    """Calls and refusals of a year ahead do not count once the clock is right again; those a minute ahead do."""
+    flags = {"floor": timedelta(), "patience": 15 * MINUTE}
+    with open_it() as ledger:
+        watch.now = START + 365 * DAY
+        ledger.reserve(ask(), (Limit(1, DAY),), **flags)
+        ledger.refuse(Refusal("vendor", KEY, CALLS, "25 requests per day", watch.now, watch.now + DAY))
+        watch.now = START + MINUTE
+        assert ledger.reserve(ask(), (Limit(1, MINUTE),), **flags) == timedelta()
+        watch.now = START
+        assert ledger.reserve(ask(), (Limit(1, MINUTE),), **flags) == 2 * MINUTE
+
+
 def _reserve_ten(path: str, start: Any) -> None:
     from market_spine.store import parse_url
 

@@ -15,15 +15,18 @@ from market_spine.store.records import insert_into
 
 _REFUSAL_COLUMNS = "source, key_hash, capability, reason, learnt_at, expires_at"
 _MADE = """\
-SELECT planned_at FROM core_requests WHERE source = ? AND key_hash = ?
+SELECT planned_at FROM core_requests WHERE source = ? AND key_hash = ? AND planned_at <= ?
  ORDER BY planned_at DESC LIMIT ?
 """
-_OWN = "SELECT MAX(planned_at) FROM core_requests WHERE source = ? AND key_hash = ? AND caller = ?"
+_OWN = "SELECT MAX(planned_at) FROM core_requests WHERE source = ? AND key_hash = ? AND caller = ? AND planned_at <= ?"
 _REFUSAL = """\
 SELECT reason, learnt_at, expires_at FROM core_refusals
- WHERE source = ? AND key_hash = ? AND capability = ?
+ WHERE source = ? AND key_hash = ? AND capability = ? AND learnt_at <= ?
  ORDER BY learnt_at DESC LIMIT 1
 """
+
+_SKEW = timedelta(minutes=15)
+"""How far the clocks of two hosts may differ: what was learnt later than that, a clock since set back wrote."""
 
 
 class StoreLedger:
@@ -38,7 +41,7 @@ class StoreLedger:
         self._db.begin()
         try:
             now = self._clock()
-            slot = self._slot(now, request, limits, floor)
+            slot = self._slot(now, request, limits, floor, now + patience + _SKEW)
             if slot - now > patience:
                 raise quota_spent(request.source, slot, "the quota ledger counts " + " and ".join(map(str, limits)))
             self._db.run(
@@ -71,20 +74,24 @@ class StoreLedger:
 
     def refusal(self, source: str, key_hash: str, capability: str) -> Refusal | None:
         """What the source last said about a capability, if that still holds."""
-        rows = self._db.rows(_REFUSAL, (source, key_hash, capability))
+        now = self._clock()
+        rows = self._db.rows(_REFUSAL, (source, key_hash, capability, to_text(now + _SKEW)))
         if not rows:
             return None
         ((reason, learnt_at, expires_at),) = rows
         found = Refusal(source, key_hash, capability, reason, from_text(learnt_at), from_text(expires_at))
-        return found if self._clock() < found.expires_at else None
+        return found if now < found.expires_at else None
 
-    def _slot(self, now: datetime, request: Request, limits: Sequence[Limit], floor: timedelta) -> datetime:
-        who = (request.source, request.key_hash)
+    def _slot(
+        self, now: datetime, request: Request, limits: Sequence[Limit], floor: timedelta, horizon: datetime
+    ) -> datetime:
+        """The next free slot; calls planned beyond the horizon cannot be waited for and do not count."""
+        who, until = (request.source, request.key_hash), to_text(horizon)
         if blocked := self.refusal(*who, CALLS):
             raise quota_spent(request.source, blocked.expires_at, blocked.reason)
         most = max((limit.calls for limit in limits), default=1)
-        made = [from_text(text) for (text,) in reversed(self._db.rows(_MADE, (*who, most)))]
-        ((own,),) = self._db.rows(_OWN, (*who, request.caller))
+        made = [from_text(text) for (text,) in reversed(self._db.rows(_MADE, (*who, until, most)))]
+        ((own,),) = self._db.rows(_OWN, (*who, request.caller, until))
         return next_slot(now, made, from_text(own) if own else None, limits, floor)
 
     def close(self) -> None:
