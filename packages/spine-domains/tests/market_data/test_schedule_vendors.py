@@ -317,6 +317,31 @@ def test_faults_are_waited_out_or_named(
     assert (run.error.kind if run.error else None) == kind
 
 
+def test_an_outage_leaves_most_of_the_days_quota(at_vendor: AtVendor, ingests: Callable[..., Any]) -> None:
+    """Two symbols in vain, four calls each, and the rest fails uncalled; two minutes later what is left is used."""
+    symbols = ",".join(_book(25))
+    with running_vendor("alpha_vantage", _book(25), MONDAY, faults=["503=1"]) as vendor:
+        desk = at_vendor(vendor)
+        runs = ingests(desk.run(symbols, source="alpha_vantage")).values()
+        assert {run.error.kind for run in runs} == {"unreachable"}
+        assert desk.rows("SELECT COUNT(*) FROM core_requests") == [(8,)]
+        vendor.faults.set([])
+        desk.wait(timedelta(minutes=3))
+        assert desk.run(symbols, source="alpha_vantage").stats.succeeded == 17
+
+
+def test_an_address_that_cannot_be_used_is_tried_once(
+    at_vendor: AtVendor, ingests: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What no repetition mends is not repeated: the error names its own kind and nothing is waited for."""
+    with running_vendor("polygon", _book(1), MONDAY) as vendor:
+        desk = at_vendor(vendor)
+        monkeypatch.setenv("POLYGON_URL", "api.massive.com")
+        error = ingests(desk.run("S000", source="polygon"))["S000"].error
+    assert (error.kind, desk.waits) == ("bad_address", [])
+    assert desk.rows("SELECT COUNT(*) FROM core_requests") == [(1,)]
+
+
 def test_the_key_shows_nowhere(at_vendor: AtVendor, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     """Neither result, log nor database holds the key, though Alpha Vantage takes it in the address and echoes it."""
     caplog.set_level("DEBUG")

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 KEY = "key"
 """The capability that a refused key lacks: any call, until the key is right."""
+SERVICE = "service"
+"""The capability that an outage takes away."""
 
 PATIENCE = timedelta(minutes=15)
 """The longest wait for a free slot, beside the floor; a day's quota is not waited for."""
@@ -35,7 +37,9 @@ WAITS = (5.0, 20.0, 60.0)
 _PLAN_MEMORY = timedelta(days=7)
 """How long a refusal of a plan is believed: plans and entitlements change."""
 _KEY_MEMORY = timedelta(minutes=10)
-_THROTTLE_MEMORY = timedelta(minutes=2)
+_PAUSE_MEMORY = timedelta(minutes=2)
+_OUTAGE = 2
+"""So many calls in a row that all attempts were in vain for are the vendor's trouble, not a symbol's."""
 
 _HINTS = {
     "auth": "check the key in {keys}; a free one is at the vendor's site",
@@ -90,6 +94,7 @@ class Caller:
         self.vendor = vendor
         self.access = access
         self._client: HttpClient | None = None
+        self._in_vain = 0
         self._opening = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -99,12 +104,15 @@ class Caller:
         """Make one call; a refusal that something can be made of comes back as a finding, without a part.
 
         Raises:
-            SourceError: ``quota_exhausted``, ``auth``, ``throttled``, ``unreachable``.
+            SourceError: ``quota_exhausted``, ``auth``, ``throttled``, ``unreachable``; as the HTTP client does where
+                no repetition helps.
         """
         finding = Finding("unknown")
         for wait in (*WAITS, None):
             fetched_at = self._reserve(partition)
             finding, answer = self._attempt(call)
+            if finding.kind != "transient":
+                self._in_vain = 0
             if finding.kind == "ok" and answer is not None:
                 metadata = {**call.params, "form": call.form, FETCHED_AT: fetched_at.isoformat()}
                 return Part(call.part, answer.body, f"{self.vendor.name}{call.path}", metadata), finding
@@ -120,7 +128,11 @@ class Caller:
                 logger.info("trying again in %g s: %s", seconds, finding.message)
                 self.access.pause(seconds)
         if finding.kind == "throttle":
-            self.learn(CALLS, finding, _THROTTLE_MEMORY)
+            self.learn(CALLS, finding, _PAUSE_MEMORY)
+        else:
+            self._in_vain += 1
+            if self._in_vain >= _OUTAGE:
+                self.learn(SERVICE, finding, _PAUSE_MEMORY)
         raise self.error(finding)
 
     def today(self) -> date:
@@ -153,9 +165,11 @@ class Caller:
             raise self.error(Finding(kind, refusal.reason), f" (learnt {learnt}; not asked again until {until})")
 
     def _attempt(self, call: Call) -> tuple[Finding, Answer | None]:
+        from market_spine.sources.http import Transient
+
         try:
             answer = self._get(call)
-        except SourceError as error:
+        except Transient as error:
             return Finding("transient", error.message), None
         finding = self.vendor.classify(answer.status, answer.body)
         return replace(finding, message=redact(finding.message, (self.access.key,))), answer

@@ -138,10 +138,9 @@ def nice_ratio(ratio: float) -> float | None:
 
 
 def uniform_restatement(key: str, diff: RowDiff) -> tuple[Anomaly, ...]:
-    """The tag of a restatement that divided all earlier bars by one ratio: a split or another adjustment.
+    """The tag of a restatement that divided bars by one ratio: a split or another adjustment.
 
-    All bars up to some session must have changed, every price by the same ratio within half a per cent, and
-    at least two of them.
+    At least two bars must have changed, every price of them by the same ratio within half a per cent.
     """
     old, new = diff.old, diff.new
     if new.height < 2:

@@ -15,7 +15,7 @@ from market_spine.core.manifest import Known
 from market_spine.core.partition import Partition
 from market_spine.errors import ContentError, SourceError
 from spine.domains.market_data import quality
-from spine.domains.market_data.calling import KEY, Access, Caller
+from spine.domains.market_data.calling import KEY, SERVICE, Access, Caller
 from spine.domains.market_data.orders import Order, carried, is_due, years_before
 from spine.domains.market_data.parse import day
 from spine.domains.market_data.partitions import last_held, symbol_and_source
@@ -81,7 +81,7 @@ class VendorSource:
         Raises:
             SourceError: ``auth``, ``quota_exhausted``, ``throttled``, ``not_entitled``, ``out_of_history``,
                 ``not_yet``, ``unknown_symbol``, ``delisted``, ``no_data``, ``bad_request``, ``unreachable``,
-                ``unknown_answer``.
+                ``unknown_answer``; ``redirected``, ``too_large``, ``bad_address`` of the HTTP client.
         """
         latest = self._order.latest()
         if not is_due(known, self._order, latest):
@@ -91,6 +91,7 @@ class VendorSource:
         symbol, _ = symbol_and_source(partition)
         self._vendor.notation(symbol)
         self._caller.respect(KEY, "auth")
+        self._caller.respect(SERVICE, "transient")
         if latest == self._caller.today() and self._caller.refused(TODAY):
             latest = _before(latest)
             if not is_due(known, self._order, latest):
