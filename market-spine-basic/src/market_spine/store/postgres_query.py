@@ -69,6 +69,7 @@ def run(url: StoreUrl, wait_seconds: float, sql: str, views: ViewBuilder | None)
     connection, schema = connect(url, wait_seconds, read_only=False)
     with closing(connection), translated(url, wait_seconds):
         _prepare(connection, schema, views)
+        connection.execute(f"SET LOCAL statement_timeout = '{SECONDS}s'")
         try:
             _inspect(connection, sql, schema, as_of=views is not None)
             return _answer(connection, sql)
@@ -81,7 +82,6 @@ def run(url: StoreUrl, wait_seconds: float, sql: str, views: ViewBuilder | None)
 def _prepare(connection: psycopg.Connection, schema: str, views: ViewBuilder | None) -> None:
     """Open the transaction, and show what was known at the moment if one is asked for."""
     connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE")
-    connection.execute(f"SET LOCAL statement_timeout = '{SECONDS}s'")
     try:
         connection.execute(f"CREATE TEMP VIEW {_INSPECTED} AS SELECT 1")
     except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction) as error:
