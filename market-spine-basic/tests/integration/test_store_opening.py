@@ -247,6 +247,13 @@ def test_what_is_not_a_database_is_refused(domain: Domain, clock: Any, tmp_path:
     assert text.read_text() == "not a database at all\n" * 100
 
 
+def test_a_database_that_is_no_file_is_refused(domain: Domain, clock: Any) -> None:
+    """A database in memory, which would be lost with its connection, is refused at once."""
+    with pytest.raises(StoreUnavailable, match=r":memory: cannot have a write-ahead log") as error:
+        open_writer(parse_url(":memory:"), [domain], clock=clock)
+    assert error.value.hint
+
+
 def test_a_reader_never_creates_a_store(
     store_url: StoreUrl, domain: Domain, clock: Any, look: Callable[[StoreUrl], Any]
 ) -> None:

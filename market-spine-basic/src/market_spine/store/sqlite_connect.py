@@ -27,7 +27,7 @@ def connect_for_writing(path: str, wait_seconds: float, create_parent: bool) -> 
         try:
             # Of a new file only; twice the usual size makes a bulk load an eighth faster.
             connection.execute("PRAGMA page_size = 8192")
-            _write_ahead(connection)
+            _write_ahead(connection, path)
             # Every commit is on the disk before it is reported; measured to cost nothing against NORMAL.
             connection.execute("PRAGMA synchronous = FULL")
             # 64 MB: a large partition's index pages stay in memory while it is loaded.
@@ -55,17 +55,20 @@ def _check_place(path: str, create_parent: bool) -> None:
         ) from error
 
 
-def _write_ahead(connection: sqlite3.Connection) -> None:
+def _write_ahead(connection: sqlite3.Connection, path: str) -> None:
     # Switching needs the file alone and, unlike everything else, does not wait for that: when it fails
     # because several processes create the file together, wait for them by taking the lock once.
     while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
                 raise
             connection.execute("BEGIN EXCLUSIVE")
             connection.execute("COMMIT")
+        else:
+            if mode != "wal":
+                raise StoreUnavailable(f"{path} cannot have a write-ahead log", hint="name a file on a local disk")
 
 
 def connect_for_reading(path: str, wait_seconds: float, detect_types: int = 0) -> sqlite3.Connection:
