@@ -255,24 +255,6 @@ def test_flag_is_not_taken_for_another_flags_value(start: Home) -> None:
     assert "--data-dir" in error.message
 
 
-def test_columns_of_one_name_are_refused_where_one_would_be_lost(start: Home) -> None:
-    """JSON and Parquet hold a name once: two columns of one name are an error that says so; CSV shows both."""
-    assert start("db", "upgrade").code == 0
-    for form in ("json", "parquet"):
-        refused = start("query", "SELECT 1 AS a, 2 AS a", "--format", form)
-        assert (refused.code, refused.stdout) == (1, "")
-        assert "more than one column is named a" in refused.stderr
-    assert start("query", "SELECT 1 AS a, 2 AS a", "--format", "csv").stdout == "a,a\n1,2\n"
-
-
-def test_query_json_writes_infinities_as_null(start: Home) -> None:
-    """Numbers that JSON lacks are null, so that every reader understands the document."""
-    assert start("db", "upgrade").code == 0
-    assert json.loads(start("query", "SELECT 9e999 AS a, 0.5 AS b", "--format", "json").stdout) == [
-        {"a": None, "b": 0.5}
-    ]
-
-
 def test_query_writes_the_same_bytes_in_every_locale(start: Home) -> None:
     """Away from a terminal text is UTF-8, whatever the locale."""
     assert start("db", "upgrade").code == 0
@@ -385,6 +367,23 @@ def test_streams_that_take_nothing_are_no_traceback(start: Home, redirect: str, 
     assert done.returncode == code, done.stderr
     assert len(done.stderr.splitlines()) == code
     assert start("runs", "--json").stdout.count('"run_id"') == 1
+
+
+@pytest.mark.parametrize(
+    ("sql", "form", "said"),
+    [
+        ("SELECT 1 AS a, 2 AS a, 3 AS b", "json", "called a "),
+        ("SELECT 1 AS a, 2 AS a, 3 AS b", "parquet", "called a "),
+        ("SELECT 9e999 AS a", "json", "infinite"),
+    ],
+)
+def test_query_refuses_a_format_that_would_lose_values(loaded: Home, sql: str, form: str, said: str) -> None:
+    """Columns of one name, and numbers that JSON does not know, are a usage error that names another format."""
+    done = loaded("query", sql, "--format", form)
+    assert (done.code, done.stdout) == (1, "")
+    assert said in done.stderr
+    assert "--format csv" in done.stderr
+    assert loaded("query", sql, "--format", "csv").code == 0
 
 
 def test_recorded_result_is_the_printed_one(start: Home) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
+import json
 import sys
+from collections.abc import Sequence
 from contextlib import closing
-from typing import Any
 
 import click
 
@@ -56,23 +56,22 @@ def _csv(result: QueryResult) -> None:
 
 def _json(result: QueryResult) -> None:
     names = _distinct(result)
-    output.write_json([dict(zip(names, map(_finite, row), strict=True)) for row in result.rows])
+    try:
+        text = json.dumps([dict(zip(names, row, strict=True)) for row in result.rows], indent=2, allow_nan=False)
+    except ValueError as error:
+        raise UsageError("JSON has no number that is infinite or none", hint="use --format csv") from error
+    output.write(text)
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no infinities, and nothing that is not a number."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _distinct(result: QueryResult) -> list[str]:
-    """The names of the columns, for formats in which a name may stand only once."""
-    names = list(result.columns)
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
+def _distinct(result: QueryResult) -> Sequence[str]:
+    """The names of the columns, by which a format keeps values apart; raises UsageError if two are the same."""
+    twice = sorted({name for name in result.columns if result.columns.count(name) > 1})
+    if twice:
         raise UsageError(
-            f"--format json and parquet: more than one column is named {', '.join(repeated)}",
-            hint="give each column a name of its own with AS",
+            f"several columns of the answer are called {', '.join(twice)}",
+            hint="name each with AS, or use --format csv",
         )
-    return names
+    return result.columns
 
 
 def _parquet(result: QueryResult) -> None:
@@ -82,7 +81,7 @@ def _parquet(result: QueryResult) -> None:
 
     if sys.stdout.isatty():
         raise click.UsageError("--format parquet writes bytes: redirect stdout to a file")
-    frame = pl.DataFrame(result.rows, schema=_distinct(result), orient="row", infer_schema_length=None)
+    frame = pl.DataFrame(result.rows, schema=list(_distinct(result)), orient="row", infer_schema_length=None)
     data = io.BytesIO()
     frame.write_parquet(data)
     output.write_bytes(data.getvalue())
