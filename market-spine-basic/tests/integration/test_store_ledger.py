@@ -118,6 +118,21 @@ def test_what_a_clock_since_set_back_wrote_blocks_nobody(open_it: Callable[[], A
         assert ledger.reserve(ask(), (Limit(1, MINUTE),), **flags) == 2 * MINUTE
 
 
+def test_a_refusal_changes_no_answer_as_of_before(
+    open_it: Callable[[], Any], watch: Watch, store_url: StoreUrl, domain: Domain
+) -> None:
+    """A refusal that took its time to be written down is known from then on, not from when the source said so."""
+    sql = "SELECT COUNT(*) FROM core_refusals"
+    with open_it() as ledger, open_writer(store_url, [domain], clock=watch) as writer:
+        watch.now += 2 * SECOND
+        between = START + SECOND
+        assert writer.query(sql, between).rows == [(0,)]
+        ledger.refuse(Refusal("vendor", KEY, "full", "premium", START, START + MINUTE))
+        watch.now += SECOND
+        assert writer.query(sql, between).rows == [(0,)]
+        assert writer.query(sql, START + 2 * SECOND).rows == [(1,)]
+
+
 def _reserve_ten(path: str, start: Any) -> None:
     from market_spine.store import parse_url
 

@@ -56,17 +56,13 @@ class StoreLedger:
 
     def refuse(self, refusal: Refusal) -> None:
         """Remember what a source refused."""
-        row = (
-            refusal.source,
-            refusal.key_hash,
-            refusal.capability,
-            refusal.reason,
-            to_text(refusal.learnt_at),
-            to_text(refusal.expires_at),
-        )
+        what = (refusal.source, refusal.key_hash, refusal.capability, refusal.reason)
         self._db.begin()
         try:
-            self._db.run(insert_into("core_refusals", _REFUSAL_COLUMNS), row)
+            # Others know it only from here on: answers as of any moment before must stay as they are.
+            learnt_at = max(refusal.learnt_at, self._clock())
+            moments = (to_text(learnt_at), to_text(refusal.expires_at))
+            self._db.run(insert_into("core_refusals", _REFUSAL_COLUMNS), (*what, *moments))
         except BaseException:
             self._db.rollback()
             raise
