@@ -83,6 +83,7 @@ def test_captured_at_is_the_first_sight_of_a_capture(
     assert held.captured_at == taken.captured_at == normalized.captured_at == held.committed_at
     assert writer.find_capture("c") == held
     assert writer.find_capture("d") is None
+    assert writer.find_capture("half a character \udcff") is None
 
 
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
@@ -356,5 +357,6 @@ def test_runs_come_back_newest_first(writer: StoreWriter) -> None:
     writer.record_run(_run("c", "orchard"))
     assert writer.runs() == [_run("c", "orchard"), _run("b"), _run("a")]
     assert writer.runs("garden", limit=1) == [_run("b")]
+    assert writer.runs("garden", limit=10**20) == [_run("b"), _run("a")]
     with pytest.raises(StoreCorrupt, match="core_runs"):
         writer.record_run(_run("a"))

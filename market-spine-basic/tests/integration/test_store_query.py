@@ -257,7 +257,7 @@ def test_spellings_of_a_moment(reader: StoreReader, writer: StoreWriter, clock: 
         assert reader.query(sql, spelling).rows == [(0,)]
 
 
-@pytest.mark.parametrize("as_of", [LATER, "2030-01-01", "no such capture", "9999-12-31T23:59:59-10:00"])
+@pytest.mark.parametrize("as_of", [LATER, "2030-01-01", "no such capture", "\udcff", "9999-12-31T23:59:59-10:00"])
 def test_a_moment_that_cannot_be_known_is_refused(as_of: datetime | str, reader: StoreReader) -> None:
     """The future and unknown captures are usage errors."""
     with pytest.raises(UsageError):

@@ -21,6 +21,9 @@ from market_spine.store.views import as_of_views
 if TYPE_CHECKING:
     import polars as pl
 
+_MOST_ROWS = 2**63 - 1
+"""The largest number that a database takes."""
+
 
 class StoreReader:
     """Reads through one connection; each method sees one state of the store. Closes as a context manager."""
@@ -45,6 +48,9 @@ class StoreReader:
         return self._first_ingest("capture_id = ?", capture_id)
 
     def _first_ingest(self, where: str, capture_id: str) -> Committed | None:
+        # An argument may hold bytes that are no text, which no database takes and no capture id has.
+        if capture_id.encode(errors="replace").decode() != capture_id:
+            return None
         with self._db.snapshot():
             found = manifest.read_entries(self._db, f"stage = 'ingest' AND {where}", (capture_id,))
             return next(found, None)
@@ -82,7 +88,8 @@ class StoreReader:
         """Past scheduler results, newest first."""
         where = "" if domain is None else "WHERE domain = ?"
         sql = f"SELECT {records.RUN_COLUMNS} FROM core_runs {where} ORDER BY recorded_at DESC LIMIT ?"
-        params = (limit,) if domain is None else (domain, limit)
+        most = min(limit, _MOST_ROWS)
+        params = (most,) if domain is None else (domain, most)
         return [records.run_record(row) for row in self._db.rows(sql, params)]
 
     def log(self) -> Sequence[PastCommit | PastRun]:
