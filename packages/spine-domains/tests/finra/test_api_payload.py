@@ -148,6 +148,7 @@ def test_nothing_is_no_records(body: bytes) -> None:
         b"issueSymbolIdentifier,other\nA,1\n",
         b'issueSymbolIdentifier,totalWeeklyShareQuantity,totalWeeklyTradeCount\n"A",1\n',
         b"issueSymbolIdentifier,totalWeeklyShareQuantity,totalWeeklyTradeCount\nA,x,1\n",
+        b'issueSymbolIdentifier,totalWeeklyShareQuantity,totalWeeklyTradeCount\n"A","1","2',
         b"\xff\xfe\x00",
     ],
 )

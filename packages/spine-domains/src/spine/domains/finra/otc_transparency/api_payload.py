@@ -114,7 +114,10 @@ def _read_json(body: bytes) -> tuple[pl.DataFrame, frozenset[str]]:
 def _read_text(body: bytes) -> tuple[pl.DataFrame, frozenset[str]]:
     import polars as pl
 
-    header, *lines = csv.reader(io.StringIO(body.decode("utf-8"), newline=""), strict=True)
+    try:
+        header, *lines = csv.reader(io.StringIO(body.decode("utf-8"), newline=""), strict=True)
+    except csv.Error as error:
+        raise ValueError(f"broken delimited text: {error}") from error
     names = {name.lower(): name for name in COLUMNS}
     columns = [names.get(name.strip().lower(), "") for name in header]
     if not set(columns) >= _REQUIRED:
