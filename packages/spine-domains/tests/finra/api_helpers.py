@@ -83,6 +83,28 @@ class Since:
         return self.market.rows(key, today)
 
 
+@dataclass
+class Without:
+    """A market that lacks the records of some summary types; a Market."""
+
+    market: Market
+    missing: tuple[str, ...]
+
+    def keys(self, today: date) -> Sequence[Key]:
+        """Those of the market."""
+        return self.market.keys(today)
+
+    def summary_types(self, key: Key) -> Sequence[str]:
+        """Those of the market but the missing ones."""
+        return [each for each in self.market.summary_types(key) if each not in self.missing]
+
+    def rows(self, key: Key, today: date) -> pl.DataFrame:
+        """Those of the market but the missing ones."""
+        import polars as pl
+
+        return self.market.rows(key, today).filter(~pl.col("summaryTypeCode").is_in(self.missing))
+
+
 @contextmanager
 def simulated(market: Market, faults: Sequence[str] = (), **settings: Any) -> Iterator[Simulated]:
     """A simulator whose clock only moves when it is told to."""

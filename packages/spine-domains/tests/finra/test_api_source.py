@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from market_spine.compose import reader
+from market_spine.simulation import running
 from spine.domains.finra.otc_transparency import DOMAIN
+from spine.domains.finra.otc_transparency.api_client import ApiConfig
 from spine.domains.finra.otc_transparency.simulator.access import CLIENT_ID, CLIENT_SECRET
 from spine.domains.finra.otc_transparency.simulator.generated import GeneratedMarket
+from spine.domains.finra.otc_transparency.source_api import ApiSource
 
-from .api_helpers import Simulated, ingested, load, rows, simulated
+from .api_helpers import IMPATIENT, Simulated, Without, ingested, load, no_sleep, rows, simulated
 
 DAY = "2026-11-23"
 TIER_1 = "2026-11-06|NMS_TIER_1"
+TIER = ("NMS_TIER_1",)
 SMALL = {"T1": 400, "T2": 300, "OTCE": 200}
 
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Simulated]:
-    with simulated(GeneratedMarket(1, SMALL, 0.01)) as running:
-        yield running
+    with simulated(GeneratedMarket(1, SMALL, 0.01)) as simulator:
+        yield simulator
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +156,33 @@ def test_an_empty_partition_is_absent_however_it_is_said(tmp_path: Path) -> None
             service.clock.set(service.clock.now().replace(day=20))
             result = load(source, tmp_path / f"{number}.db", "2026-11-24", "2026-11-06", ("NMS_TIER_1",))
             assert ingested(result) == {TIER_1: ("failed", "late")}
+
+
+@pytest.mark.parametrize("dataset", ["weeklySummary", "weeklySummaryHistoric"])
+@pytest.mark.parametrize("missing", ["ATS_W_SMBL_FIRM", "OTC_W_SMBL_FIRM"])
+def test_a_class_that_has_totals_but_no_rows_is_refused(tmp_path: Path, missing: str, dataset: str) -> None:
+    """FINRA counts shares in a class whose rows it does not show: half a week is not stored as a whole one."""
+    market = Without(GeneratedMarket(1, SMALL, 0.0), (missing,))
+    with simulated(market, summary_weeks=0 if dataset == "weeklySummary" else 4) as service:
+        day = DAY if dataset == "weeklySummary" else "2027-11-22"
+        result = load(service.source(day), tmp_path / "a.db", day, "2026-11-06", TIER)
+        assert ingested(result) == {TIER_1: ("failed", "totals_disagree")}
+        assert not rows(tmp_path / "a.db")
+        forced = load(service.source(day, force=True), tmp_path / "a.db", day, "2026-11-06", TIER, force=True)
+        assert ingested(forced) == {TIER_1: ("completed", None)}
+
+
+def test_an_answer_without_content_needs_no_record_total(tmp_path: Path) -> None:
+    """204 without any header of FINRA's, as a gateway may pass it on, means that there is nothing."""
+
+    async def nothing(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    with running(nothing) as url:
+        source = ApiSource(date(2026, 11, 24), ApiConfig(url), rate=1e6, policy=IMPATIENT, sleep=no_sleep)
+        result = load(source, tmp_path / "a.db", "2026-11-24", "2026-11-06", TIER)
+    assert ingested(result) == {TIER_1: ("failed", "late")}
 
 
 def test_a_week_listed_ahead_of_the_calendar_is_loaded_and_told(service: Simulated, tmp_path: Path) -> None:

@@ -212,7 +212,8 @@ def _read_page(answer: Answer) -> Page:
         rows, fields = api_payload.read_records(b"" if answer.status == 204 else answer.body)
     except ValueError as error:
         raise _unreadable(answer, str(error)) from error
-    total = answer.headers.get("record-total", "")
+    # An answer of no content cannot hold records, whether or not it counts them.
+    total = answer.headers.get("record-total", "0" if answer.status == 204 else "")
     if not total.strip().isdigit():
         raise _unreadable(answer, "no Record-Total")
     return Page(rows, fields, int(total), answer.headers.get("finra-api-request-id", ""))

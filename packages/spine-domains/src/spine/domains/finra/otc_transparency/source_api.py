@@ -265,6 +265,12 @@ class ApiSource:
         for venue_class in VENUE_CLASSES:
             rows, totals = found[SUMMARY_TYPES[venue_class]], found[TOTALS_TYPES[venue_class]]
             if rows.rows.is_empty():
+                if totals.total and not self.force:
+                    raise SourceError(
+                        f"{query} has {venue_class} totals of {totals.total:,} symbols, but no rows that make them up",
+                        kind="totals_disagree",
+                        hint="FINRA may be in mid-update: run again later; --force loads the other class alone",
+                    )
                 continue
             link: dict[str, str] = {}
             if not totals.rows.is_empty():
