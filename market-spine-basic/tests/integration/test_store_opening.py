@@ -17,8 +17,9 @@ from market_spine.core.manifest import Entry
 from market_spine.core.partition import Partition, Scope
 from market_spine.core.ports import Domain
 from market_spine.core.schema import Column, Table, View
-from market_spine.errors import SchemaError, StoreUnavailable
+from market_spine.errors import SchemaError, StoreUnavailable, UsageError
 from market_spine.store import StoreUrl, open_reader, open_writer, parse_url, upgrade
+from market_spine.store.fresh import new_store as store_made_anew
 from market_spine.store.writer import StoreWriter
 
 BARE: dict[str, Any] = {"tables": (), "views": ()}
@@ -332,3 +333,16 @@ print(sorted(heavy & set(sys.modules)))
     command = [sys.executable, "-c", program, pickle.dumps(store_url).hex()]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_two_that_make_one_file_at_once_lose_nothing(tmp_path: Path, domain: Domain, clock: Any) -> None:
+    """The first to end names its file; the second is refused and leaves the first one's as it is."""
+    url = parse_url(str(tmp_path / "new.db"))
+    with (
+        pytest.raises(UsageError, match=r"new\.db exists already"),
+        store_made_anew(url, [], clock),
+        store_made_anew(url, [domain], clock),
+    ):
+        pass
+    assert [path.name for path in tmp_path.glob("new.db*")] == ["new.db"]
+    open_reader(url, [domain], clock=clock).close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -22,8 +23,8 @@ def new_store(url: StoreUrl, domains: Sequence[Domain], clock: Clock) -> Iterato
     """Open an empty store to be filled.
 
     An SQLite file gets its name only when the block ends without an error; until then, and if the process
-    dies, nothing is there but ``<name>.partial``. Elsewhere the database must be empty, and a failed block leaves it
-    half filled, to be dropped.
+    dies, nothing is there but ``<name>.<digits>.partial``. Elsewhere the database must be empty, and a failed
+    block leaves it half filled, to be dropped.
 
     Raises:
         UsageError: there is something already.
@@ -70,20 +71,27 @@ def backup(url: StoreUrl, path: str) -> int:
 
 @contextmanager
 def _partial(path: str) -> Iterator[Path]:
-    """The name under which a file is made; it gets its own when the block ends without an error."""
+    """A name of its own under which a file is made; it gets the final one when the block ends without an error."""
     final = Path(path)
-    if final.exists():
-        raise UsageError(f"{path} exists already", hint="name a file that does not, or move that one away")
+    _refuse_existing(final)
     if not final.absolute().parent.is_dir():
         raise StoreUnavailable(f"the folder {final.absolute().parent} does not exist", hint="create it")
-    partial = final.with_name(final.name + ".partial")
-    _remove(partial)
+    partial = final.with_name(f"{final.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         yield partial
+        # SQLite tells nobody when closing could not move everything out of the log.
+        if partial.with_name(f"{partial.name}-wal").exists():
+            raise StoreUnavailable(f"{path} could not be completed", hint="look for room on the disk")
+        _refuse_existing(final)
         partial.rename(final)
     except BaseException:
         _remove(partial)
         raise
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise UsageError(f"{path} exists already", hint="name a file that does not, or move that one away")
 
 
 def _remove(path: Path) -> None:

@@ -27,8 +27,8 @@ from spine.domains.finra.otc_transparency.source_api import ApiSource
 if TYPE_CHECKING:
     import polars as pl
 
-IMPATIENT = Policy(attempts=6, timeout=0.5, first_wait=0.0, longest_wait=0.0)
-"""Retries at once, and gives up a silent request soon."""
+AT_ONCE = Policy(attempts=6, first_wait=0.0, longest_wait=0.0)
+"""Retries without waiting."""
 
 
 def no_sleep(_seconds: float) -> None:
@@ -47,7 +47,7 @@ class Simulated:
         """The API source against it, without any waiting."""
         self.clock.set(datetime.fromisoformat(day).replace(hour=23, tzinfo=UTC))
         config = ApiConfig(self.url, self.url + TOKEN_PATH, *options.pop("credentials", ("", "")))
-        given = {"rate": 1e6, "policy": IMPATIENT, "sleep": no_sleep, **options}
+        given = {"rate": 1e6, "policy": AT_ONCE, "sleep": no_sleep, **options}
         return ApiSource(date.fromisoformat(day), config, **given)
 
     def records(self, monday: str, tier: str, summary_type: str) -> list[dict[str, Any]]:

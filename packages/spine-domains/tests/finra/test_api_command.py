@@ -18,7 +18,7 @@ from spine.domains.finra.otc_transparency.simulator.access import CLIENT_ID, CLI
 from spine.domains.finra.otc_transparency.simulator.app import TOKEN_PATH
 from spine.domains.finra.otc_transparency.simulator.generated import GeneratedMarket
 
-from .api_helpers import IMPATIENT, Simulated, Since, ingested, no_sleep, rows, simulated
+from .api_helpers import AT_ONCE, Simulated, Since, ingested, no_sleep, rows, simulated
 
 DAY = "2026-11-23"
 
@@ -39,7 +39,7 @@ def environment(service: Simulated, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("FINRA_TOKEN_URL", service.url + TOKEN_PATH)
     for name in ("DATABASE_URL", "FINRA_CLIENT_ID", "FINRA_CLIENT_SECRET"):
         monkeypatch.delenv(name, raising=False)
-    quick = partial(source_api.ApiSource, rate=1e6, policy=IMPATIENT, sleep=no_sleep)
+    quick = partial(source_api.ApiSource, rate=1e6, policy=AT_ONCE, sleep=no_sleep)
     monkeypatch.setattr(source_api, "ApiSource", quick)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from spine.domains.finra.otc_transparency.simulator.app import FAULT_KINDS
 from spine.domains.finra.otc_transparency.simulator.generated import GeneratedMarket
 from spine.domains.finra.otc_transparency.source_api import ApiSource
 
-from .api_helpers import Simulated, ingested, load, rows, simulated
+from .api_helpers import AT_ONCE, Simulated, ingested, load, rows, simulated
 
 DAY, WEEK, TIER = "2026-11-23", "2026-11-06", ("NMS_TIER_1",)
 PARTITION = "2026-11-06|NMS_TIER_1"
@@ -70,7 +71,7 @@ def test_a_fault_that_never_ends_has_a_name_or_does_no_harm(
 ) -> None:
     """Without data or tokens: failed by the fault's name, nothing stored. Without the list of partitions: loaded."""
     service.faults.set([f"{kind}@{route}=1"])
-    result = load(_source(service), tmp_path / "a.db", DAY, WEEK, TIER)
+    result = load(_source(service, kind), tmp_path / "a.db", DAY, WEEK, TIER)
     service.faults.set([])
     status, reason = ingested(result)[PARTITION]
     if status == "completed":
@@ -91,7 +92,7 @@ def test_a_fault_that_comes_and_goes_is_outlasted(
     A partition that moves at every fifth request is never still for the six that reading it takes.
     """
     service.faults.set([f"{kind}=every:{9 if kind == 'drift' else 5}"])
-    result = load(_source(service), tmp_path / "a.db", DAY, WEEK, TIER)
+    result = load(_source(service, kind), tmp_path / "a.db", DAY, WEEK, TIER)
     service.faults.set([])
     assert ingested(result) == {PARTITION: ("completed", None)}
     assert rows(tmp_path / "a.db") == right
@@ -103,16 +104,18 @@ def test_a_fault_during_a_rerun_leaves_what_is_held(
 ) -> None:
     """Whatever the source does afterwards, the rows of the first load stay, and there is one capture of them."""
     service.faults.set([])
-    assert load(_source(service), tmp_path / "a.db", DAY, WEEK, TIER).exit_code == 0
+    assert load(_source(service, kind), tmp_path / "a.db", DAY, WEEK, TIER).exit_code == 0
     service.faults.set([f"{kind}@data=1"])
-    load(_source(service), tmp_path / "a.db", DAY, WEEK, TIER)
+    load(_source(service, kind), tmp_path / "a.db", DAY, WEEK, TIER)
     service.faults.set([])
     assert rows(tmp_path / "a.db") == right
     assert _captures(tmp_path / "a.db") == 1
 
 
-def _source(service: Simulated) -> ApiSource:
-    return service.source(DAY, credentials=(CLIENT_ID, CLIENT_SECRET))
+def _source(service: Simulated, kind: str) -> ApiSource:
+    """Patient, but where silence is the fault: how busy the machine is must not look like one."""
+    policy = replace(AT_ONCE, timeout=0.5) if kind == "timeout" else AT_ONCE
+    return service.source(DAY, credentials=(CLIENT_ID, CLIENT_SECRET), policy=policy)
 
 
 def _beside_the_point(kind: str, route: str) -> bool:

@@ -18,7 +18,7 @@ from spine.domains.finra.otc_transparency.simulator.access import CLIENT_ID, CLI
 from spine.domains.finra.otc_transparency.simulator.generated import GeneratedMarket
 from spine.domains.finra.otc_transparency.source_api import ApiSource
 
-from .api_helpers import IMPATIENT, Simulated, Without, ingested, load, no_sleep, rows, simulated
+from .api_helpers import AT_ONCE, Simulated, Without, ingested, load, no_sleep, rows, simulated
 
 DAY = "2026-11-23"
 TIER_1 = "2026-11-06|NMS_TIER_1"
@@ -180,7 +180,7 @@ def test_an_answer_without_content_needs_no_record_total(tmp_path: Path) -> None
         await send({"type": "http.response.body", "body": b""})
 
     with running(nothing) as url:
-        source = ApiSource(date(2026, 11, 24), ApiConfig(url), rate=1e6, policy=IMPATIENT, sleep=no_sleep)
+        source = ApiSource(date(2026, 11, 24), ApiConfig(url), rate=1e6, policy=AT_ONCE, sleep=no_sleep)
         result = load(source, tmp_path / "a.db", "2026-11-24", "2026-11-06", TIER)
     assert ingested(result) == {TIER_1: ("failed", "late")}
 

@@ -13,7 +13,7 @@ import pytest
 
 from spine.domains.market_data.simulator.book import HeldSeries, Split, read_book
 from spine.domains.market_data.simulator.generated import generate_book
-from spine.domains.market_data.simulator.server import RunningVendor, running_vendor
+from spine.domains.market_data.simulator.server import running_vendor
 
 EVENING = datetime(2026, 8, 24, 21, 30, tzinfo=UTC)
 """The Monday after the last real bars (2026-08-21)."""
@@ -21,7 +21,7 @@ MONDAY = datetime(2026, 11, 23, 21, 30, tzinfo=UTC)
 
 LARGE_PLAN = {"alpha_vantage": "premium", "polygon": "advanced"}
 
-AtVendor = Callable[[RunningVendor], Any]
+AtVendor = Callable[..., Any]
 
 
 def _book(count: int) -> dict[str, Any]:
