@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market_spine.core.ports import Publication
-from market_spine.errors import UsageError
+from market_spine.errors import MarketSpineError, UsageError
 from spine.domains.finra.otc_transparency import partitions
 from spine.domains.finra.otc_transparency.schema import TIERS
 
@@ -209,3 +209,21 @@ def test_weeks_of_a_window() -> None:
     """A window holds calendar weeks of one tier, oldest first, the partition last."""
     window = partitions.weeks_ending_with(partitions.parse_partition("2025-01-10|OTC"), 3)
     assert [partition.key for partition in window] == ["2024-12-27|OTC", "2025-01-03|OTC", "2025-01-10|OTC"]
+
+
+@pytest.mark.parametrize("count", [1_719, 999_999_999_999])
+def test_weeks_before_the_calendar_are_refused(count: int) -> None:
+    """More weeks than the NYSE calendar has, in a plan and in the grid, are a usage error that says how many it has."""
+    with pytest.raises(UsageError, match="1993-01-01") as lookback:
+        partitions.plan(date(2025, 12, 23), count, [], TIERS)
+    with pytest.raises(UsageError) as shown:
+        partitions.grid(date(2025, 12, 23), count)
+    assert lookback.value.hint == shown.value.hint == "ask for at most 1718"
+
+
+@pytest.mark.parametrize("today", [date.min, date.max])
+def test_a_day_outside_the_calendar_is_refused(today: date) -> None:
+    """No week is reckoned from a day that the NYSE calendar does not cover."""
+    with pytest.raises(MarketSpineError) as refused:
+        partitions.plan(today, 4, [], TIERS)
+    assert refused.value.kind == "calendar_range"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from market_spine.core.calendar import next_session
+from market_spine.core.calendar import FIRST_DAY, next_session
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Publication
 from market_spine.errors import UsageError
@@ -133,6 +133,10 @@ def plan(today: date, lookback_weeks: int, weeks: Sequence[date], tiers: Sequenc
             publication day itself counts as published.
         weeks: explicit weeks, any date in each; they win over the lookback and are never clamped.
         tiers: the tiers to take.
+
+    Raises:
+        UsageError: the lookback reaches beyond the NYSE calendar.
+        MarketSpineError: kind ``calendar_range``, if ``today`` lies outside it.
     """
     chosen: set[tuple[date, str]] = set()
     warnings: list[str] = []
@@ -144,7 +148,7 @@ def plan(today: date, lookback_weeks: int, weeks: Sequence[date], tiers: Sequenc
     if not weeks:
         for tier in tiers:
             latest = _latest_published(today, tier)
-            chosen.update((latest - number * _WEEK, tier) for number in range(lookback_weeks))
+            chosen.update((week_ending, tier) for week_ending in _weeks_back(latest, lookback_weeks))
     ordered = sorted(chosen, key=lambda item: (item[0], TIERS.index(item[1])))
     return Plan(tuple(make_partition(*item) for item in ordered), tuple(warnings))
 
@@ -155,7 +159,7 @@ def grid(today: date, count: int) -> list[list[Partition]]:
     It starts with the latest week that any tier has published, so the slower tiers head it with ``not due``.
     """
     newest = max(_latest_published(today, tier) for tier in TIERS)
-    return [[make_partition(newest - number * _WEEK, tier) for tier in TIERS] for number in range(count)]
+    return [[make_partition(week_ending, tier) for tier in TIERS] for week_ending in _weeks_back(newest, count)]
 
 
 def upcoming(today: date, count: int) -> list[Partition]:
@@ -180,7 +184,19 @@ def weeks_ending_with(partition: Partition, count: int) -> list[Partition]:
     return [make_partition(week_ending - number * _WEEK, tier) for number in reversed(range(count))]
 
 
+def _weeks_back(latest: date, count: int) -> list[date]:
+    """So many weeks, the latest first."""
+    most = (latest - FIRST_DAY) // _WEEK
+    if count > most:
+        raise UsageError(
+            f"{count} weeks back from {latest} reach beyond the NYSE calendar, which begins on {FIRST_DAY}",
+            hint=f"ask for at most {most}",
+        )
+    return [latest - number * _WEEK for number in range(count)]
+
+
 def _latest_published(today: date, tier: str) -> date:
+    next_session(today)  # a day that the calendar does not know is refused before anything is reckoned from it
     week_ending = week_of_publication(today, tier)
     return week_ending if publication_date(week_ending, tier) <= today else week_ending - _WEEK
 
