@@ -172,6 +172,15 @@ def test_a_class_that_has_totals_but_no_rows_is_refused(tmp_path: Path, missing:
         assert ingested(forced) == {TIER_1: ("completed", None)}
 
 
+@pytest.mark.parametrize(("missing", "told"), [("ATS_W_SMBL", "ATS"), ("OTC_W_SMBL", "NON_ATS")])
+def test_rows_without_totals_are_loaded_and_said_to_be_unverified(tmp_path: Path, missing: str, told: str) -> None:
+    """A class without FINRA's totals cannot be proven: its rows are loaded with a warning that names the class."""
+    with simulated(Without(GeneratedMarket(1, SMALL, 0.0), (missing,))) as service:
+        result = load(service.source("2026-11-23"), tmp_path / "a.db", "2026-11-23", "2026-11-06", TIER)
+    assert ingested(result) == {TIER_1: ("completed", None)}
+    assert [each.details["venue_classes"] for each in result.anomalies if each.kind == "unverified"] == [[told]]
+
+
 def test_an_answer_without_content_needs_no_record_total(tmp_path: Path) -> None:
     """204 without any header of FINRA's, as a gateway may pass it on, means that there is nothing."""
 

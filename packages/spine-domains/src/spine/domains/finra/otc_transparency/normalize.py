@@ -14,7 +14,7 @@ from market_spine.errors import ContentError
 from spine.domains.finra.otc_transparency import identity, parse
 from spine.domains.finra.otc_transparency.partitions import find_tier, week_and_tier
 from spine.domains.finra.otc_transparency.schema import ATS, DE_MINIMIS, VENUE_CLASSES, VENUE_VOLUME
-from spine.domains.finra.otc_transparency.totals import TOTALS, VERIFIED_BY, check_count, check_totals
+from spine.domains.finra.otc_transparency.totals import TOTALS, VERIFIED_BY, check_count, check_totals, unverified
 
 if TYPE_CHECKING:
     import polars as pl
@@ -65,6 +65,7 @@ def normalize_payload(partition: Partition, parts: Sequence[Part]) -> Normalized
         rows_read=sum(result.rows_read for result in results),
         duplicates=sum(result.duplicates for result in results),
         concerns=tuple(concern for result in results for concern in result.concerns),
+        anomalies=unverified(partition.key, rows),
         unknown={VENUE_VOLUME.name: tuple(each for result in results for each in result.unknown[VENUE_VOLUME.name])},
         indistinct={VENUE_VOLUME.name: pl.concat([result.indistinct[VENUE_VOLUME.name] for result in results])},
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part
 from market_spine.core.ports import Concern
 from spine.domains.finra.otc_transparency import parse
@@ -40,6 +42,15 @@ def check_count(part: Part, rows_read: int) -> tuple[Concern, ...]:
             hint="fetch it again; --force accepts it as it is",
         ),
     )
+
+
+def unverified(partition_key: str, parts: Sequence[Part]) -> tuple[Anomaly, ...]:
+    """A warning, kind ``unverified``, if FINRA's API had rows of a class but no totals to prove them by."""
+    names = [part.name for part in parts if RECORD_TOTAL in part.metadata and VERIFIED_BY not in part.metadata]
+    if not names:
+        return ()
+    message = f"{partition_key}: FINRA has no totals to verify the {' and '.join(names)} rows by"
+    return (Anomaly("unverified", "warning", partition_key, message, {"venue_classes": names}),)
 
 
 def check_totals(rows: pl.DataFrame, part: Part, totals: Part) -> tuple[Concern, ...]:
