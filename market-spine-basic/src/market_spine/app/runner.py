@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from market_spine.app.pipeline import guarded, run_partition
 from market_spine.app.scheduling import (
@@ -34,6 +33,9 @@ from market_spine.core.partition import Partition
 from market_spine.core.ports import Clock, Domain, Source
 from market_spine.errors import MarketSpineError
 from market_spine.telemetry import log_context
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
 
 logger = logging.getLogger(__name__)
 
@@ -176,35 +178,53 @@ def _outcomes(
     executor: Executor | None,
 ) -> Iterator[tuple[int, Outcome]]:
     """Outcomes as they come, each with its position; starts no task once told to stop."""
-    own = ThreadPoolExecutor(plan.workers) if executor is None and plan.workers > 1 else None
-    pool = executor or own
+    if executor is not None:
+        yield from _side_by_side(tasks, plan, report, stop, executor)
+    elif plan.workers == 1:
+        yield from _one_by_one(tasks, plan, report, stop)
+    else:
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(plan.workers) as own:
+            yield from _side_by_side(tasks, plan, report, stop, own)
+
+
+def _one_by_one(
+    tasks: Sequence[Task], plan: Plan, report: _Report, stop: Callable[[], bool]
+) -> Iterator[tuple[int, Outcome]]:
+    for position, task in enumerate(tasks):
+        if stop():
+            report.interrupted = True
+            return
+        outcome = run_partition(task)
+        yield position, outcome
+        if outcome.failed and plan.fail_fast:
+            return
+
+
+def _side_by_side(
+    tasks: Sequence[Task], plan: Plan, report: _Report, stop: Callable[[], bool], pool: Executor
+) -> Iterator[tuple[int, Outcome]]:
+    from concurrent.futures import FIRST_COMPLETED, wait
+
     waiting = iter(enumerate(tasks))
     running: dict[Future[Outcome], int] = {}
     failed = False
-    try:
-        while True:
-            while len(running) < plan.workers and not (failed and plan.fail_fast):
-                if stop():
-                    report.interrupted = True
-                    break
-                following = next(waiting, None)
-                if following is None:
-                    break
-                position, task = following
-                if pool is None:
-                    outcome = run_partition(task)
-                    failed = failed or outcome.failed
-                    yield position, outcome
-                else:
-                    running[pool.submit(run_partition, task)] = position
-            if not running:
-                return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                failed = failed or future.result().failed
-                yield running.pop(future), future.result()
-    finally:
-        if own is not None:
-            own.shutdown()
+    while True:
+        while len(running) < plan.workers and not (failed and plan.fail_fast):
+            following = next(waiting, None)
+            if following is None:
+                break
+            if stop():
+                report.interrupted = True
+                break
+            position, task = following
+            running[pool.submit(run_partition, task)] = position
+        if not running:
+            return
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            failed = failed or future.result().failed
+            yield running.pop(future), future.result()
 
 
 def _windows(plan: Plan, report: _Report, stop: Callable[[], bool]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -90,6 +89,8 @@ def write_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 def write_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Write rows as CSV (RFC 4180 quoting, LF); NULL is an empty field, booleans are true and false."""
+    import csv
+
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
