@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market_spine.core.manifest import Committed, Entry, Known
+from market_spine.core.manifest import Committed, Entry, Known, PartRecord
 from market_spine.errors import UsageError
 from spine.domains.market_data import DOMAIN, partitions
+from spine.domains.market_data.orders import Order, is_due
 
 LATEST = date(2026, 11, 20)
 SYMBOL = st.from_regex(r"[A-Za-z][A-Za-z0-9]{0,4}(\.[A-Z])?", fullmatch=True)
@@ -72,7 +73,7 @@ def test_other_keys_are_refused(key: str) -> None:
         DOMAIN.partition(key)
 
 
-def _known(symbol: str, last: str | None, moment: datetime | None = None) -> Known:
+def _known(symbol: str, last: str | None, moment: datetime | None = None, depth: str = "compact") -> Known:
     key = f"{symbol}|v"
     if last is None:
         return Known(key)
@@ -89,14 +90,19 @@ def _known(symbol: str, last: str | None, moment: datetime | None = None) -> Kno
         row_count=1,
         run_id="r",
         scope={"market_data_prices": {"equals": {}, "between": {"trade_date": ["2026-07-01", last]}}},
+        parts=(PartRecord("bars", "s", "vendor", 1, metadata={"depth": depth}),),
     )
     when = moment or datetime(2026, 11, 20, tzinfo=UTC)
     return Known(key, stages={"ingest": Committed(entry, when, when)})
 
 
-def _choose(known: list[Known], most: int, attempts: dict[str, datetime] | None = None) -> partitions.Batch:
+def _choose(
+    known: list[Known], most: int, attempts: dict[str, datetime] | None = None, size: str = "compact"
+) -> partitions.Batch:
     symbols = [each.partition_key.partition("|")[0] for each in known]
-    return partitions.choose(symbols, "v", {each.partition_key: each for each in known}, attempts or {}, LATEST, most)
+    order = Order(size, LATEST, lambda: datetime(2026, 11, 21, tzinfo=UTC))
+    due = {each.partition_key for each in known if is_due(each, order, LATEST)}
+    return partitions.choose(symbols, "v", {each.partition_key: each for each in known}, attempts or {}, due, most)
 
 
 def test_what_fits_is_taken_as_given() -> None:
@@ -117,6 +123,14 @@ def test_the_rest_comes_first_next_time() -> None:
     ]
     batch = _choose(known, 3, {"FAILED|v": late})
     assert (batch.taken, batch.left) == (("OLD", "NEW", "OLDER"), ("FAILED", "HELD"))
+
+
+def test_what_still_lacks_its_history_comes_before_what_has_it() -> None:
+    """Where full history is wanted, a symbol whose attempt failed is tried again before one that has it is."""
+    early, late = datetime(2026, 11, 20, 1, tzinfo=UTC), datetime(2026, 11, 20, 2, tzinfo=UTC)
+    whole = _known("WHOLE", "2026-11-20", early, depth="full")
+    batch = _choose([whole, _known("SHORT", "2026-11-20", early)], 1, {"SHORT|v": late}, "full")
+    assert (batch.taken, batch.left) == (("SHORT",), ("WHOLE",))
 
 
 @given(st.integers(1, 30), st.integers(1, 12))

@@ -96,7 +96,7 @@ def choose(
     source: str,
     known: Mapping[str, Known],
     attempts: Mapping[str, datetime],
-    latest: date,
+    due: Collection[str],
     most: int,
 ) -> Batch:
     """Choose the symbols of one run: what is due before what is up to date, least recently tried first.
@@ -108,15 +108,15 @@ def choose(
         source: where from.
         known: partition key to what the manifest knows, for all of them.
         attempts: partition key to the moment of its latest request, where there was one.
-        latest: the latest session that can be had.
+        due: partition keys of which the source can have something that is not held.
         most: how many one run takes.
     """
 
     def urgency(symbol: str) -> tuple[bool, datetime]:
         key = make_partition(symbol, source).key
-        held, current = last_held(known[key]), known[key].current
+        current = known[key].current
         captured = current.committed_at if current else NEVER
-        return held is not None and held >= latest, max(captured, attempts.get(key, NEVER))
+        return key not in due, max(captured, attempts.get(key, NEVER))
 
     if len(symbols) <= most:
         return Batch(tuple(symbols), ())

@@ -107,8 +107,9 @@ def _batch(store: Reader, symbols: Sequence[str], source: str, order: Order, mos
     keys = {symbol: partitions.make_partition(symbol, source).key for symbol in symbols}
     known = store.known(DOMAIN.name, list(keys.values()))
     latest = order.latest()
-    batch = partitions.choose(symbols, source, known, _attempts(store, source), latest, most)
-    return batch, sum(is_due(known[keys[symbol]], order, latest) for symbol in batch.taken)
+    due = {key for key in keys.values() if is_due(known[key], order, latest)}
+    batch = partitions.choose(symbols, source, known, _attempts(store, source), due, most)
+    return batch, sum(keys[symbol] in due for symbol in batch.taken)
 
 
 def _symbols(given: str | Sequence[str] | None, path: str | None) -> tuple[str, ...]:
