@@ -59,6 +59,10 @@ STATE, READ_ON = "state", "read_on"
 """Metadata of a part: the state of the partition just before it was read, and the day it was read on."""
 
 
+_FIRST_USE = threading.Lock()
+"""Held while what the threads of a run share is made: from Python 3.12 on ``cached_property`` takes no lock."""
+
+
 @dataclass(frozen=True, slots=True)
 class _State:
     """A partition's state as two requests tell it.
@@ -179,6 +183,9 @@ class ApiSource:
 
     def _listed(self, dataset: str) -> frozenset[tuple[date, str]] | None:
         """FINRA's list of partitions, asked for once; None where it gives none."""
+        with _FIRST_USE:
+            for shared in ("_api", "_listing"):
+                getattr(self, shared)
         lock, found = self._listing
         with lock:
             if dataset not in found:
