@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.faults.conftest import Finra
+    from tests.faults.conftest import Finra, State
 
 SHARES = 2
 
@@ -24,13 +24,22 @@ def chosen(points: Sequence[str], share: int, rounds: int, every: int) -> list[i
     return list(wanted)[share::SHARES]
 
 
+def kill_and_run_again(finra: Finra, db: str, folder: Path, point: int, before: State, after: State) -> None:
+    """Kill a load of a folder at a point: nothing is there by half, and a rerun gives what no kill gives."""
+    assert finra.killed(point, finra.cwd / "report.txt", finra.arguments(db, folder)).code == -signal.SIGKILL, point
+    finra.check_whole(db)
+    finra.check_all_or_nothing(db, before, after)
+    finra.load(db, folder)
+    assert finra.look(db) == after, point
+    finra.check_whole(db)
+
+
 @pytest.mark.parametrize("share", range(SHARES))
 def test_a_restating_run_killed_anywhere_leaves_whole_partitions_and_a_rerun_completes_them(
     finra: Finra,
     new_database: Callable[[], str],
     share: int,
     record_property: Callable[[str, object], None],
-    tmp_path: Path,
 ) -> None:
     """After a kill each partition and window is all old or all new, never empty; a rerun gives what no kill gives."""
     undisturbed = new_database()
@@ -43,13 +52,7 @@ def test_a_restating_run_killed_anywhere_leaves_whole_partitions_and_a_rerun_com
     for number in numbers:
         db = new_database()
         finra.load(db, finra.first)
-        finished = finra.killed(number, tmp_path / "report.txt", finra.arguments(db, finra.restated))
-        assert finished.code == -signal.SIGKILL, points[number - 1]
-        finra.check_whole(db)
-        finra.check_all_or_nothing(db, before, after)
-        finra.load(db, finra.restated)
-        assert finra.look(db) == after, points[number - 1]
-        finra.check_whole(db)
+        kill_and_run_again(finra, db, finra.restated, number, before, after)
     record_property("kills", len(numbers))
 
 
@@ -59,7 +62,6 @@ def test_a_first_run_killed_anywhere_leaves_nothing_half_and_a_rerun_completes_i
     new_database: Callable[[], str],
     share: int,
     record_property: Callable[[str, object], None],
-    tmp_path: Path,
 ) -> None:
     """On a database that does not exist yet: after a kill, also while its schema is made, nothing is there by half."""
     undisturbed = new_database()
@@ -68,12 +70,5 @@ def test_a_first_run_killed_anywhere_leaves_nothing_half_and_a_rerun_completes_i
     before = type(after)({}, (), ())
     numbers = chosen(points, share, finra.rounds, 24)
     for number in numbers:
-        db = new_database()
-        finished = finra.killed(number, tmp_path / "report.txt", finra.arguments(db, finra.first))
-        assert finished.code == -signal.SIGKILL, points[number - 1]
-        finra.check_whole(db)
-        finra.check_all_or_nothing(db, before, after)
-        finra.load(db, finra.first)
-        assert finra.look(db) == after, points[number - 1]
-        finra.check_whole(db)
+        kill_and_run_again(finra, new_database(), finra.first, number, before, after)
     record_property("kills", len(numbers))

@@ -14,10 +14,19 @@ from market_spine.core.ports import Clock, Domain
 from market_spine.store.location import StoreUrl, parse_url
 
 if TYPE_CHECKING:
+    from typing import TypedDict, Unpack
+
     from market_spine.store.checking import Finding
     from market_spine.store.ledger import StoreLedger
     from market_spine.store.reader import StoreReader
     from market_spine.store.writer import StoreWriter
+
+    class _Writing(TypedDict, total=False):
+        clock: Clock | None
+        wait_seconds: float
+        create_parent: bool
+        auto_migrate: bool
+
 
 __all__ = ["StoreUrl", "check", "open_ledger", "open_reader", "open_writer", "parse_url", "upgrade"]
 
@@ -81,20 +90,9 @@ def open_reader(
     return opening.reader(url, domains, clock, wait_seconds, missing_ok)
 
 
-def open_ledger(
-    url: StoreUrl,
-    domains: Sequence[Domain],
-    *,
-    clock: Clock | None = None,
-    wait_seconds: float = WAIT_SECONDS,
-    create_parent: bool = False,
-    auto_migrate: bool = True,
-) -> StoreLedger:
+def open_ledger(url: StoreUrl, domains: Sequence[Domain], **how: Unpack[_Writing]) -> StoreLedger:
     """Open a store's quota ledger; arguments and errors are those of ``open_writer``."""
-    from market_spine.store import opening
-
-    opened, _ = opening.writer(url, domains, clock, wait_seconds, create_parent, auto_migrate)
-    return opened.ledger()
+    return open_writer(url, domains, **how).ledger()
 
 
 def check(
