@@ -28,7 +28,7 @@ _SLUGS = {"NMS_TIER_1": "tier1", "NMS_TIER_2": "tier2", "OTC": "otc"}
 _IMPORTS = """\
 import polars, zstandard
 import spine.domains.finra.otc_transparency.scheduler, spine.domains.finra.otc_transparency.normalize
-import spine.domains.finra.otc_transparency.calculations, market_spine.store.opening, market_spine.store.sqlite_frames
+import spine.domains.finra.otc_transparency.calculations, market_spine.store.opening, market_spine.store.sqlite.frames
 """
 
 

@@ -40,10 +40,10 @@ def bare(url: str, weeks: int, rate: float) -> dict[str, Any]:
 
     from market_spine.sources.limits import RateLimiter
     from spine.domains.finra.otc_transparency import partitions
-    from spine.domains.finra.otc_transparency.api_client import PAGE_ROWS, SUMMARY
-    from spine.domains.finra.otc_transparency.api_reading import Query
+    from spine.domains.finra.otc_transparency.api.client import PAGE_ROWS, SUMMARY
+    from spine.domains.finra.otc_transparency.api.reading import Query
+    from spine.domains.finra.otc_transparency.api.source import CONCURRENCY, TIER_CODES
     from spine.domains.finra.otc_transparency.schema import TIERS
-    from spine.domains.finra.otc_transparency.source_api import CONCURRENCY, TIER_CODES
 
     address = f"{url}/data/group/otcMarket/name/{SUMMARY}"
     used = {"requests": 0, "received": 0}
@@ -77,7 +77,8 @@ def bare(url: str, weeks: int, rate: float) -> dict[str, Any]:
 def load(url: str, weeks: int, day: str, db: str, rate: float) -> dict[str, Any]:
     """One schedule over the latest weeks."""
     os.environ["FINRA_API_URL"] = url
-    from spine.domains.finra.otc_transparency import scheduler, source_api
+    from spine.domains.finra.otc_transparency import scheduler
+    from spine.domains.finra.otc_transparency.api import source as source_api
 
     real = source_api.ApiSource
     made: list[source_api.ApiSource] = []

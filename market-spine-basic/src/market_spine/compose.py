@@ -23,8 +23,9 @@ from market_spine.app.scheduling import (
 )
 from market_spine.app.task import Options, Outcome, Stores
 from market_spine.core.commitlog import LogReader
+from market_spine.core.domain import Domain, Source
 from market_spine.core.partition import Partition
-from market_spine.core.ports import Clock, Domain, Reader, RequestLedger, Source, Writer
+from market_spine.core.ports import Clock, Reader, RequestLedger, Writer
 from market_spine.errors import MarketSpineError
 from market_spine.store import open_ledger, open_reader, open_writer, parse_url
 

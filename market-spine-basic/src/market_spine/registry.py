@@ -11,8 +11,8 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
+from market_spine.core.domain import Domain
 from market_spine.core.partition import Partition
-from market_spine.core.ports import Domain
 from market_spine.errors import MarketSpineError, UsageError
 
 GROUP = "market_spine.domains"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from market_spine.app.scheduling import SchedulerResult, result_schema
-from market_spine.core.ports import Domain
+from market_spine.core.domain import Domain
 from market_spine.core.schema import Table
 
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "PYTHONDONTWRITEBYTECODE")

@@ -60,8 +60,8 @@ def _subject(arguments: tuple[Any, ...]) -> str:
 
 def main() -> int:
     """Plant the points and run the command."""
-    from market_spine.store.postgres import PostgresDatabase
-    from market_spine.store.sqlite import SqliteDatabase
+    from market_spine.store.postgres.database import PostgresDatabase
+    from market_spine.store.sqlite.database import SqliteDatabase
 
     killer = Killer(int(sys.argv[1]), Path(sys.argv[2]))
     for adapter in (SqliteDatabase, PostgresDatabase):

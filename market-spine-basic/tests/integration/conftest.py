@@ -12,9 +12,9 @@ from typing import Any, cast
 
 import pytest
 
+from market_spine.core.domain import Domain
 from market_spine.core.manifest import Entry
 from market_spine.core.partition import Partition, Scope
-from market_spine.core.ports import Domain
 from market_spine.core.schema import Column, Table, View
 from market_spine.store import StoreUrl, open_reader, open_writer, parse_url
 from market_spine.store.writer import StoreCommit, StoreWriter

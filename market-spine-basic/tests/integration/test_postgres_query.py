@@ -8,11 +8,12 @@ from typing import Any
 import psycopg
 import pytest
 
+from market_spine.core.domain import Domain
 from market_spine.core.manifest import Entry
 from market_spine.core.partition import Partition, Scope
-from market_spine.core.ports import Domain
 from market_spine.errors import MarketSpineError, StoreUnavailable, UsageError
-from market_spine.store import StoreUrl, open_reader, open_writer, parse_url, postgres_query, upgrade
+from market_spine.store import StoreUrl, open_reader, open_writer, parse_url, upgrade
+from market_spine.store.postgres import query as postgres_query
 from market_spine.store.reader import StoreReader
 
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from market_spine.core.domain import Domain
 from market_spine.core.manifest import Entry
 from market_spine.core.partition import Partition, Scope
-from market_spine.core.ports import Domain
 from market_spine.core.schema import Table
 from market_spine.errors import MarketSpineError, SchemaError, StoreLocked, StoreUnavailable
 from market_spine.settings import database

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from market_spine.core.capture import Part
+from market_spine.core.domain import Domain
 from market_spine.core.manifest import Entry, PartRecord
 from market_spine.core.partition import Partition
-from market_spine.core.ports import Domain
 from market_spine.store import StoreUrl, check, open_writer, parse_url, upgrade
 from market_spine.store.writer import StoreWriter
 from market_spine.testing import run_command

@@ -15,9 +15,9 @@ import pytest
 
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part
+from market_spine.core.domain import Domain
 from market_spine.core.manifest import Entry, PartRecord, RunRecord
 from market_spine.core.partition import Partition, Scope
-from market_spine.core.ports import Domain
 from market_spine.core.revision import Change
 from market_spine.errors import StoreCorrupt, UsageError
 from market_spine.store import StoreUrl, open_writer

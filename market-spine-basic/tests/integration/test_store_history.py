@@ -10,9 +10,9 @@ import polars as pl
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from market_spine.core.domain import Domain
 from market_spine.core.manifest import Entry
 from market_spine.core.partition import Partition, Scope
-from market_spine.core.ports import Domain
 from market_spine.core.revision import Change
 from market_spine.core.schema import Table
 from market_spine.store import StoreUrl, open_writer

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from market_spine.core.ports import Domain
+from market_spine.core.domain import Domain
 from market_spine.core.quota import CALLS, Limit, Refusal, Request, key_hash
 from market_spine.errors import SourceError
 from market_spine.store import StoreUrl, open_ledger, open_writer, upgrade

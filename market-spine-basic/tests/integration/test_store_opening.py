@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from market_spine import store
+from market_spine.core.domain import Domain
 from market_spine.core.manifest import Entry
 from market_spine.core.partition import Partition, Scope
-from market_spine.core.ports import Domain
 from market_spine.core.schema import Column, Table, View
 from market_spine.errors import SchemaError, StoreUnavailable, UsageError
 from market_spine.store import StoreUrl, open_reader, open_writer, parse_url, upgrade

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from market_spine.core.capture import Part
+from market_spine.core.domain import Domain
 from market_spine.core.manifest import Entry, RunRecord
 from market_spine.core.partition import Partition, Scope
-from market_spine.core.ports import Domain
 from market_spine.errors import StoreLocked
 from market_spine.store import StoreUrl, open_reader, open_writer
 from market_spine.store.database import ALONE

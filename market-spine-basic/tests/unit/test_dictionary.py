@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from market_spine.core.dictionary import render_dictionary
-from market_spine.core.ports import Domain
+from market_spine.core.domain import Domain
 from market_spine.core.schema import Column, Table, View
 
 REPOSITORY = Path(__file__).resolve().parents[3]

@@ -10,8 +10,8 @@ import pytest
 
 from market_spine.core.partition import Scope
 from market_spine.core.schema import Column, Table
-from market_spine.store import sqlite_frames
-from market_spine.store.sqlite import SqliteDatabase
+from market_spine.store.sqlite import frames
+from market_spine.store.sqlite.database import SqliteDatabase
 
 TABLE = Table(
     "beds",
@@ -26,7 +26,7 @@ TABLE = Table(
     ("day",),
     "Beds.",
 )
-BATCH = sqlite_frames._BOUND_VALUES // 4
+BATCH = frames._BOUND_VALUES // 4
 """Rows per statement of a frame in which all columns but the day vary."""
 
 
@@ -49,11 +49,11 @@ def beds(height: int) -> pl.DataFrame:
 @pytest.mark.parametrize("chunk", [100_000, 300])
 def test_every_row_comes_back_as_it_was(height: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the number of rows in relation to those of a statement and of a chunk, none is lost or altered."""
-    monkeypatch.setattr(sqlite_frames, "_INSERT_ROWS", chunk)
+    monkeypatch.setattr(frames, "_INSERT_ROWS", chunk)
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.execute("CREATE TABLE beds_versions (day, plot, is_wet, depth, count, manifest_id, superseded_by)")
     frame = beds(height)
-    sqlite_frames.insert(connection, TABLE, frame, 7)
+    frames.insert(connection, TABLE, frame, 7)
     found = SqliteDatabase(connection, None, 0.0).read_frame(TABLE, Scope({"day": "2025-01-03"}), TABLE.names)
     assert found.sort("plot").equals(frame.sort("plot"))
     brought = connection.execute("SELECT DISTINCT manifest_id, superseded_by FROM beds_versions").fetchall()
@@ -65,9 +65,7 @@ def test_a_lone_row_of_constants_is_inserted() -> None:
     """A row whose every value stands in the statement itself is one row."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.execute("CREATE TABLE beds_versions (day, plot, is_wet, depth, count, manifest_id, superseded_by)")
-    sqlite_frames.insert(
-        connection, TABLE, beds(1).with_columns(plot=pl.lit("it's"), depth=pl.lit(None, pl.Float64)), 7
-    )
+    frames.insert(connection, TABLE, beds(1).with_columns(plot=pl.lit("it's"), depth=pl.lit(None, pl.Float64)), 7)
     assert connection.execute("SELECT * FROM beds_versions").fetchall() == [
         ("2025-01-03", "it's", 1, None, 2**62, 7, None)
     ]

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from market_spine.app.draft import StageDraft, partition_scope
 from market_spine.app.examine import Ingest, held_content
 from market_spine.app.task import Task
+from market_spine.core.domain import StageSpec
 from market_spine.core.fingerprint import content_hash, fingerprint
 from market_spine.core.manifest import CALC, INGEST, NORMALIZE, Entry
-from market_spine.core.ports import Reader, StageSpec
+from market_spine.core.ports import Reader
 from market_spine.errors import MissingInput
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part
+from market_spine.core.domain import Domain
 from market_spine.core.manifest import Entry
 from market_spine.core.partition import Partition, Scope
-from market_spine.core.ports import Clock, Commit, Domain
+from market_spine.core.ports import Clock, Commit
 from market_spine.core.revision import Change
 from market_spine.core.schema import Table
 

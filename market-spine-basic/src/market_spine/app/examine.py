@@ -11,9 +11,10 @@ from market_spine.app.draft import Draft, partition_scope
 from market_spine.app.replay import complete, replay
 from market_spine.app.task import Task
 from market_spine.core.capture import Part, Payload, capture_id, source_hash
+from market_spine.core.domain import Normalized
 from market_spine.core.fingerprint import content_hash, fingerprint
 from market_spine.core.manifest import INGEST, Committed, Entry, ManifestStatus, PartRecord
-from market_spine.core.ports import Normalized, Reader, payloads
+from market_spine.core.ports import Reader, payloads
 from market_spine.core.revision import Change, diff_rows
 from market_spine.errors import GuardError
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from market_spine.core.domain import Domain, Publication, PublicationCalendar
 from market_spine.core.manifest import Known
 from market_spine.core.partition import Partition
-from market_spine.core.ports import Domain, Publication, PublicationCalendar, Reader
+from market_spine.core.ports import Reader
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from market_spine.core.anomaly import Anomaly
+from market_spine.core.domain import Normalized
 from market_spine.core.manifest import Committed
-from market_spine.core.ports import Normalized
 from market_spine.errors import GuardError
 
 REJECT_BUDGET = 0.05

@@ -9,18 +9,19 @@ from dataclasses import replace
 from functools import cache
 from typing import TypeVar
 
-from market_spine.app import entries
+from market_spine.app import outcomes
 from market_spine.app.derive import draft_calc, draft_normalize
 from market_spine.app.draft import StageDraft
-from market_spine.app.entries import Stages
 from market_spine.app.examine import Ingest, examine, skipped
+from market_spine.app.outcomes import Stages
 from market_spine.app.publication import DISAGREEMENTS, expect
 from market_spine.app.scheduling import SkipReason
 from market_spine.app.task import Outcome, Task
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Absent, Payload, Unchanged, Unread
+from market_spine.core.domain import Publication
 from market_spine.core.manifest import CALC, INGEST, NORMALIZE
-from market_spine.core.ports import Publication, Reader, Writer
+from market_spine.core.ports import Reader, Writer
 from market_spine.errors import ContentError, GuardError, MarketSpineError, SourceError, StoreLocked
 from market_spine.telemetry import log_context
 
@@ -50,7 +51,7 @@ def run_partition(task: Task) -> Outcome:
                 with closing(task.stores.reader()) as store:
                     known = store.known(task.domain.name, [task.partition.key])
                 task = replace(task, known=known[task.partition.key])
-        return entries.skip(task, SkipReason.LOCKED)
+        return outcomes.skip(task, SkipReason.LOCKED)
 
 
 def guarded(work: Callable[[], T]) -> T | MarketSpineError:
@@ -74,10 +75,10 @@ def _attempt(task: Task) -> Outcome:
     result = guarded(lambda: _work(task))
     if isinstance(result, StoreLocked):
         logger.warning("%s", result.message)
-        return entries.skip(task, SkipReason.LOCKED)
+        return outcomes.skip(task, SkipReason.LOCKED)
     if isinstance(result, MarketSpineError):
         stage = INGEST if task.options.only_stage == "all" else task.options.only_stage
-        run = entries.failure(task, stage, result, task.clock() - started)
+        run = outcomes.failure(task, stage, result, task.clock() - started)
         return Outcome(task.partition.key, (run,), _note_failure(task, result))
     return result
 
@@ -90,7 +91,7 @@ def _work(task: Task) -> Outcome:
     if task.options.wants(INGEST):
         publication, disagreement = expect(task)
         if publication is Publication.NOT_DUE:
-            return entries.skip(task, SkipReason.NOT_DUE)
+            return outcomes.skip(task, SkipReason.NOT_DUE)
         fetched = task.source.fetch(task.partition, task.known)
         if isinstance(fetched, Absent | Unread):
             return _unfetched(task, publication, fetched)
@@ -109,15 +110,15 @@ def _work(task: Task) -> Outcome:
         _note_disagreement(task, ingest, disagreement)
         elapsed = task.clock() - started
         if task.stores.writer is None:
-            return entries.planned(task, ingest, elapsed)
+            return outcomes.planned(task, ingest, elapsed)
         stages = Stages() if ingest.hold else _derive(task, store, ingest)
         ingest.draft.stages.extend(stages.drafts.values())
         for problem in (ingest.hold, stages.failed[1] if stages.failed else None):
             if isinstance(problem, _NOTED):
-                ingest.draft.anomalies.append(entries.anomaly(task, problem))
+                ingest.draft.anomalies.append(outcomes.anomaly(task, problem))
     if ingest.draft:
         _commit(task, ingest)
-    return entries.outcome(task, ingest, stages, elapsed)
+    return outcomes.outcome(task, ingest, stages, elapsed)
 
 
 def _note_disagreement(task: Task, ingest: Ingest, disagreement: Anomaly | None) -> None:
@@ -166,11 +167,11 @@ def _writer(task: Task) -> Writer:
 
 def _unfetched(task: Task, publication: Publication, answer: Absent | Unread) -> Outcome:
     if isinstance(answer, Unread):
-        return entries.unread(task)
+        return outcomes.unread(task)
     if task.known.captures:
-        return entries.skip(task, SkipReason.SOURCE_ABSENT)
+        return outcomes.skip(task, SkipReason.SOURCE_ABSENT)
     if publication is Publication.DUE:
-        return entries.skip(task, SkipReason.NOT_DUE)
+        return outcomes.skip(task, SkipReason.NOT_DUE)
     raise SourceError(
         f"{task.partition.key} has been published, but the source has nothing for it"
         + (f": {answer.message}" if answer.message else ""),
@@ -183,7 +184,7 @@ def _note_failure(task: Task, error: MarketSpineError) -> tuple[Anomaly, ...]:
     """Keep a failure of the data or its source as an anomaly, where the run may write at all."""
     if not isinstance(error, _NOTED):
         return ()
-    found = entries.anomaly(task, error)
+    found = outcomes.anomaly(task, error)
 
     def write() -> None:
         with closing(_writer(task)) as store, store.commit(task.partition) as commit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from market_spine.app.task import Task
 from market_spine.core.anomaly import Anomaly
-from market_spine.core.ports import Listing, Publication
+from market_spine.core.domain import Listing, Publication
 
 EARLY, UNLISTED = "published_early", "unlisted"
 DISAGREEMENTS = frozenset({EARLY, UNLISTED})

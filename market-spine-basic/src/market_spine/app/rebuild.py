@@ -18,10 +18,11 @@ from market_spine.app.task import Options, Stores, Task
 from market_spine.app.windows import WindowRunner, find_window
 from market_spine.core.capture import Absent
 from market_spine.core.commitlog import PastCommit, PastRun
+from market_spine.core.domain import Domain
 from market_spine.core.fingerprint import fingerprint
 from market_spine.core.manifest import CALC, INGEST, NORMALIZE, Entry, Known
 from market_spine.core.partition import Partition
-from market_spine.core.ports import Clock, Commit, Domain, Reader, Writer, payloads
+from market_spine.core.ports import Clock, Commit, Reader, Writer, payloads
 from market_spine.errors import MarketSpineError, StoreCorrupt
 
 if TYPE_CHECKING:

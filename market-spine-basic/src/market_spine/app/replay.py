@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from market_spine.core.domain import Domain, Normalized
 from market_spine.core.manifest import INGEST, Entry
 from market_spine.core.partition import Partition
-from market_spine.core.ports import Domain, Normalized, Reader, payloads
+from market_spine.core.ports import Reader, payloads
 from market_spine.core.reconcile import Reconciled, reconcile
 from market_spine.errors import StoreCorrupt
 

@@ -28,9 +28,10 @@ from market_spine.app.windows import (
     windows_reached,
 )
 from market_spine.core.anomaly import Severity
+from market_spine.core.domain import Domain, Source
 from market_spine.core.manifest import CALC, AnomalyRecord, Known, RunRecord
 from market_spine.core.partition import Partition
-from market_spine.core.ports import Clock, Domain, Source
+from market_spine.core.ports import Clock
 from market_spine.errors import MarketSpineError
 from market_spine.telemetry import log_context
 

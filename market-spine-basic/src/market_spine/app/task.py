@@ -9,9 +9,10 @@ from typing import Literal
 
 from market_spine.app.scheduling import PipelineRun
 from market_spine.core.anomaly import Anomaly, Severity
+from market_spine.core.domain import Domain, Source
 from market_spine.core.manifest import Known
 from market_spine.core.partition import Partition
-from market_spine.core.ports import Clock, Domain, Reader, Source, Writer
+from market_spine.core.ports import Clock, Reader, Writer
 
 OnlyStage = Literal["ingest", "normalize", "calc", "all"]
 Mode = Literal["run", "dry-run"]

@@ -11,13 +11,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from market_spine.app.draft import StageDraft, partition_scope
-from market_spine.app.entries import stage_run
+from market_spine.app.outcomes import stage_run
 from market_spine.app.pipeline import ATTEMPTS, Moved, guarded
 from market_spine.app.scheduling import ErrorDetail, PipelineRun, RunStatus, SkipReason
+from market_spine.core.domain import Domain, WindowCalc
 from market_spine.core.fingerprint import content_hash, fingerprint
 from market_spine.core.manifest import CALC, Entry, Known
 from market_spine.core.partition import Partition
-from market_spine.core.ports import Clock, Domain, Reader, WindowCalc, Writer
+from market_spine.core.ports import Clock, Reader, Writer
 from market_spine.errors import MarketSpineError, StoreLocked
 from market_spine.telemetry import log_context
 

@@ -25,7 +25,7 @@ _COLUMNS = ("capture_id", "status", "captured_at", "rows", "rejected", "revision
 @json_option
 def captures(partition: str, domain: str | None, db: str | None, as_json: bool) -> None:
     """List the captures of PARTITION (such as '2025-01-03|NMS_TIER_1'), oldest first."""
-    from market_spine.app.history import list_captures
+    from market_spine.app.captures import list_captures
     from market_spine.compose import reader
     from market_spine.registry import locate
 
@@ -45,7 +45,7 @@ def captures(partition: str, domain: str | None, db: str | None, as_json: bool) 
 @db_option
 def payload(capture: str, out: Path, part: str | None, db: str | None) -> None:
     """Write the exact bytes of CAPTURE, as the source had them, to a file."""
-    from market_spine.app.history import capture_part
+    from market_spine.app.captures import capture_part
     from market_spine.compose import reader
 
     with closing(reader(db)) as store:
@@ -66,7 +66,7 @@ def payload(capture: str, out: Path, part: str | None, db: str | None) -> None:
 @json_option
 def diff(partition: str, old: str | None, new: str | None, domain: str | None, db: str | None, as_json: bool) -> None:
     """Show the normalized rows in which two captures of PARTITION differ, with old and new values."""
-    from market_spine.app.history import choose_captures, diff_captures
+    from market_spine.app.captures import choose_captures, diff_captures
     from market_spine.compose import reader
     from market_spine.registry import locate
 

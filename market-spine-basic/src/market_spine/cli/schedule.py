@@ -19,7 +19,7 @@ from market_spine.app.task import Outcome
 from market_spine.cli import output
 from market_spine.cli.main import ScheduleCommand
 from market_spine.cli.options import db_option
-from market_spine.core.ports import Domain
+from market_spine.core.domain import Domain
 from market_spine.errors import MarketSpineError
 from market_spine.telemetry import configure_logging
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from market_spine.core.ports import Domain
+from market_spine.core.domain import Domain
 from market_spine.core.schema import Table, View
 
 _INTRODUCTION = """\

@@ -14,8 +14,8 @@ from market_spine.telemetry import log_context
 
 if TYPE_CHECKING:
     from market_spine.core.capture import Absent, Payload, Unchanged, Unread
+    from market_spine.core.domain import Source
     from market_spine.core.manifest import Known
-    from market_spine.core.ports import Source
 
 
 class FetchAhead:

@@ -2,7 +2,7 @@
 
 ``open_writer`` and ``open_reader`` give what ``core.ports`` calls Writer and Reader; both are context
 managers. The logic (manifest, replace, views, migrations) is written once over the ``Database`` seam; the
-``sqlite*`` and ``postgres*`` modules are its adapters.
+folders ``sqlite`` and ``postgres`` are its adapters.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from market_spine.core.ports import Clock, Domain
+from market_spine.core.domain import Domain
+from market_spine.core.ports import Clock
 from market_spine.store.location import StoreUrl, parse_url
 
 if TYPE_CHECKING:

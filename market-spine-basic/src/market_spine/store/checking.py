@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from market_spine.core.ports import Domain
+from market_spine.core.domain import Domain
 from market_spine.errors import MarketSpineError, StoreCorrupt
 from market_spine.store import codec, migrations, opening, views
 from market_spine.store.database import Database

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from market_spine.core.ports import Clock, Domain
+from market_spine.core.domain import Domain
+from market_spine.core.ports import Clock
 from market_spine.errors import StoreUnavailable, UsageError
 from market_spine.store import WAIT_SECONDS, opening
 from market_spine.store.location import StoreUrl
-from market_spine.store.sqlite_connect import connect_for_reading, translated
+from market_spine.store.sqlite.connect import connect_for_reading, translated
 from market_spine.store.writer import StoreWriter
 
 _SIDE_FILES = ("", "-wal", "-shm", "-journal")

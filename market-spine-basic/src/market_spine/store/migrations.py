@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from market_spine.core.ports import Clock, Domain
+from market_spine.core.domain import Domain
+from market_spine.core.ports import Clock
 from market_spine.errors import SchemaError, StoreError
 from market_spine.store import moments, views
 from market_spine.store.database import DENIED, Database

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from market_spine.core.ports import Clock, Domain
+from market_spine.core.domain import Domain
+from market_spine.core.ports import Clock
 from market_spine.errors import StoreUnavailable
 from market_spine.store import migrations
 from market_spine.store.database import Database
@@ -54,8 +55,8 @@ def reader(
 def _for_writing(url: StoreUrl, wait_seconds: float, create_parent: bool) -> Database:
     if url.kind == "postgresql":
         return _postgres(url, wait_seconds, read_only=False)
-    from market_spine.store.sqlite import SqliteDatabase
-    from market_spine.store.sqlite_connect import connect_for_writing
+    from market_spine.store.sqlite.connect import connect_for_writing
+    from market_spine.store.sqlite.database import SqliteDatabase
 
     return SqliteDatabase(connect_for_writing(url.path, wait_seconds, create_parent), url.path, wait_seconds)
 
@@ -64,15 +65,15 @@ def for_reading(url: StoreUrl, wait_seconds: float) -> Database:
     """A connection that cannot write; the schema is not looked at."""
     if url.kind == "postgresql":
         return _postgres(url, wait_seconds, read_only=True)
-    from market_spine.store.sqlite import SqliteDatabase
-    from market_spine.store.sqlite_connect import connect_for_reading
+    from market_spine.store.sqlite.connect import connect_for_reading
+    from market_spine.store.sqlite.database import SqliteDatabase
 
     return SqliteDatabase(connect_for_reading(url.path, wait_seconds), url.path, wait_seconds)
 
 
 def _postgres(url: StoreUrl, wait_seconds: float, *, read_only: bool) -> Database:
     try:
-        from market_spine.store.postgres import PostgresDatabase
+        from market_spine.store.postgres.database import PostgresDatabase
     except ImportError as error:
         raise StoreUnavailable(
             f"the PostgreSQL driver cannot be loaded ({error})", hint="install it: pip install 'psycopg[binary]'"
@@ -83,7 +84,7 @@ def _postgres(url: StoreUrl, wait_seconds: float, *, read_only: bool) -> Databas
 def _empty(domains: Sequence[Domain], clock: Clock | None) -> StoreReader:
     import sqlite3
 
-    from market_spine.store.sqlite import SqliteDatabase
+    from market_spine.store.sqlite.database import SqliteDatabase
 
     db = SqliteDatabase(sqlite3.connect(":memory:", isolation_level=None), None, 0.0)
     migrations.migrate(db, domains, clock or db.now)

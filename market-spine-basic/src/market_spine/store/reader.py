@@ -9,9 +9,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from market_spine.core.commitlog import PastCommit, PastRun
+from market_spine.core.domain import Domain
 from market_spine.core.manifest import AnomalyRecord, Committed, Known, QueryResult, RunRecord
 from market_spine.core.partition import Scope
-from market_spine.core.ports import Clock, Domain
+from market_spine.core.ports import Clock
 from market_spine.core.schema import Table
 from market_spine.errors import StoreCorrupt, UsageError
 from market_spine.store import codec, commitlog, manifest, moments, records, statements

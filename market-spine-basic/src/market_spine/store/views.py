@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from market_spine.core.ports import Domain
+from market_spine.core.domain import Domain
 from market_spine.core.schema import Table, View
 from market_spine.store.database import Database
 

@@ -20,9 +20,9 @@ from market_spine.cli import output
 from market_spine.cli.schedule import common_options, schedule_command
 from market_spine.compose import Hooks, Request, Selection, run_schedule
 from market_spine.core.capture import Absent, Part, Payload
+from market_spine.core.domain import Domain, Normalized, Publication, StageSpec, WindowCalc
 from market_spine.core.manifest import Known
 from market_spine.core.partition import Partition
-from market_spine.core.ports import Domain, Normalized, Publication, StageSpec, WindowCalc
 from market_spine.core.schema import Column, Table, View
 from market_spine.errors import ContentError, UsageError
 

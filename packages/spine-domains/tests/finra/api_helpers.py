@@ -17,12 +17,12 @@ from market_spine.core.ports import Reader
 from market_spine.simulation import Faults, SimulatedClock, running
 from market_spine.sources.http import Policy
 from spine.domains.finra.otc_transparency import DOMAIN, partitions
-from spine.domains.finra.otc_transparency.api_client import ApiConfig
+from spine.domains.finra.otc_transparency.api.client import ApiConfig
+from spine.domains.finra.otc_transparency.api.source import ApiSource
 from spine.domains.finra.otc_transparency.schema import TIERS, VENUE_VOLUME
 from spine.domains.finra.otc_transparency.simulator.app import FAULT_KINDS, TOKEN_PATH, Settings, finra_simulator
 from spine.domains.finra.otc_transparency.simulator.market import Key, Market
 from spine.domains.finra.otc_transparency.source import FileSource
-from spine.domains.finra.otc_transparency.source_api import ApiSource
 
 if TYPE_CHECKING:
     import polars as pl

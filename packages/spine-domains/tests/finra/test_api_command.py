@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from market_spine.compose import Hooks
-from spine.domains.finra.otc_transparency import DOMAIN, source_api
+from spine.domains.finra.otc_transparency import DOMAIN
+from spine.domains.finra.otc_transparency.api import source as source_api
 from spine.domains.finra.otc_transparency.scheduler import run_finra_schedule
 from spine.domains.finra.otc_transparency.simulator.access import CLIENT_ID, CLIENT_SECRET
 from spine.domains.finra.otc_transparency.simulator.app import TOKEN_PATH

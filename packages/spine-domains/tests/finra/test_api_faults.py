@@ -11,10 +11,10 @@ import pytest
 from market_spine.compose import reader
 from market_spine.simulation import KINDS
 from spine.domains.finra.otc_transparency import DOMAIN
+from spine.domains.finra.otc_transparency.api.source import ApiSource
 from spine.domains.finra.otc_transparency.simulator.access import CLIENT_ID, CLIENT_SECRET
 from spine.domains.finra.otc_transparency.simulator.app import FAULT_KINDS
 from spine.domains.finra.otc_transparency.simulator.generated import GeneratedMarket
-from spine.domains.finra.otc_transparency.source_api import ApiSource
 
 from .api_helpers import AT_ONCE, Simulated, ingested, load, rows, simulated
 

@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market_spine.core.capture import Part
-from spine.domains.finra.otc_transparency import DOMAIN, api_client
-from spine.domains.finra.otc_transparency.api_payload import COLUMNS, read_records, render
-from spine.domains.finra.otc_transparency.api_reading import Query
+from spine.domains.finra.otc_transparency import DOMAIN
+from spine.domains.finra.otc_transparency.api import client as api_client
+from spine.domains.finra.otc_transparency.api.payload import COLUMNS, read_records, render
+from spine.domains.finra.otc_transparency.api.reading import Query
+from spine.domains.finra.otc_transparency.api.totals import RECORD_TOTAL, VERIFIED_BY, differences
 from spine.domains.finra.otc_transparency.simulator.generated import GeneratedMarket
-from spine.domains.finra.otc_transparency.totals import RECORD_TOTAL, VERIFIED_BY, differences
 
 from .api_helpers import load, rows, simulated
 

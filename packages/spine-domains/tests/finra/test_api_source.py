@@ -13,10 +13,10 @@ import pytest
 from market_spine.compose import reader
 from market_spine.simulation import running
 from spine.domains.finra.otc_transparency import DOMAIN
-from spine.domains.finra.otc_transparency.api_client import ApiConfig
+from spine.domains.finra.otc_transparency.api.client import ApiConfig
+from spine.domains.finra.otc_transparency.api.source import ApiSource
 from spine.domains.finra.otc_transparency.simulator.access import CLIENT_ID, CLIENT_SECRET
 from spine.domains.finra.otc_transparency.simulator.generated import GeneratedMarket
-from spine.domains.finra.otc_transparency.source_api import ApiSource
 
 from .api_helpers import AT_ONCE, Simulated, Without, ingested, load, no_sleep, rows, simulated
 

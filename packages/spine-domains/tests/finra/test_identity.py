@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from market_spine.core.capture import Part
-from market_spine.core.ports import Concern
+from market_spine.core.domain import Concern
 from market_spine.errors import ContentError
 from spine.domains.finra.otc_transparency.normalize import normalize_payload
 from spine.domains.finra.otc_transparency.partitions import parse_partition

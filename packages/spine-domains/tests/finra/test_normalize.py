@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from market_spine.core.capture import Part, Payload
+from market_spine.core.domain import Normalized
 from market_spine.core.manifest import Known
-from market_spine.core.ports import Normalized
 from spine.domains.finra.otc_transparency import DOMAIN
 from spine.domains.finra.otc_transparency.normalize import normalize_payload
 from spine.domains.finra.otc_transparency.partitions import (

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from market_spine.core.capture import Part
-from market_spine.core.ports import Normalized
+from market_spine.core.domain import Normalized
 from market_spine.errors import ContentError
 from spine.domains.finra.otc_transparency.normalize import normalize_payload
 from spine.domains.finra.otc_transparency.partitions import parse_partition

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market_spine.core.ports import Publication
+from market_spine.core.domain import Publication
 from market_spine.errors import MarketSpineError, UsageError
 from spine.domains.finra.otc_transparency import partitions
 from spine.domains.finra.otc_transparency.schema import TIERS

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market_spine.app.history import choose_captures, diff_captures
+from market_spine.app.captures import choose_captures, diff_captures
 from market_spine.compose import reader
 from market_spine.core.calendar import sessions
 from market_spine.core.capture import Part
-from market_spine.core.ports import Normalized
+from market_spine.core.domain import Normalized
 from market_spine.errors import ContentError
 from spine.domains.market_data import DOMAIN
 

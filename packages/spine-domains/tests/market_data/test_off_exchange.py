@@ -14,7 +14,7 @@ import pytest
 
 from market_spine.compose import Hooks, Request, Selection, run_schedule, utc_now
 from market_spine.core.capture import Part, Payload
-from market_spine.core.ports import Domain
+from market_spine.core.domain import Domain
 from market_spine.errors import UsageError
 from market_spine.registry import find, load, locate
 from market_spine.store import open_writer, parse_url

@@ -8,9 +8,9 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from market_spine.core.capture import Part
+from market_spine.core.domain import Domain, Normalized, Publication, StageSpec, WindowCalc
 from market_spine.core.manifest import CALC, INGEST, NORMALIZE
 from market_spine.core.partition import Partition
-from market_spine.core.ports import Domain, Normalized, Publication, StageSpec, WindowCalc
 from market_spine.core.schema import Table, View
 from spine.domains.market_data import partitions, schema
 

@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from market_spine.core.capture import Part
+from market_spine.core.domain import Normalized
 from market_spine.core.partition import Partition, Scope
-from market_spine.core.ports import Normalized
 from market_spine.errors import ContentError
 from spine.domains.market_data import quality, vendors
 from spine.domains.market_data.parse import day

@@ -15,8 +15,8 @@ from typing import cast
 from market_spine.app.arguments import choice, refused, whole_number
 from market_spine.app.scheduling import SchedulerResult
 from market_spine.compose import Hooks, Request, Selection, ledger, run_schedule
+from market_spine.core.domain import Source as SourcePort
 from market_spine.core.ports import Reader, RequestLedger
-from market_spine.core.ports import Source as SourcePort
 from market_spine.core.quota import parse_limits
 from market_spine.errors import MarketSpineError, UsageError
 from market_spine.settings import variable

@@ -11,8 +11,8 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from market_spine.core.capture import Part
+from market_spine.core.domain import Concern
 from market_spine.core.partition import Partition
-from market_spine.core.ports import Concern
 from market_spine.errors import ContentError
 from spine.domains.finra.otc_transparency.partitions import (
     week_and_tier,

@@ -7,14 +7,14 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from market_spine.core.capture import Part
+from market_spine.core.domain import Normalized
 from market_spine.core.partition import Partition
-from market_spine.core.ports import Normalized
 from market_spine.core.reconcile import Unknown
 from market_spine.errors import ContentError
 from spine.domains.finra.otc_transparency import identity, parse
+from spine.domains.finra.otc_transparency.api.totals import TOTALS, VERIFIED_BY, check_count, check_totals, unverified
 from spine.domains.finra.otc_transparency.partitions import find_tier, week_and_tier
 from spine.domains.finra.otc_transparency.schema import ATS, DE_MINIMIS, VENUE_CLASSES, VENUE_VOLUME
-from spine.domains.finra.otc_transparency.totals import TOTALS, VERIFIED_BY, check_count, check_totals, unverified
 
 if TYPE_CHECKING:
     import polars as pl

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from market_spine.core.calendar import FIRST_DAY, next_session
+from market_spine.core.domain import Publication
 from market_spine.core.partition import Partition
-from market_spine.core.ports import Publication
 from market_spine.errors import UsageError
 from spine.domains.finra.otc_transparency.schema import NAME, TIERS
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from market_spine.app.arguments import choice, choices, days, whole_number
 from market_spine.app.scheduling import SchedulerResult
 from market_spine.compose import Hooks, Request, Selection, run_schedule
+from market_spine.core.domain import Publication
 from market_spine.core.partition import Partition
-from market_spine.core.ports import Publication, Reader
+from market_spine.core.ports import Reader
 from market_spine.errors import UsageError
 from market_spine.settings import secret, variable
 from market_spine.sources.redaction import redact
@@ -22,7 +23,7 @@ from spine.domains.finra.otc_transparency.source import FileSource
 
 if TYPE_CHECKING:
     from market_spine.sources.ahead import FetchAhead
-    from spine.domains.finra.otc_transparency.source_api import ApiSource
+    from spine.domains.finra.otc_transparency.api.source import ApiSource
 
 MAX_LOOKBACK_WEEKS = 12
 SOURCES = ("file", "api")
@@ -145,8 +146,8 @@ def _ahead(api: ApiSource, plan: Sequence[Partition], open_reader: Callable[[], 
 
 def _api(today: date, *, force: bool) -> ApiSource:
     """The API that the environment names, asked with its credentials or anonymously."""
-    from spine.domains.finra.otc_transparency.api_client import API_URL, TOKEN_URL, ApiConfig
-    from spine.domains.finra.otc_transparency.source_api import ApiSource
+    from spine.domains.finra.otc_transparency.api.client import API_URL, TOKEN_URL, ApiConfig
+    from spine.domains.finra.otc_transparency.api.source import ApiSource
 
     client_id, client_secret = secret("FINRA_CLIENT_ID"), secret("FINRA_CLIENT_SECRET")
     if bool(client_id) != bool(client_secret):

@@ -18,7 +18,7 @@ from market_spine.core.schema import Table
 from market_spine.store.database import ALONE, ROW_ID, ViewBuilder
 from market_spine.store.location import StoreUrl
 from market_spine.store.moments import from_text
-from market_spine.store.postgres_connect import connect, translated
+from market_spine.store.postgres.connect import connect, translated
 from market_spine.store.replacing import scope_condition
 from market_spine.store.views import quote
 
@@ -173,7 +173,7 @@ class PostgresDatabase:
         self.rows(f"SELECT setval('{_IDS}', ?)", (last,))
 
     def read_frame(self, table: Table, scope: Scope, columns: Sequence[str], *, row_ids: bool = False) -> pl.DataFrame:
-        from market_spine.store import postgres_frames
+        from market_spine.store.postgres import frames
 
         where, params = scope_condition(scope)
         known = {name: value for name, value in scope.equals.items() if name in columns}
@@ -183,7 +183,7 @@ class PostgresDatabase:
         added = [ROW_ID] if row_ids else []
         with self._copying(f"COPY ({rows}) TO STDOUT (FORMAT csv)", params) as copy:
             data = b"".join(copy)
-        return postgres_frames.decode(data, table, [*fetched, *added], known, [*columns, *added])
+        return frames.decode(data, table, [*fetched, *added], known, [*columns, *added])
 
     def find_rows(self, table: Table, scope: Scope, keys: pl.DataFrame) -> list[tuple[int, Any]]:
         # All keys of the scope are read: COPY and a join in memory beat a join with values sent to the server.
@@ -201,12 +201,12 @@ class PostgresDatabase:
     def insert_frame(self, table: Table, frame: pl.DataFrame, manifest_id: int) -> None:
         import polars as pl
 
-        from market_spine.store import postgres_frames
+        from market_spine.store.postgres import frames
 
         rows = frame.select(table.names).with_columns(pl.lit(manifest_id).alias("manifest_id"))
         names = ", ".join(map(quote, rows.columns))
         with self._copying(f"COPY {quote(table.versions)} ({names}) FROM STDIN (FORMAT csv)") as copy:
-            for piece in postgres_frames.encode(rows):
+            for piece in frames.encode(rows):
                 copy.write(piece)
 
     @contextmanager
@@ -216,9 +216,9 @@ class PostgresDatabase:
             yield copy
 
     def query(self, sql: str, views: ViewBuilder | None) -> QueryResult:
-        from market_spine.store import postgres_query
+        from market_spine.store.postgres import query
 
-        return postgres_query.run(self._url, self._wait, sql, views)
+        return query.run(self._url, self._wait, sql, views)
 
     def version(self) -> str:
         return f"PostgreSQL {self._connection.info.parameter_status('server_version')}, schema {self._schema}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part
-from market_spine.core.ports import Concern
+from market_spine.core.domain import Concern
 from spine.domains.finra.otc_transparency import parse
 from spine.domains.finra.otc_transparency.schema import ATS, NON_ATS
 

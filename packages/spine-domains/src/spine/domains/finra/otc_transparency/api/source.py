@@ -24,18 +24,19 @@ from market_spine.core.partition import Partition
 from market_spine.errors import SourceError
 from market_spine.sources.http import HttpClient, Policy, Traffic
 from market_spine.sources.limits import Deadline, Sleep
-from spine.domains.finra.otc_transparency import api_payload, partitions
-from spine.domains.finra.otc_transparency.api_client import (
+from spine.domains.finra.otc_transparency import partitions
+from spine.domains.finra.otc_transparency.api import payload as api_payload
+from spine.domains.finra.otc_transparency.api.client import (
     HISTORIC,
     REQUESTS_PER_SECOND,
     SUMMARY,
     ApiConfig,
     FinraApi,
 )
-from spine.domains.finra.otc_transparency.api_reading import Query, Records, newest_update, read_all, read_each, submit
+from spine.domains.finra.otc_transparency.api.reading import Query, Records, newest_update, read_all, read_each, submit
+from spine.domains.finra.otc_transparency.api.totals import RECORD_TOTAL, TOTALS, TOTALS_TYPES, VERIFIED_BY, differences
 from spine.domains.finra.otc_transparency.identity import SUMMARY_TYPES
 from spine.domains.finra.otc_transparency.schema import NAME, TIERS, VENUE_CLASSES
-from spine.domains.finra.otc_transparency.totals import RECORD_TOTAL, TOTALS, TOTALS_TYPES, VERIFIED_BY, differences
 
 logger = logging.getLogger(f"market_spine.{NAME}")
 

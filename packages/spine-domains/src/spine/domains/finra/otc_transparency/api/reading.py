@@ -16,8 +16,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from market_spine.errors import SourceError
-from spine.domains.finra.otc_transparency import api_payload
-from spine.domains.finra.otc_transparency.api_client import HISTORIC, MAX_OFFSET, PAGE_ROWS, FinraApi, Page
+from spine.domains.finra.otc_transparency.api import payload as api_payload
+from spine.domains.finra.otc_transparency.api.client import HISTORIC, MAX_OFFSET, PAGE_ROWS, FinraApi, Page
 
 if TYPE_CHECKING:
     import polars as pl

@@ -8,7 +8,7 @@ import sqlite3
 from market_spine.core.manifest import QueryResult
 from market_spine.errors import UsageError
 from market_spine.store.database import ViewBuilder
-from market_spine.store.sqlite_connect import connect_for_reading, read_only_uri, translated
+from market_spine.store.sqlite.connect import connect_for_reading, read_only_uri, translated
 from market_spine.store.views import quote
 
 # Other columns' declared types name no converter; DATE names one of Python's own, which makes a datetime.date.

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from market_spine.app.replay import complete, replay
 from market_spine.core.capture import Part
+from market_spine.core.domain import Domain
 from market_spine.core.manifest import INGEST, Committed
 from market_spine.core.partition import Partition
-from market_spine.core.ports import Domain, Reader, payloads
+from market_spine.core.ports import Reader, payloads
 from market_spine.core.revision import RowDiff, diff_rows
 from market_spine.core.schema import Table
 from market_spine.errors import UsageError

@@ -20,7 +20,7 @@ from market_spine.core.manifest import QueryResult
 from market_spine.errors import StoreUnavailable, UsageError
 from market_spine.store.database import ViewBuilder
 from market_spine.store.location import StoreUrl
-from market_spine.store.postgres_connect import connect, safe_cause, said, translated
+from market_spine.store.postgres.connect import connect, safe_cause, said, translated
 from market_spine.store.views import quote
 
 SECONDS = 600

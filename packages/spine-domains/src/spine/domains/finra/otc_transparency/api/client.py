@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from market_spine.errors import SourceError
 from market_spine.sources.http import Answer, HttpClient, Transient, check_status
-from spine.domains.finra.otc_transparency import api_payload
+from spine.domains.finra.otc_transparency.api import payload as api_payload
 
 if TYPE_CHECKING:
     import polars as pl

@@ -15,7 +15,7 @@ from market_spine.core.partition import Scope
 from market_spine.core.schema import Table
 from market_spine.store.database import ALONE, ROW_ID, ViewBuilder
 from market_spine.store.replacing import scope_condition
-from market_spine.store.sqlite_connect import translated
+from market_spine.store.sqlite.connect import translated
 from market_spine.store.views import quote
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class SqliteDatabase:
                 other.close()
 
     def read_frame(self, table: Table, scope: Scope, columns: Sequence[str], *, row_ids: bool = False) -> pl.DataFrame:
-        from market_spine.store import sqlite_frames
+        from market_spine.store.sqlite import frames
 
         where, params = scope_condition(scope)
         known = {name: value for name, value in scope.equals.items() if name in columns}
@@ -140,10 +140,10 @@ class SqliteDatabase:
         with translated(self._name, self._wait):
             cursor = self._connection.execute(sql, params)
             names = [*fetched, *([ROW_ID] if row_ids else [])]
-            return sqlite_frames.decode(cursor, table, names, known, [*columns, *names[len(fetched) :]])
+            return frames.decode(cursor, table, names, known, [*columns, *names[len(fetched) :]])
 
     def find_rows(self, table: Table, scope: Scope, keys: pl.DataFrame) -> list[tuple[int, Any]]:
-        from market_spine.store import sqlite_frames
+        from market_spine.store.sqlite import frames
 
         where, params = scope_condition(scope, "v.")
         names = [name for name in keys.columns if name not in scope.equals] or keys.columns
@@ -153,7 +153,7 @@ class SqliteDatabase:
         # Typeless columns would not compare equal to typed ones, hence the copied declaration.
         self.run(f"CREATE TEMP TABLE wanted AS SELECT 0 AS number, {columns} FROM {quote(table.versions)} LIMIT 0")
         self.run(f"CREATE INDEX temp.wanted_key ON wanted ({columns})")
-        rows = zip(range(keys.height), *sqlite_frames.encode(keys.select(names)), strict=True)
+        rows = zip(range(keys.height), *frames.encode(keys.select(names)), strict=True)
         self.run_many(f"INSERT INTO wanted VALUES (?, {marks})", rows)
         # CROSS JOIN fixes the order: one pass over the scope, not one for each key.
         found = self.rows(
@@ -169,17 +169,17 @@ class SqliteDatabase:
         return self.run_many(sql, ((manifest_id, row_id) for row_id in row_ids))
 
     def insert_frame(self, table: Table, frame: pl.DataFrame, manifest_id: int) -> None:
-        from market_spine.store import sqlite_frames
+        from market_spine.store.sqlite import frames
 
         with translated(self._name, self._wait):
-            sqlite_frames.insert(self._connection, table, frame, manifest_id)
+            frames.insert(self._connection, table, frame, manifest_id)
 
     def query(self, sql: str, views: ViewBuilder | None) -> QueryResult:
-        from market_spine.store import sqlite_query
+        from market_spine.store.sqlite import query
 
         if self._path is None:
-            return sqlite_query.run_in_memory(self._connection.serialize(), sql, views)
-        return sqlite_query.run_on_file(self._path, sql, views, self._wait)
+            return query.run_in_memory(self._connection.serialize(), sql, views)
+        return query.run_on_file(self._path, sql, views, self._wait)
 
     def version(self) -> str:
         return f"SQLite {sqlite3.sqlite_version}"

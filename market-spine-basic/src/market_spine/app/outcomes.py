@@ -12,8 +12,8 @@ from market_spine.app.examine import Ingest
 from market_spine.app.scheduling import ErrorDetail, PipelineRun, RevisionSummary, RunStatus, SkipReason
 from market_spine.app.task import Outcome, Task
 from market_spine.core.anomaly import Anomaly
+from market_spine.core.domain import StageSpec
 from market_spine.core.manifest import CALC, INGEST, NORMALIZE, Entry
-from market_spine.core.ports import StageSpec
 from market_spine.core.revision import Change
 from market_spine.errors import MarketSpineError
 
