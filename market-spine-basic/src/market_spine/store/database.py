@@ -105,7 +105,7 @@ class Database(Protocol):
         """
 
     def version(self) -> str:
-        """Name and version of the database."""
+        """Name and version of the database, and the encoding of its text."""
 
     def damage(self, *, deep: bool) -> list[str]:
         """What the database itself finds wrong with what it keeps; ``deep`` looks at everything."""

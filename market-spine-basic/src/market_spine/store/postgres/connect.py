@@ -24,16 +24,28 @@ _DEFAULTS = {
 }
 """Connection parameters unless the address names others."""
 
+_UNICODE = ("UTF8", "SQL_ASCII")
+"""Encodings of databases that keep every character: SQL_ASCII keeps the bytes that it is given."""
+
 _SETTINGS = {
-    "client_encoding": "UTF8",
     "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
+    "array_nulls": "on",
     "extra_float_digits": "1",
     "bytea_output": "hex",
+    "xmlbinary": "base64",
+    "xmloption": "content",
     "DateStyle": "ISO, YMD",
     "IntervalStyle": "iso_8601",
     "TimeZone": "UTC",
+    "timezone_abbreviations": "Default",
+    "lc_monetary": "C",
+    "lc_numeric": "C",
+    "lc_time": "C",
+    "default_text_search_config": "pg_catalog.simple",
 }
-"""Session settings: what a role or database may set otherwise must not change how values are spelt."""
+"""Session settings: what server, database, role, environment or address say otherwise must not change what
+values mean or how they are spelt."""
 
 _LOCKED = ("55P03", "40P01", "40001")
 _CORRUPT = ("23", "XX001", "XX002")
@@ -67,13 +79,15 @@ def connect(url: StoreUrl, wait_seconds: float, *, read_only: bool) -> tuple[psy
     """A connection in autocommit mode, and the schema that it works in.
 
     Raises:
-        StoreUnavailable: the server cannot be reached, or refuses the login.
+        StoreUnavailable: the server cannot be reached, refuses the login, or cannot keep every character.
     """
-    parameters = {**_DEFAULTS, **dict(url.parameters)}
+    # From the first byte on: texts that come in SQL_ASCII are no texts to the driver.
+    parameters = {**_DEFAULTS, **dict(url.parameters), "client_encoding": "UTF8"}
     with translated(url, wait_seconds):
         # Never prepared: the plans of a long-lived connection would outlive the views they read.
         connection = psycopg.connect("", autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
         try:
+            _refuse_other_encodings(connection, url)
             _load_plain_values(connection)
             schema = url.schema or _default_schema(connection)
             settings = {
@@ -82,7 +96,7 @@ def connect(url: StoreUrl, wait_seconds: float, *, read_only: bool) -> tuple[psy
                 "lock_timeout": str(max(1, round(wait_seconds * 1000))),
                 "default_transaction_read_only": "on" if read_only else "off",
             }
-            calls = ", ".join("set_config(%s, %s, false)" for _ in settings)
+            calls = ", ".join("pg_catalog.set_config(%s, %s, false)" for _ in settings)
             connection.execute(f"SELECT {calls}", [part for setting in settings.items() for part in setting])
         except BaseException:
             connection.close()
@@ -90,8 +104,22 @@ def connect(url: StoreUrl, wait_seconds: float, *, read_only: bool) -> tuple[psy
         return connection, schema
 
 
+def encoding(connection: psycopg.Connection) -> str:
+    """The encoding in which the database keeps text."""
+    return connection.info.parameter_status("server_encoding") or "unknown"
+
+
+def _refuse_other_encodings(connection: psycopg.Connection, url: StoreUrl) -> None:
+    if (found := encoding(connection)) not in _UNICODE:
+        raise StoreUnavailable(
+            f"{url.display} keeps text as {found}, which lacks most characters of Unicode",
+            hint="use a database made with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0",
+        )
+
+
 def _default_schema(connection: psycopg.Connection) -> str:
-    row = connection.execute("SELECT COALESCE(current_schema(), 'public')").fetchone()
+    # The key word, not the function: the role's search path, still in force here, could put another in its place.
+    row = connection.execute("SELECT COALESCE(CURRENT_SCHEMA, 'public')").fetchone()
     assert row is not None
     return str(row[0])
 

@@ -18,7 +18,7 @@ from market_spine.core.schema import Table
 from market_spine.store.database import ALONE, ROW_ID, ViewBuilder
 from market_spine.store.location import StoreUrl
 from market_spine.store.moments import from_text
-from market_spine.store.postgres.connect import connect, translated
+from market_spine.store.postgres.connect import connect, encoding, translated
 from market_spine.store.replacing import scope_condition
 from market_spine.store.views import quote
 
@@ -221,7 +221,8 @@ class PostgresDatabase:
         return query.run(self._url, self._wait, sql, views)
 
     def version(self) -> str:
-        return f"PostgreSQL {self._connection.info.parameter_status('server_version')}, schema {self._schema}"
+        server = self._connection.info.parameter_status("server_version")
+        return f"PostgreSQL {server}, encoding {encoding(self._connection)}, schema {self._schema}"
 
     def damage(self, *, deep: bool) -> list[str]:
         invalid = self.rows(_INVALID_INDICES, (self._schema,))

@@ -182,7 +182,8 @@ class SqliteDatabase:
         return query.run_on_file(self._path, sql, views, self._wait)
 
     def version(self) -> str:
-        return f"SQLite {sqlite3.sqlite_version}"
+        ((encoding,),) = self.rows("PRAGMA encoding")
+        return f"SQLite {sqlite3.sqlite_version}, encoding {encoding}"
 
     def damage(self, *, deep: bool) -> list[str]:
         found = self.rows(f"PRAGMA {'integrity_check' if deep else 'quick_check'}(5)")
