@@ -21,7 +21,7 @@ from market_spine.app.scheduling import (
     SchedulerStats,
     SchedulerStatus,
 )
-from market_spine.app.task import Options, Outcome, Stores
+from market_spine.app.task import Options, Outcome, Run, Stores
 from market_spine.core.commitlog import LogReader
 from market_spine.core.domain import Domain, Source
 from market_spine.core.partition import Partition
@@ -165,16 +165,19 @@ def _plan(
     given = None if request.run_date is None else day("--run-date", request.run_date)
     today = given or market_day(now)
     selection = select(today, _reader(request.db, hooks.store_clock, missing_ok=True))
-    return Plan(
+    run = Run(
+        id=f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}",
         domain=domain,
-        partitions=selection.partitions,
         source=selection.source,
         stores=_stores(request.db, dry=mode == "dry-run", clock=hooks.store_clock),
         options=Options(request.force, only_stage),  # type: ignore[arg-type]
-        run_id=f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}",
         today=today,
         capture_day=given or now.astimezone(UTC).date(),
         clock=hooks.clock,
+    )
+    return Plan(
+        run,
+        selection.partitions,
         warnings=selection.warnings,
         config={
             **selection.config,

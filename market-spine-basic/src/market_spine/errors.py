@@ -10,7 +10,7 @@
     ├── SourceError           a partition cannot be fetched
     ├── ContentError          what was fetched is not what it should be: refused whole
     ├── GuardError            it parsed, but a guard holds it back until --force
-    └── MissingInput          a stage was asked for whose input is not held
+    └── MissingInput          a stage was asked for whose input is not there
 
 Each carries ``kind`` (a stable word for machines), ``message`` (what and which) and ``hint`` (what to do
 next). Adapters translate what their library raises into one of these and keep the cause.
@@ -93,6 +93,6 @@ class GuardError(MarketSpineError):
 
 
 class MissingInput(MarketSpineError):
-    """A stage was asked for whose input is not held."""
+    """A stage was asked for whose input is not there."""
 
     default_kind = "missing_input"

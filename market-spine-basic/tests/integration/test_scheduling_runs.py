@@ -95,7 +95,7 @@ def test_first_run_loads_every_stage_and_window_in_plan_order(run: Run, database
         ("2025-03-03", 3, 72.0),
     ]
     assert result.warnings == (
-        "windows that look back beyond what is held are marked incomplete: 2025-03-01, 2025-03-02",
+        "windows that look back beyond what is known are marked incomplete: 2025-03-01, 2025-03-02",
     )
 
 

@@ -159,7 +159,7 @@ def test_a_wrong_claim_about_held_rows_is_found(
     put("first", kale=1)
     before = _everything(writer)
     with pytest.raises(StoreCorrupt), writer.commit(partition) as commit:
-        commit.replace(domain.tables[0], NORTH, harvest(leek=9), commit.next_id(), held=harvest(**claimed))
+        commit.replace(domain.tables[0], NORTH, harvest(leek=9), commit.next_id(), current=harvest(**claimed))
     assert _everything(writer) == before
 
 

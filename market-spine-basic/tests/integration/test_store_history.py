@@ -103,10 +103,10 @@ def test_every_moment_reads_as_it_was(
         for number, (name, partition, scope, rows) in enumerate(writes):
             table, before = tables[name], state[name]
             old = {key: row for key, row in before.items() if _in_scope(table, scope, row)}
-            held = _frame(table, old) if data.draw(st.booleans()) else None
+            current = _frame(table, old) if data.draw(st.booleans()) else None
             with writer.commit(partition) as commit:
                 manifest_id = commit.next_id()
-                change = commit.replace(table, scope, _frame(table, rows), manifest_id, held=held)
+                change = commit.replace(table, scope, _frame(table, rows), manifest_id, current=current)
                 if change:
                     enter(commit, partition, manifest_id=manifest_id, capture_id=f"capture {number}")
             assert change == Change(
@@ -125,10 +125,10 @@ def test_every_moment_reads_as_it_was(
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(write=_harvest_write() | _price_write(), with_held=st.booleans())
+@given(write=_harvest_write() | _price_write(), with_current=st.booleans())
 def test_an_identical_frame_writes_nothing(
     write: tuple[str, Partition, Scope, State],
-    with_held: bool,
+    with_current: bool,
     new_store: Callable[[], StoreUrl],
     domain: Domain,
     clock: Any,
@@ -144,8 +144,8 @@ def test_an_identical_frame_writes_nothing(
             commit.replace(table, scope, frame, entry.manifest_id)
         before = _raw(writer, domain)
         with writer.commit(partition) as commit:
-            held = frame if with_held else None
-            assert commit.replace(table, scope, frame.reverse(), commit.next_id(), held=held) == Change()
+            current = frame if with_current else None
+            assert commit.replace(table, scope, frame.reverse(), commit.next_id(), current=current) == Change()
         assert _raw(writer, domain) == before
 
 

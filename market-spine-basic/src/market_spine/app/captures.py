@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from market_spine.app.replay import complete, replay
+from market_spine.app.draft import partition_scope
+from market_spine.app.replay import compare, replay
 from market_spine.core.capture import Part
 from market_spine.core.domain import Domain
 from market_spine.core.manifest import INGEST, Committed
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader, payloads
 from market_spine.core.revision import RowDiff, diff_rows
-from market_spine.core.schema import Table
 from market_spine.errors import UsageError
-
-if TYPE_CHECKING:
-    import polars as pl
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,29 +131,15 @@ def diff_captures(store: Reader, domain: Domain, partition: Partition, old: Comm
     """The rows of the domain's first table in which two captures differ, replayed from the kept payloads.
 
     Fields that one of the two captures could not know are not compared. Captures that cover only a range are
-    compared by all that was known when each became current, dates as ISO text.
+    compared by all that was known when each became current.
     """
     table = domain.tables[0]
     if table.name in new.entry.scope and old.entry.status == new.entry.status == "committed":
-        return diff_rows(
-            _known_after(store, table, partition, old), _known_after(store, table, partition, new), table.key
-        )
-    held, read = (replay(store, domain, partition, capture.entry) for capture in (old, new))
-    return complete(domain, read, held).compared[domain.tables[0].name].diff
-
-
-def _known_after(store: Reader, table: Table, partition: Partition, capture: Committed) -> pl.DataFrame:
-    """The partition's rows as they stood from a capture's commit on."""
-    import polars as pl
-
-    values = (value.replace("'", "''") for value in partition.values)
-    owner = " AND ".join(f"{name} = '{value}'" for name, value in zip(table.partition_by, values, strict=True))
-    columns = ", ".join(f'"{name}"' for name in table.names)
-    sql = f'SELECT {columns} FROM "{table.name}" WHERE {owner}'  # noqa: S608 - declared names, quoted values
-    rows = store.query(sql, capture.committed_at).rows
-    kinds = {"integer": pl.Int64, "float": pl.Float64, "boolean": pl.Boolean}
-    schema = {column.name: kinds.get(column.kind, pl.String) for column in table.columns}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+        scope = partition_scope(table, partition)
+        earlier, later = (store.read(table, scope, as_of=capture.committed_at) for capture in (old, new))
+        return diff_rows(earlier, later, table.key)
+    before, read = (replay(store, domain, partition, capture.entry) for capture in (old, new))
+    return compare(domain, read, before).diff
 
 
 def _status(committed: Committed, current: Committed | None) -> str:

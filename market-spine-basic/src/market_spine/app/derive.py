@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from market_spine.app.draft import StageDraft, partition_scope
-from market_spine.app.examine import Ingest, held_content
+from market_spine.app.examine import Ingest, known_content
 from market_spine.app.task import Task
 from market_spine.core.domain import StageSpec
 from market_spine.core.fingerprint import content_hash, fingerprint
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 def normalize_fingerprint(task: Task, target: Entry) -> str:
     """What the normalize stage of a capture is computed from."""
-    return fingerprint(NORMALIZE, task.domain.stages[1].version, (target.capture_id, target.source_hash))
+    return fingerprint(NORMALIZE, task.run.domain.stages[1].version, (target.capture_id, target.source_hash))
 
 
 def calc_fingerprint(task: Task, normalized: str) -> str:
     """What the calc stage is computed from: the fingerprint of its normalize stage."""
-    return fingerprint(CALC, task.domain.stages[2].version, (normalized,))
+    return fingerprint(CALC, task.run.domain.stages[2].version, (normalized,))
 
 
 def standing(task: Task, stage: str) -> str | None:
@@ -48,23 +48,23 @@ def draft_normalize(task: Task, store: Callable[[], Reader], ingest: Ingest) -> 
         )
     print_ = normalize_fingerprint(task, target)
     stands = standing(task, NORMALIZE) == print_
-    if stands and not task.options.force:
+    if stands and not task.run.options.force:
         return None
-    started = task.clock()
+    started = task.run.clock()
     content = ingest.content
     if content is None:
-        content = held_content(task, store, task.known.stages[INGEST].entry)
+        content = known_content(task, store, task.known.stages[INGEST].entry)
     frames = content.normalized.tables
-    entry = _entry(task, task.domain.stages[1], target, print_, content.tables_hash, frames)
+    entry = _entry(task, task.run.domain.stages[1], target, print_, content.tables_hash, frames)
     return StageDraft(
         entry,
         frames,
         scopes=content.normalized.scopes,
-        held=_surely_standing(task, ingest),
+        current=_surely_current(task, ingest),
         # A capture that merely knows more than the one before is no revision, though rows are written.
         is_revision=NORMALIZE in task.known.stages and (target.is_revision or target.change is None),
         standing=stands,
-        elapsed=task.clock() - started,
+        elapsed=task.run.clock() - started,
     )
 
 
@@ -87,30 +87,30 @@ def draft_calc(task: Task, store: Callable[[], Reader], normalized: StageDraft |
     assert source is not None
     print_ = calc_fingerprint(task, source.fingerprint)
     stands = standing(task, CALC) == print_
-    if stands and not task.options.force:
+    if stands and not task.run.options.force:
         return None
-    started = task.clock()
+    started = task.run.clock()
     tables = _tables(task, store, normalized)
-    frames = task.domain.compute(task.partition, tables)
-    digest = content_hash((frames[table.name], table.key) for table in task.domain.tables if table.name in frames)
-    entry = _entry(task, task.domain.stages[2], source, print_, digest, frames)
+    frames = task.run.domain.compute(task.partition, tables)
+    digest = content_hash((frames[table.name], table.key) for table in task.run.domain.tables if table.name in frames)
+    entry = _entry(task, task.run.domain.stages[2], source, print_, digest, frames)
     return StageDraft(
         entry,
         frames,
         is_revision=CALC in task.known.stages,
         standing=stands,
-        elapsed=task.clock() - started,
+        elapsed=task.run.clock() - started,
     )
 
 
-def _surely_standing(task: Task, ingest: Ingest) -> Mapping[str, pl.DataFrame]:
+def _surely_current(task: Task, ingest: Ingest) -> Mapping[str, pl.DataFrame]:
     """The rows that stand, if the capture before was normalized by this very code and was read on the way."""
     current = task.known.current
-    if ingest.previous is None or current is None:
+    if ingest.found is None or current is None:
         return {}
     if standing(task, NORMALIZE) != normalize_fingerprint(task, current.entry):
         return {}
-    return ingest.previous
+    return ingest.found.before
 
 
 def _tables(task: Task, store: Callable[[], Reader], normalized: StageDraft | None) -> Mapping[str, pl.DataFrame]:
@@ -122,7 +122,7 @@ def _tables(task: Task, store: Callable[[], Reader], normalized: StageDraft | No
     if not normalized.scopes:
         return normalized.frames
     tables = dict(_read_tables(task, store))
-    for table in task.domain.tables:
+    for table in task.run.domain.tables:
         if table.name not in normalized.frames:
             continue
         fresh, scope = normalized.frames[table.name], normalized.scopes.get(table.name)
@@ -136,7 +136,7 @@ def _tables(task: Task, store: Callable[[], Reader], normalized: StageDraft | No
 def _read_tables(task: Task, store: Callable[[], Reader]) -> Mapping[str, pl.DataFrame]:
     return {
         table.name: store().read(table, partition_scope(table, task.partition))
-        for table in task.domain.tables
+        for table in task.run.domain.tables
         if table.stage == NORMALIZE
     }
 
@@ -160,6 +160,6 @@ def _entry(
         source_hash=source.source_hash,
         content_hash=digest,
         row_count=sum(frame.height for frame in frames.values()),
-        run_id=task.run_id,
+        run_id=task.run.id,
         input_captures=(source.capture_id,),
     )

@@ -15,6 +15,7 @@ from market_spine.core.partition import Partition, Scope
 from market_spine.core.ports import Clock, Commit
 from market_spine.core.revision import Change
 from market_spine.core.schema import Table
+from market_spine.errors import MarketSpineError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class StageDraft:
-    """The rows of one derived stage. ``held``: the rows surely standing now, per table, where known."""
+    """The rows of one derived stage. ``current``: those that it replaces, per table, where surely known."""
 
     entry: Entry
     frames: Mapping[str, pl.DataFrame]
     scopes: Mapping[str, Scope] = field(default_factory=dict)
-    held: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    current: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     is_revision: bool = False
     standing: bool = False
     """The manifest has this very fingerprint already: only rows that differ are written."""
@@ -58,7 +59,7 @@ class StageDraft:
                 self.scopes.get(table.name) or partition_scope(table, self.entry.partition),
                 self.frames[table.name],
                 manifest_id,
-                held=self.held.get(table.name),
+                current=self.current.get(table.name),
             )
             for table in domain.tables
             if table.name in self.frames
@@ -72,12 +73,17 @@ class StageDraft:
 
 @dataclass
 class Draft:
-    """Everything one transaction will write."""
+    """Everything one transaction will write, and what became of the stages after ingest."""
 
     ingest: Entry | None = None
     parts: tuple[Part, ...] = ()
     rejects: pl.DataFrame | None = None
-    stages: list[StageDraft] = field(default_factory=list)
+    stages: dict[str, StageDraft] = field(default_factory=dict)
+    """The derived stages to write, by name."""
+    up_to_date: list[str] = field(default_factory=list)
+    """Those that stand as they are."""
+    failed: tuple[str, MarketSpineError] | None = None
+    """The first that failed; then none is written."""
     anomalies: list[Anomaly] = field(default_factory=list)
     resolves: frozenset[str] = frozenset()
     """Kinds of open anomalies that this run puts an end to."""
@@ -94,7 +100,7 @@ class Draft:
             commit.add_entry(entry)
             if self.rejects is not None and self.rejects.height:
                 commit.add_rejects(entry.manifest_id, entry.capture_id, self.rejects)
-        for stage in self.stages:
+        for stage in self.stages.values():
             stage.write(commit, domain, clock)
         noted = {anomaly.kind for anomaly in self.anomalies}
         if self.resolves - noted:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from market_spine.app import guards
 from market_spine.app.draft import Draft, partition_scope
-from market_spine.app.replay import complete, replay
+from market_spine.app.replay import Comparison, compare, replay
 from market_spine.app.task import Task
 from market_spine.core.capture import Part, Payload, capture_id, source_hash
 from market_spine.core.domain import Normalized
@@ -27,7 +27,7 @@ _AGREES = ("same_bytes", "same_rows", "unchanged_at_source")
 
 @dataclass(frozen=True)
 class Content:
-    """A payload as its domain reads it, completed from what was held.
+    """A payload as its domain reads it, completed from what was known.
 
     Attributes:
         normalized: its rows, and what else the domain says of it.
@@ -47,7 +47,7 @@ class Ingest:
     Attributes:
         target: the ingest entry that the derived stages work from (None: there is none, or it is held).
         content: the target's content where it was read on the way.
-        previous: the tables it was compared with, where that was needed.
+        found: the comparison with what was known, where one was needed.
         reason: why ingest was skipped, empty if it was not.
         change: the revision summary; None for a first capture.
         hold: the guard that held the payload.
@@ -56,7 +56,7 @@ class Ingest:
     draft: Draft
     target: Entry | None
     content: Content | None = None
-    previous: Mapping[str, pl.DataFrame] | None = None
+    found: Comparison | None = None
     reason: str = ""
     change: Change | None = None
     hold: GuardError | None = None
@@ -64,7 +64,7 @@ class Ingest:
 
 def read_content(task: Task, parts: tuple[Part, ...]) -> Content:
     """Parse and normalize parts and hash what came out."""
-    return hashed(task, task.domain.normalize(task.partition, parts))
+    return hashed(task, task.run.domain.normalize(task.partition, parts))
 
 
 def hashed(task: Task, normalized: Normalized) -> Content:
@@ -75,9 +75,9 @@ def hashed(task: Task, normalized: Normalized) -> Content:
     return Content(normalized, rows, fingerprint("content", "1", (rows, rejects_hash)))
 
 
-def held_content(task: Task, store: Callable[[], Reader], capture: Entry) -> Content:
+def known_content(task: Task, store: Callable[[], Reader], capture: Entry) -> Content:
     """A capture's rows from its payload, and from those of the captures it was completed from."""
-    normalized = replay(store(), task.domain, task.partition, capture)
+    normalized = replay(store(), task.run.domain, task.partition, capture)
     if not capture.input_captures:
         return hashed(task, normalized)
     return Content(normalized, tables_hash(task, normalized), capture.content_hash)
@@ -85,9 +85,8 @@ def held_content(task: Task, store: Callable[[], Reader], capture: Entry) -> Con
 
 def tables_hash(task: Task, normalized: Normalized) -> str:
     """SHA-256 of a payload's canonical rows."""
-    return content_hash(
-        (normalized.tables[table.name], table.key) for table in task.domain.tables if table.name in normalized.tables
-    )
+    frames = normalized.tables
+    return content_hash((frames[table.name], table.key) for table in task.run.domain.tables if table.name in frames)
 
 
 def same_bytes(task: Task, payload: Payload) -> bool:
@@ -103,7 +102,7 @@ def examine(task: Task, store: Callable[[], Reader], payload: Payload) -> Ingest
         ContentError: the payload is refused whole.
     """
     current = task.known.current
-    if current is not None and same_bytes(task, payload) and not task.options.force:
+    if current is not None and same_bytes(task, payload) and not task.run.options.force:
         ingest = skipped(task, "same_bytes")
         if payload.keep_record:
             ingest.draft.ingest = _noted(task, current, payload, _overlay(store, current, payload))
@@ -113,88 +112,36 @@ def examine(task: Task, store: Callable[[], Reader], payload: Payload) -> Ingest
     if current is None:
         return _judge(task, payload, parts, content, None)
     if content.content_hash == current.entry.content_hash:
-        if task.options.force and current.entry.input_captures:
+        if task.run.options.force and current.entry.input_captures:
             # Only a forced run writes rows again, and then with what the capture was completed from.
-            content = held_content(task, store, current.entry)
+            content = known_content(task, store, current.entry)
         return _same_rows(task, payload, parts, content)
-    found = _compare(task, store, current, content)
+    found = _compare(task, store, current, content.normalized)
+    rows_hash = tables_hash(task, found.normalized) if found.carried else content.tables_hash
+    content = Content(found.normalized, rows_hash, content.content_hash)
     if found.same:
-        return _same_rows(task, payload, parts, found.content)
-    return _judge(task, payload, parts, found.content, found)
+        return _same_rows(task, payload, parts, content)
+    return _judge(task, payload, parts, content, found)
 
 
-@dataclass(frozen=True)
-class _Comparison:
-    """A payload beside the current capture.
-
-    Attributes:
-        content: the payload, completed from the current capture.
-        held: the tables it was compared with, as they stand.
-        change: what differs in the fields that both carry.
-        same: neither has anything that the other lacks.
-        completed: some of its values were carried forward from the current capture.
-        revised: it says something else, not merely more.
-    """
-
-    content: Content
-    held: Mapping[str, pl.DataFrame]
-    change: Change
-    same: bool
-    completed: bool = False
-    revised: bool = True
-
-
-def _compare(task: Task, store: Callable[[], Reader], current: Committed, content: Content) -> _Comparison:
+def _compare(task: Task, store: Callable[[], Reader], current: Committed, normalized: Normalized) -> Comparison:
     """Compare with the current capture's rows; a payload that covers only a range, with those known in it."""
-    table = task.domain.tables[0]
-    if table.name in content.normalized.scopes:
-        return _compare_range(task, store(), content)
-    held = replay(store(), task.domain, task.partition, current.entry)
-    found = complete(task.domain, content.normalized, held)
-    change = found.compared[table.name].diff.change
-    same_rows = not any(each.diff.change for each in found.compared.values())
-    same_rejects = _same_rejects(content.normalized, held)
-    if found.carried:
-        content = Content(found.normalized, tables_hash(task, found.normalized), content.content_hash)
-    return _Comparison(
-        content,
-        held.tables,
-        change,
-        same=same_rows and same_rejects and not found.enriched,
-        completed=found.carried,
-        revised=not (same_rows and same_rejects),
-    )
+    if task.run.domain.tables[0].name in normalized.scopes:
+        return _compare_range(task, store(), normalized)
+    return compare(task.run.domain, normalized, replay(store(), task.run.domain, task.partition, current.entry))
 
 
-def _compare_range(task: Task, store: Reader, content: Content) -> _Comparison:
+def _compare_range(task: Task, store: Reader, normalized: Normalized) -> Comparison:
     """Compare a payload that covers only a range with the rows that stand in it."""
-    normalized = content.normalized
-    compared = {table.name: table for table in task.domain.tables if table.name in normalized.tables}
-    stands = {
+    compared = {table.name: table for table in task.run.domain.tables if table.name in normalized.tables}
+    before = {
         name: store.read(table, normalized.scopes.get(name) or partition_scope(table, task.partition))
         for name, table in compared.items()
     }
-    diffs = {name: diff_rows(stands[name], normalized.tables[name], table.key) for name, table in compared.items()}
-    diff = diffs[task.domain.tables[0].name]
-    change = diff.change
-    if normalized.review is not None and (seen := normalized.review(diff)):
-        content = replace(content, normalized=replace(normalized, anomalies=(*normalized.anomalies, *seen)))
-    return _Comparison(
-        content,
-        stands,
-        change,
-        same=normalized.rejects.is_empty() and not any(each.change for each in diffs.values()),
-        revised=bool(change.removed or change.changed) or not normalized.grows,
-    )
-
-
-def _same_rejects(one: Normalized, other: Normalized) -> bool:
-    """Whether two payloads were refused the same rows; told only of payloads that carry the same fields, for
-    others spell the same row differently, or refuse what they cannot tell apart."""
-    if one.unknown != other.unknown:
-        return True
-    columns = ["part", "rule", "raw"]
-    return one.rejects.select(columns).sort(columns).equals(other.rejects.select(columns).sort(columns))
+    diffs = {name: diff_rows(before[name], normalized.tables[name], table.key) for name, table in compared.items()}
+    if normalized.review is not None and (seen := normalized.review(next(iter(diffs.values())))):
+        normalized = replace(normalized, anomalies=(*normalized.anomalies, *seen))
+    return Comparison(normalized, before, diffs, same_rejects=normalized.rejects.is_empty())
 
 
 def skipped(task: Task, reason: str) -> Ingest:
@@ -206,7 +153,7 @@ def skipped(task: Task, reason: str) -> Ingest:
 
 
 def _primary(task: Task, content: Content) -> pl.DataFrame:
-    return content.normalized.tables[task.domain.tables[0].name]
+    return content.normalized.tables[task.run.domain.tables[0].name]
 
 
 def _overlay(store: Callable[[], Reader], current: Committed | None, payload: Payload) -> tuple[Part, ...]:
@@ -226,7 +173,7 @@ def _same_rows(task: Task, payload: Payload, parts: tuple[Part, ...], content: C
     if payload.keep_record or not same_bytes(task, payload):
         draft.ingest = _noted(task, current, payload, parts)
     draft.anomalies.extend(content.normalized.anomalies)
-    if task.options.force:
+    if task.run.options.force:
         return Ingest(draft, current.entry, content, change=Change())
     return Ingest(draft, current.entry, content, reason="same_rows")
 
@@ -237,24 +184,22 @@ def _noted(task: Task, current: Committed, payload: Payload, parts: tuple[Part, 
         current.entry,
         status="noted",
         source_hash=source_hash({part.name: part.sha256 for part in parts}),
-        run_id=task.run_id,
+        run_id=task.run.id,
         is_revision=False,
         change=None,
         parts=_records(payload, parts),
     )
 
 
-def _judge(
-    task: Task, payload: Payload, parts: tuple[Part, ...], content: Content, found: _Comparison | None
-) -> Ingest:
+def _judge(task: Task, payload: Payload, parts: tuple[Part, ...], content: Content, found: Comparison | None) -> Ingest:
     """A first capture, or one whose rows differ: through the guards, or held."""
     current, held = task.known.current, task.known.held
-    change = found.change if found else None
-    primary = task.domain.tables[0].name
+    change = found.diff.change if found else None
+    primary = task.run.domain.tables[0].name
     ranged = found is not None and primary in content.normalized.scopes
-    before = found.held[primary].height if found and ranged else None
+    before = found.before[primary].height if found and ranged else None
     hold = guards.check(content.normalized, _primary(task, content).height, current, before)
-    if task.options.force:
+    if task.run.options.force:
         hold = None
     digest = source_hash({part.name: part.sha256 for part in parts})
     again = held is not None and held.entry.source_hash == digest
@@ -275,12 +220,12 @@ def _judge(
         noted = guards.rejected_rows(content.normalized, task.partition.key)
         draft.anomalies.extend([noted] if noted else [])
         draft.resolves = frozenset(task.open_anomalies)
-    return Ingest(draft, None if hold else entry, content, found.held if found else None, change=change, hold=hold)
+    return Ingest(draft, None if hold else entry, content, found, change=change, hold=hold)
 
 
 def _new_capture(task: Task) -> str:
-    labels = task.domain.capture_labels(task.partition)
-    return capture_id(task.domain.name, labels, task.capture_day, task.known.captures)
+    labels = task.run.domain.capture_labels(task.partition)
+    return capture_id(task.run.domain.name, labels, task.run.capture_day, task.known.captures)
 
 
 def _records(payload: Payload, parts: tuple[Part, ...]) -> tuple[PartRecord, ...]:
@@ -299,9 +244,9 @@ def _entry(
     name: str,
     status: ManifestStatus,
     records: tuple[PartRecord, ...],
-    found: _Comparison | None,
+    found: Comparison | None,
 ) -> Entry:
-    spec, current = task.domain.stages[0], task.known.current
+    spec, current = task.run.domain.stages[0], task.known.current
     digest = source_hash({part.name: part.sha256 for part in parts})
     scopes: Mapping[str, object] = {
         name: {"equals": dict(scope.equals), "between": dict(scope.between)}
@@ -318,12 +263,12 @@ def _entry(
         source_hash=digest,
         content_hash=content.content_hash,
         row_count=_primary(task, content).height,
-        run_id=task.run_id,
+        run_id=task.run.id,
         rejected=content.normalized.rejects.height,
         duplicates=content.normalized.duplicates,
         is_revision=found is not None and found.revised,
-        change=found.change if found else None,
-        input_captures=(current.entry.capture_id,) if current and found and found.completed else (),
+        change=found.diff.change if found else None,
+        input_captures=(current.entry.capture_id,) if current and found and found.carried else (),
         scope=scopes,
         parts=records,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
 from datetime import timedelta
 
 from market_spine.app.derive import calc_fingerprint, normalize_fingerprint, standing
@@ -22,29 +21,21 @@ logger = logging.getLogger(__name__)
 NO_TIME = timedelta()
 
 
-@dataclass
-class Stages:
-    """What became of the derived stages: drafts to write, those that stood, and the first that failed."""
-
-    drafts: dict[str, StageDraft] = field(default_factory=dict)
-    up_to_date: list[str] = field(default_factory=list)
-    failed: tuple[str, MarketSpineError] | None = None
-
-
-def outcome(task: Task, ingest: Ingest, stages: Stages, elapsed: timedelta) -> Outcome:
+def outcome(task: Task, ingest: Ingest, elapsed: timedelta) -> Outcome:
     """What was done, after it was committed."""
+    draft = ingest.draft
     runs: list[PipelineRun] = []
     if ingest.hold:
         runs.append(failure(task, INGEST, ingest.hold, elapsed))
-    elif task.options.wants(INGEST):
+    elif task.run.options.wants(INGEST):
         runs.append(_ingest_run(task, ingest, elapsed, RunStatus.COMPLETED))
     for stage in (NORMALIZE, CALC):
-        if stage in stages.drafts:
-            runs.append(stage_run(task.domain.stages, stages.drafts[stage]))
-        elif stage in stages.up_to_date:
+        if stage in draft.stages:
+            runs.append(stage_run(task.run.domain.stages, draft.stages[stage]))
+        elif stage in draft.up_to_date:
             runs.append(_run(task, stage, RunStatus.SKIPPED, reason=SkipReason.UP_TO_DATE))
-        elif stages.failed and stages.failed[0] == stage:
-            runs.append(failure(task, stage, stages.failed[1], NO_TIME))
+        elif draft.failed and draft.failed[0] == stage:
+            runs.append(failure(task, stage, draft.failed[1], NO_TIME))
     return _outcome(task, ingest, runs)
 
 
@@ -53,13 +44,13 @@ def planned(task: Task, ingest: Ingest, elapsed: timedelta) -> Outcome:
     if ingest.hold:
         held = failure(task, INGEST, ingest.hold, elapsed)
         return Outcome(task.partition.key, (held,), (anomaly(task, ingest.hold),))
-    runs = [_ingest_run(task, ingest, elapsed, RunStatus.PLANNED)] if task.options.wants(INGEST) else []
+    runs = [_ingest_run(task, ingest, elapsed, RunStatus.PLANNED)] if task.run.options.wants(INGEST) else []
     if ingest.target is not None:
         normalized = normalize_fingerprint(task, ingest.target)
         for stage, print_ in ((NORMALIZE, normalized), (CALC, calc_fingerprint(task, normalized))):
-            if not task.options.wants(stage):
+            if not task.run.options.wants(stage):
                 continue
-            if standing(task, stage) == print_ and not task.options.force:
+            if standing(task, stage) == print_ and not task.run.options.force:
                 runs.append(_run(task, stage, RunStatus.SKIPPED, reason=SkipReason.UP_TO_DATE))
             else:
                 runs.append(_run(task, stage, RunStatus.PLANNED, entry=ingest.target))
@@ -73,7 +64,7 @@ def skip(task: Task, reason: SkipReason) -> Outcome:
 
 def unread(task: Task) -> Outcome:
     """A dry run's answer for a source that it does not ask: every stage would run if the source has news."""
-    stages = [stage for stage in (INGEST, NORMALIZE, CALC) if task.options.wants(stage)]
+    stages = [stage for stage in (INGEST, NORMALIZE, CALC) if task.run.options.wants(stage)]
     return Outcome(task.partition.key, tuple(_run(task, stage, RunStatus.PLANNED) for stage in stages))
 
 
@@ -140,7 +131,7 @@ def _run(
     if entry is None and error is None and task.known.current:
         entry = task.known.current.entry
     return PipelineRun(
-        pipeline=next(spec.pipeline for spec in task.domain.stages if spec.name == stage),
+        pipeline=next(spec.pipeline for spec in task.run.domain.stages if spec.name == stage),
         partition_key=task.partition.key,
         status=status,
         duration_ms=_milliseconds(elapsed),

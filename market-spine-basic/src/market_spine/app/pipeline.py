@@ -11,9 +11,8 @@ from typing import TypeVar
 
 from market_spine.app import outcomes
 from market_spine.app.derive import draft_calc, draft_normalize
-from market_spine.app.draft import StageDraft
+from market_spine.app.draft import Draft, StageDraft
 from market_spine.app.examine import Ingest, examine, skipped
-from market_spine.app.outcomes import Stages
 from market_spine.app.publication import DISAGREEMENTS, expect
 from market_spine.app.scheduling import SkipReason
 from market_spine.app.task import Outcome, Task
@@ -42,14 +41,14 @@ class Moved(Exception):
 
 def run_partition(task: Task) -> Outcome:
     """Work through one partition. Never raises: whatever goes wrong is in the outcome."""
-    with log_context(run_id=task.run_id, partition=task.partition.key):
+    with log_context(run_id=task.run.id, partition=task.partition.key):
         for _ in range(ATTEMPTS):
             try:
                 return _attempt(task)
             except Moved:
                 logger.info("another run committed this partition meanwhile: examining it again")
-                with closing(task.stores.reader()) as store:
-                    known = store.known(task.domain.name, [task.partition.key])
+                with closing(task.run.stores.reader()) as store:
+                    known = store.known(task.run.domain.name, [task.partition.key])
                 task = replace(task, known=known[task.partition.key])
         return outcomes.skip(task, SkipReason.LOCKED)
 
@@ -71,28 +70,28 @@ def guarded(work: Callable[[], T]) -> T | MarketSpineError:
 
 
 def _attempt(task: Task) -> Outcome:
-    started = task.clock()
+    started = task.run.clock()
     result = guarded(lambda: _work(task))
     if isinstance(result, StoreLocked):
         logger.warning("%s", result.message)
         return outcomes.skip(task, SkipReason.LOCKED)
     if isinstance(result, MarketSpineError):
-        stage = INGEST if task.options.only_stage == "all" else task.options.only_stage
-        run = outcomes.failure(task, stage, result, task.clock() - started)
+        stage = INGEST if task.run.options.only_stage == "all" else task.run.options.only_stage
+        run = outcomes.failure(task, stage, result, task.run.clock() - started)
         return Outcome(task.partition.key, (run,), _note_failure(task, result))
     return result
 
 
 def _work(task: Task) -> Outcome:
-    started = task.clock()
+    started = task.run.clock()
     payload: Payload | None = None
     unchanged = SkipReason.UP_TO_DATE
     disagreement: Anomaly | None = None
-    if task.options.wants(INGEST):
+    if task.run.options.wants(INGEST):
         publication, disagreement = expect(task)
         if publication is Publication.NOT_DUE:
             return outcomes.skip(task, SkipReason.NOT_DUE)
-        fetched = task.source.fetch(task.partition, task.known)
+        fetched = task.run.source.fetch(task.partition, task.known)
         if isinstance(fetched, Absent | Unread):
             return _unfetched(task, publication, fetched)
         if isinstance(fetched, Unchanged):
@@ -104,65 +103,63 @@ def _work(task: Task) -> Outcome:
         @cache
         def store() -> Reader:
             """Opened only when it is needed: an unchanged partition is done without it."""
-            return stack.enter_context(closing((task.stores.writer or task.stores.reader)()))
+            return stack.enter_context(closing((task.run.stores.writer or task.run.stores.reader)()))
 
         ingest = examine(task, store, payload) if payload else skipped(task, unchanged)
         _note_disagreement(task, ingest, disagreement)
-        elapsed = task.clock() - started
-        if task.stores.writer is None:
+        elapsed = task.run.clock() - started
+        if task.run.stores.writer is None:
             return outcomes.planned(task, ingest, elapsed)
-        stages = Stages() if ingest.hold else _derive(task, store, ingest)
-        ingest.draft.stages.extend(stages.drafts.values())
-        for problem in (ingest.hold, stages.failed[1] if stages.failed else None):
-            if isinstance(problem, _NOTED):
-                ingest.draft.anomalies.append(outcomes.anomaly(task, problem))
+        problem = ingest.hold or _derive(task, store, ingest)
+        if isinstance(problem, _NOTED):
+            ingest.draft.anomalies.append(outcomes.anomaly(task, problem))
     if ingest.draft:
-        _commit(task, ingest)
-    return outcomes.outcome(task, ingest, stages, elapsed)
+        _commit(task, ingest.draft)
+    return outcomes.outcome(task, ingest, elapsed)
 
 
 def _note_disagreement(task: Task, ingest: Ingest, disagreement: Anomaly | None) -> None:
     """Keep that calendar and source disagree about the partition, or that they no longer do."""
-    if task.options.wants(INGEST):
+    if task.run.options.wants(INGEST):
         ingest.draft.resolves |= DISAGREEMENTS.intersection(task.open_anomalies)
     if disagreement is not None:
         ingest.draft.anomalies.append(disagreement)
 
 
-def _derive(task: Task, store: Callable[[], Reader], ingest: Ingest) -> Stages:
-    """Draft the stages that are asked for. They move together: if one fails none is written, but the
-    capture is, and the next run starts from it."""
-    stages = Stages()
+def _derive(task: Task, store: Callable[[], Reader], ingest: Ingest) -> MarketSpineError | None:
+    """Draft the stages that are asked for; returns why one failed. They move together: if one fails none is
+    written, but the capture is, and the next run starts from it."""
+    draft = ingest.draft
 
-    def draft(stage: str) -> StageDraft | None:
+    def work_out(stage: str) -> StageDraft | None:
         if stage == NORMALIZE:
             return draft_normalize(task, store, ingest)
-        return draft_calc(task, store, stages.drafts.get(NORMALIZE))
+        return draft_calc(task, store, draft.stages.get(NORMALIZE))
 
-    for stage in filter(task.options.wants, (NORMALIZE, CALC)):
-        drafted = guarded(lambda stage=stage: draft(stage))  # type: ignore[misc]
+    for stage in filter(task.run.options.wants, (NORMALIZE, CALC)):
+        drafted = guarded(lambda stage=stage: work_out(stage))  # type: ignore[misc]
         if isinstance(drafted, MarketSpineError):
-            stages.drafts.clear()
-            stages.failed = (stage, drafted)
-            break
+            draft.stages.clear()
+            draft.failed = (stage, drafted)
+            return drafted
         if drafted is None:
-            stages.up_to_date.append(stage)
+            draft.up_to_date.append(stage)
         else:
-            stages.drafts[stage] = drafted
-    return stages
+            draft.stages[stage] = drafted
+    return None
 
 
-def _commit(task: Task, ingest: Ingest) -> None:
+def _commit(task: Task, draft: Draft) -> None:
     with closing(_writer(task)) as store, store.commit(task.partition) as commit:
         if commit.known().last_id != task.known.last_id:
             raise Moved
-        ingest.draft.write(commit, task.domain, task.clock)
+        draft.write(commit, task.run.domain, task.run.clock)
 
 
 def _writer(task: Task) -> Writer:
-    if task.stores.writer is None:
+    if task.run.stores.writer is None:
         raise MarketSpineError("a dry run was about to write")
-    return task.stores.writer()
+    return task.run.stores.writer()
 
 
 def _unfetched(task: Task, publication: Publication, answer: Absent | Unread) -> Outcome:
@@ -190,6 +187,6 @@ def _note_failure(task: Task, error: MarketSpineError) -> tuple[Anomaly, ...]:
         with closing(_writer(task)) as store, store.commit(task.partition) as commit:
             commit.note(found)
 
-    if task.stores.writer is not None and isinstance(problem := guarded(write), MarketSpineError):
+    if task.run.stores.writer is not None and isinstance(problem := guarded(write), MarketSpineError):
         logger.error("the anomaly could not be recorded: %s", problem.message)
     return (found,)

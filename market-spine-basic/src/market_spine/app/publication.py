@@ -17,8 +17,8 @@ def expect(task: Task) -> tuple[Publication, Anomaly | None]:
     A partition that the source lists is published, whatever the calendar says. One that it does not list is
     looked for all the same: if it is there, that is the anomaly; if it is not, it is late.
     """
-    publication = task.domain.publication(task.partition, task.today)
-    listed = task.source.lists(task.partition) if isinstance(task.source, Listing) else None
+    publication = task.run.domain.publication(task.partition, task.run.today)
+    listed = task.run.source.lists(task.partition) if isinstance(task.run.source, Listing) else None
     key = task.partition.key
     if listed and publication is Publication.NOT_DUE:
         message = f"{key} is listed by the source, though the calendar does not expect it yet"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from market_spine.app.derive import draft_calc, draft_normalize
 from market_spine.app.draft import Draft, StageDraft
-from market_spine.app.examine import Content, Ingest, held_content
-from market_spine.app.task import Options, Stores, Task
+from market_spine.app.examine import Content, Ingest, known_content
+from market_spine.app.task import Options, Run, Stores, Task
 from market_spine.app.windows import WindowRunner, find_window
 from market_spine.core.capture import Absent
 from market_spine.core.commitlog import PastCommit, PastRun
@@ -169,7 +169,7 @@ class _Replay:
         writes: list[Callable[[Commit], None]] = []
         for entry in self.past.entries:
             if entry.stage == INGEST:
-                content = None if entry.status == "noted" else held_content(task, lambda: self.source, entry)
+                content = None if entry.status == "noted" else known_content(task, lambda: self.source, entry)
                 found = self._ingested(entry, content)
                 writes.append(self._write_ingest(found, content))
                 if found.status == "committed":
@@ -183,18 +183,17 @@ class _Replay:
 
     def _task(self) -> Task:
         key = self.past.partition.key
-        return Task(
+        run = Run(
+            id=self.past.entries[0].run_id if self.past.entries else "",
             domain=self.domain,
-            partition=self.past.partition,
             source=_Nowhere(),
             stores=Stores(lambda: self.target, None),
             options=Options(force=True),
-            run_id=self.past.entries[0].run_id if self.past.entries else "",
             today=self.past.moment.date(),
             capture_day=self.past.moment.date(),
             clock=self.clock,
-            known=self.target.known(self.domain.name, [key])[key],
         )
+        return Task(run, self.past.partition, self.target.known(self.domain.name, [key])[key])
 
     def _standing(self, task: Task) -> Ingest:
         current = task.known.current

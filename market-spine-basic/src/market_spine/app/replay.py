@@ -14,7 +14,8 @@ from market_spine.core.domain import Domain, Normalized
 from market_spine.core.manifest import INGEST, Entry
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader, payloads
-from market_spine.core.reconcile import Reconciled, reconcile
+from market_spine.core.reconcile import reconcile
+from market_spine.core.revision import RowDiff
 from market_spine.errors import StoreCorrupt
 
 if TYPE_CHECKING:
@@ -22,44 +23,76 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Completed:
-    """A payload completed from what was held before it.
+class Comparison:
+    """A payload beside the rows that stood before it.
 
     Attributes:
-        normalized: the payload, its tables filled with what only the held rows knew.
-        compared: table name to what the comparison with the held rows found.
+        normalized: the payload, its tables filled with what only the rows before knew.
+        before: the tables it was compared with, as they stood.
+        diffs: table name to the rows that differ in the fields that both carry; the domain's first table first.
+        same_rejects: it was refused the same rows.
+        carried: some of its values were taken from the rows before.
+        enriched: it knows values that the rows before lacked.
     """
 
     normalized: Normalized
-    compared: Mapping[str, Reconciled]
+    before: Mapping[str, pl.DataFrame]
+    diffs: Mapping[str, RowDiff]
+    same_rejects: bool
+    carried: bool = False
+    enriched: bool = False
 
     @property
-    def carried(self) -> bool:
-        """Whether any value was taken from the held rows."""
-        return any(each.carried for each in self.compared.values())
+    def diff(self) -> RowDiff:
+        """The rows of the domain's first table that differ."""
+        return next(iter(self.diffs.values()))
 
     @property
-    def enriched(self) -> bool:
-        """Whether the payload knows any value that the held rows lacked."""
-        return any(each.enriched for each in self.compared.values())
+    def same(self) -> bool:
+        """Neither has anything that the other lacks."""
+        return self.same_rejects and not self.enriched and not any(each.change for each in self.diffs.values())
+
+    @property
+    def revised(self) -> bool:
+        """It says something else, not merely more."""
+        change = self.diff.change
+        if self.normalized.grows:
+            return bool(change.removed or change.changed)
+        return not self.same_rejects or any(each.change for each in self.diffs.values())
 
 
-def complete(domain: Domain, new: Normalized, held: Normalized) -> Completed:
-    """Fill what ``new`` does not carry from ``held``, and compare the two on what both know."""
-    compared = {
+def compare(domain: Domain, new: Normalized, before: Normalized) -> Comparison:
+    """Fill what ``new`` does not carry from ``before``, and compare the two on what both know."""
+    found = {
         table.name: reconcile(
             new.tables[table.name],
             new.unknown.get(table.name, ()),
-            held.tables[table.name],
-            held.unknown.get(table.name, ()),
+            before.tables[table.name],
+            before.unknown.get(table.name, ()),
             table.key,
             new.indistinct.get(table.name),
         )
         for table in domain.tables
-        if table.name in new.tables and table.name in held.tables
+        if table.name in new.tables and table.name in before.tables
     }
-    filled: dict[str, pl.DataFrame] = {name: found.rows for name, found in compared.items() if found.carried}
-    return Completed(replace(new, tables={**new.tables, **filled}) if filled else new, compared)
+    filled: dict[str, pl.DataFrame] = {name: each.rows for name, each in found.items() if each.carried}
+    return Comparison(
+        replace(new, tables={**new.tables, **filled}) if filled else new,
+        before.tables,
+        {name: each.diff for name, each in found.items()},
+        _same_rejects(new, before),
+        carried=bool(filled),
+        enriched=any(each.enriched for each in found.values()),
+    )
+
+
+def _same_rejects(one: Normalized, other: Normalized) -> bool:
+    """Whether two payloads were refused the same rows; told only of payloads that carry the same fields, for
+    others spell the same row differently, or refuse what they cannot tell apart."""
+    if one.unknown != other.unknown:
+        return True
+    columns = ["part", "rule", "raw"]
+    return one.rejects.select(columns).sort(columns).equals(other.rejects.select(columns).sort(columns))
 
 
 def replay(reader: Reader, domain: Domain, partition: Partition, capture: Entry) -> Normalized:
@@ -90,5 +123,5 @@ def replay(reader: Reader, domain: Domain, partition: Partition, capture: Entry)
     read = [domain.normalize(partition, tuple(payloads(reader, entry))) for entry in reversed(chain)]
     rows = read[0]
     for following in read[1:]:
-        rows = complete(domain, following, rows).normalized
+        rows = compare(domain, following, rows).normalized
     return rows

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from market_spine.app.pipeline import guarded, run_partition
@@ -20,7 +20,7 @@ from market_spine.app.scheduling import (
     SkipReason,
     decide_status,
 )
-from market_spine.app.task import Options, Outcome, Stores, Task
+from market_spine.app.task import Outcome, Run, Task
 from market_spine.app.windows import (
     WindowRunner,
     stale_windows,
@@ -28,10 +28,8 @@ from market_spine.app.windows import (
     windows_reached,
 )
 from market_spine.core.anomaly import Severity
-from market_spine.core.domain import Domain, Source
 from market_spine.core.manifest import CALC, AnomalyRecord, Known, RunRecord
 from market_spine.core.partition import Partition
-from market_spine.core.ports import Clock
 from market_spine.errors import MarketSpineError
 from market_spine.telemetry import log_context
 
@@ -48,23 +46,15 @@ class Plan:
     """What to run and how: everything the composition root decided.
 
     Attributes:
-        today: the day that decides what is due.
-        capture_day: the day that new capture ids carry.
+        run: what its partitions share.
         warnings: what planning has to tell, for the result.
         config: the values in effect, for the result.
         fail_fast: start no further partition after the first failure.
         workers: partitions worked on at once.
     """
 
-    domain: Domain
+    run: Run
     partitions: Sequence[Partition]
-    source: Source
-    stores: Stores
-    options: Options
-    run_id: str
-    today: date
-    capture_day: date
-    clock: Clock
     warnings: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     fail_fast: bool = False
@@ -105,15 +95,15 @@ def run_plan(
         progress: told of each partition as it ends.
         executor: where tasks run; by default this thread, or ``plan.workers`` threads.
     """
-    started = plan.clock()
+    started = plan.run.clock()
     report = _Report(warnings=list(plan.warnings))
-    with log_context(run_id=plan.run_id):
+    with log_context(run_id=plan.run.id):
         problem = guarded(lambda: _run(plan, report, stop, progress, executor))
         if isinstance(problem, MarketSpineError):
             report.error = problem
             logger.error("%s", problem.message, extra={"kind": problem.kind, "hint": problem.hint})
         result = _result(plan, report, started)
-        if plan.stores.writer is not None:
+        if plan.run.stores.writer is not None:
             recorded = guarded(lambda: _record(plan, result))
             if isinstance(recorded, MarketSpineError):
                 logger.error("the result could not be recorded: %s", recorded.message)
@@ -133,9 +123,9 @@ def _run(
         raise MarketSpineError(
             "nothing is selected", hint="widen --lookback-weeks, --weeks or --tiers", kind="nothing_selected"
         )
-    with closing((plan.stores.writer or plan.stores.reader)()) as store:
-        known = store.known(plan.domain.name, [partition.key for partition in plan.partitions])
-        tasks = _tasks(plan, known, store.anomalies(plan.domain.name))
+    with closing((plan.run.stores.writer or plan.run.stores.reader)()) as store:
+        known = store.known(plan.run.domain.name, [partition.key for partition in plan.partitions])
+        tasks = _tasks(plan, known, store.anomalies(plan.run.domain.name))
         outcomes: dict[int, Outcome] = {}
         for position, outcome in _outcomes(tasks, plan, report, stop, executor):
             outcomes[position] = outcome
@@ -145,7 +135,7 @@ def _run(
         if left:
             cause = "stopped by a signal" if report.interrupted else "stopped after the first failure"
             report.warnings.append(f"{cause}; not started: {', '.join(left)}")
-        if plan.options.wants(CALC) and not report.interrupted and not (plan.fail_fast and left):
+        if plan.run.options.wants(CALC) and not report.interrupted and not (plan.fail_fast and left):
             _windows(plan, report, stop)
 
 
@@ -154,19 +144,7 @@ def _tasks(plan: Plan, known: Mapping[str, Known], anomalies: Sequence[AnomalyRe
     for record in anomalies:
         open_anomalies.setdefault(record.anomaly.partition_key, {})[record.anomaly.kind] = record.anomaly.severity
     return [
-        Task(
-            domain=plan.domain,
-            partition=partition,
-            source=plan.source,
-            stores=plan.stores,
-            options=plan.options,
-            run_id=plan.run_id,
-            today=plan.today,
-            capture_day=plan.capture_day,
-            clock=plan.clock,
-            known=known[partition.key],
-            open_anomalies=open_anomalies.get(partition.key, {}),
-        )
+        Task(plan.run, partition, known[partition.key], open_anomalies.get(partition.key, {}))
         for partition in plan.partitions
     ]
 
@@ -230,18 +208,18 @@ def _side_by_side(
 
 def _windows(plan: Plan, report: _Report, stop: Callable[[], bool]) -> None:
     """Compute the windows whose inputs moved, in this run or before, inside the plan or outside it."""
-    with closing(plan.stores.reader()) as store:
-        known = store.known(plan.domain.name)
-        if plan.stores.writer is None:
+    with closing(plan.run.stores.reader()) as store:
+        known = store.known(plan.run.domain.name)
+        if plan.run.stores.writer is None:
             moved = {run.partition_key for run in _runs(report) if run.status is RunStatus.PLANNED}
-            foreseen = windows_reached(plan.domain, known, moved)
+            foreseen = windows_reached(plan.run.domain, known, moved)
             report.windows = [window_run(window, RunStatus.PLANNED) for window in foreseen]
             return
-        again = {partition.key for partition in plan.partitions} if plan.options.force else set()
-        writer = plan.stores.writer
-        windows = WindowRunner(plan.domain, known, store, writer, plan.run_id, plan.clock)
+        again = {partition.key for partition in plan.partitions} if plan.run.options.force else set()
+        writer = plan.run.stores.writer
+        windows = WindowRunner(plan.run.domain, known, store, writer, plan.run.id, plan.run.clock)
         incomplete = []
-        for window in stale_windows(plan.domain, known, again=again):
+        for window in stale_windows(plan.run.domain, known, again=again):
             if stop():
                 report.interrupted = True
                 report.warnings.append(f"stopped by a signal; not computed: {window.calc.spec.pipeline}")
@@ -251,7 +229,7 @@ def _windows(plan: Plan, report: _Report, stop: Callable[[], bool]) -> None:
                 incomplete.append(window.partition.key)
         if incomplete:
             report.warnings.append(
-                f"windows that look back beyond what is held are marked incomplete: {', '.join(incomplete)}"
+                f"windows that look back beyond what is known are marked incomplete: {', '.join(incomplete)}"
             )
 
 
@@ -271,21 +249,21 @@ def _result(plan: Plan, report: _Report, started: datetime) -> SchedulerResult:
         ),
         critical=report.error is not None,
         undone=report.interrupted,
-        dry_run=plan.stores.writer is None,
+        dry_run=plan.run.stores.writer is None,
     )
     return SchedulerResult(
         schema_version=SCHEMA_VERSION,
-        domain=plan.domain.name,
-        scheduler=plan.domain.scheduler,
+        domain=plan.run.domain.name,
+        scheduler=plan.run.domain.scheduler,
         started_at=started,
-        finished_at=plan.clock(),
+        finished_at=plan.run.clock(),
         status=status,
         stats=stats,
         runs=runs,
         anomalies=tuple(anomaly for outcome in report.outcomes for anomaly in outcome.anomalies),
         warnings=tuple(report.warnings),
         config=plan.config,
-        run_id=plan.run_id,
+        run_id=plan.run.id,
         error=ErrorDetail.of(report.error) if report.error else None,
     )
 
@@ -314,11 +292,11 @@ def _stats(report: _Report, planned: set[str]) -> tuple[SchedulerStats, int]:
 
 
 def _record(plan: Plan, result: SchedulerResult) -> None:
-    assert plan.stores.writer is not None
-    with closing(plan.stores.writer()) as store:
+    assert plan.run.stores.writer is not None
+    with closing(plan.run.stores.writer()) as store:
         store.record_run(
             RunRecord(
-                run_id=plan.run_id,
+                run_id=plan.run.id,
                 domain=result.domain,
                 scheduler=result.scheduler,
                 started_at=result.started_at,

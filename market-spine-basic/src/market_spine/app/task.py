@@ -39,25 +39,36 @@ class Stores:
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """What all partitions of one scheduler run share.
+
+    Attributes:
+        id: names the run in the log, the manifest and ``core_runs``.
+        today: the day that decides what is due.
+        capture_day: the day that new capture ids carry.
+    """
+
+    id: str
+    domain: Domain
+    source: Source
+    stores: Stores
+    options: Options
+    today: date
+    capture_day: date
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One partition to work through.
 
     Attributes:
         known: what the manifest said of the partition when the run was planned; read again before writing.
         open_anomalies: the partition's open anomalies then, kind to severity.
-        today: the day that decides what is due.
-        capture_day: the day that new capture ids carry.
     """
 
-    domain: Domain
+    run: Run
     partition: Partition
-    source: Source
-    stores: Stores
-    options: Options
-    run_id: str
-    today: date
-    capture_day: date
-    clock: Clock
     known: Known
     open_anomalies: Mapping[str, Severity] = field(default_factory=dict)
 

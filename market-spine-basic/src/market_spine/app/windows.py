@@ -33,11 +33,11 @@ _FRAMES_KEPT = 64
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One window to compute: its calculation, the partition it belongs to, and those of its inputs that are held."""
+    """One window to compute: its calculation, the partition it belongs to, and those of its inputs that are present."""
 
     calc: WindowCalc
     partition: Partition
-    held: tuple[Partition, ...]
+    present: tuple[Partition, ...]
     complete: bool
     fingerprint: str
     standing: bool
@@ -66,15 +66,15 @@ def stale_windows(domain: Domain, known: Mapping[str, Known], *, again: Collecti
 def find_window(calc: WindowCalc, partition: Partition, known: Mapping[str, Known]) -> Window:
     """One window as it would be computed from what is known of its inputs."""
     inputs = calc.inputs(partition)
-    held = tuple(each for each in inputs if each.key in known and CALC in known[each.key].stages)
+    present = tuple(each for each in inputs if each.key in known and CALC in known[each.key].stages)
     print_ = fingerprint(
         calc.spec.name,
         calc.spec.version,
-        (f"{each.key} {known[each.key].stages[CALC].entry.fingerprint}" for each in held),
+        (f"{each.key} {known[each.key].stages[CALC].entry.fingerprint}" for each in present),
     )
     last = known[partition.key].stages.get(calc.spec.name)
     standing = last is not None and last.entry.fingerprint == print_
-    return Window(calc, partition, held, len(held) == len(inputs), print_, standing)
+    return Window(calc, partition, present, len(present) == len(inputs), print_, standing)
 
 
 def windows_reached(domain: Domain, known: Collection[str], moved: Collection[str]) -> list[Window]:
@@ -84,9 +84,9 @@ def windows_reached(domain: Domain, known: Collection[str], moved: Collection[st
         partition = domain.partition(key)
         for calc in domain.windows:
             inputs = calc.inputs(partition)
-            held = tuple(each for each in inputs if each.key in known or each.key in moved)
-            if any(each.key in moved for each in held):
-                found.append(Window(calc, partition, held, len(held) == len(inputs), "", False))
+            present = tuple(each for each in inputs if each.key in known or each.key in moved)
+            if any(each.key in moved for each in present):
+                found.append(Window(calc, partition, present, len(present) == len(inputs), "", False))
     return found
 
 
@@ -171,10 +171,10 @@ class WindowRunner:
             raise Moved
 
     def draft(self, window: Window) -> StageDraft:
-        """Compute one window from the rows its held inputs have now."""
+        """Compute one window from the rows its present inputs have now."""
         started = self.clock()
         spec, table = window.calc.spec, window.calc.table
-        frame = window.calc.compute(window.partition, window.held, self._rows(window))
+        frame = window.calc.compute(window.partition, window.present, self._rows(window))
         stages = self.known[window.partition.key].stages
         base = stages[CALC].entry
         entry = Entry(
@@ -189,7 +189,7 @@ class WindowRunner:
             content_hash=content_hash([(frame, table.key)]),
             row_count=frame.height,
             run_id=self.run_id,
-            input_captures=tuple(self.known[each.key].stages[CALC].entry.capture_id for each in window.held),
+            input_captures=tuple(self.known[each.key].stages[CALC].entry.capture_id for each in window.present),
         )
         return StageDraft(
             entry,
@@ -200,10 +200,10 @@ class WindowRunner:
         )
 
     def _rows(self, window: Window) -> pl.DataFrame:
-        """The rows of all held inputs, oldest partition first."""
+        """The rows of all present inputs, oldest partition first."""
         import polars as pl
 
-        return pl.concat([self._frame(window.calc, partition) for partition in window.held])
+        return pl.concat([self._frame(window.calc, partition) for partition in window.present])
 
     def _frame(self, calc: WindowCalc, partition: Partition) -> pl.DataFrame:
         name, columns = calc.reads

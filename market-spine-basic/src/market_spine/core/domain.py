@@ -69,10 +69,10 @@ class Normalized:
         concerns: what the domain itself found that should hold the payload.
         anomalies: what is odd but holds nothing.
         unknown: table name to the columns that the payload does not carry. Such a column is compared with
-            nothing, and takes the value of the row held before; without an entry every column is known.
+            nothing, and takes the value of the row before; without an entry every column is known.
         indistinct: table name to rows (key columns and their stand-ins) that were rejected only because the
-            payload lacks what tells them apart; held rows that may be these stay.
-        grows: rows with new keys continue what is held; only removed and changed rows make a revision.
+            payload lacks what tells them apart; known rows that may be these stay.
+        grows: rows with new keys continue what is known; only removed and changed rows make a revision.
         review: asked for further anomalies once the first table's rows were compared with those that stand
             in its scope.
     """
@@ -106,8 +106,8 @@ class WindowCalc(Protocol):
     def inputs(self, partition: Partition) -> Sequence[Partition]:
         """The partitions whose rows the window of ``partition`` covers, oldest first, itself last."""
 
-    def compute(self, partition: Partition, held: Sequence[Partition], rows: pl.DataFrame) -> pl.DataFrame:
-        """Compute the window of ``partition`` from the rows of the held inputs."""
+    def compute(self, partition: Partition, present: Sequence[Partition], rows: pl.DataFrame) -> pl.DataFrame:
+        """Compute the window of ``partition`` from the rows of the inputs that are present."""
 
 
 class Domain(Protocol):
@@ -158,10 +158,10 @@ class Domain(Protocol):
     def compute(self, partition: Partition, tables: Mapping[str, pl.DataFrame]) -> Mapping[str, pl.DataFrame]:
         """Compute the ``calc`` tables of a partition from its normalized tables."""
 
-    def grid(self, today: date, count: int, held: Collection[str]) -> Sequence[Sequence[Partition]]:
+    def grid(self, today: date, count: int, known: Collection[str]) -> Sequence[Sequence[Partition]]:
         """Rows of partitions for ``status``, newest first, at most ``count`` (FINRA: weeks x tiers).
 
-        ``held`` names the partitions the store has, for domains whose partitions no calendar tells.
+        ``known`` names the partitions the store has, for domains whose partitions no calendar tells.
         """
 
     def commands(self) -> Mapping[str, str]:

@@ -46,14 +46,19 @@ class Reader(Protocol):
     def payload(self, sha256: str) -> bytes:
         """The exact bytes kept under a digest; raises StoreCorrupt if they are missing or do not match it."""
 
-    def read(self, table: Table, scope: Scope, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """The rows known now in a scope, typed as declared, sorted by key."""
+    def read(
+        self, table: Table, scope: Scope, columns: Sequence[str] | None = None, *, as_of: datetime | None = None
+    ) -> pl.DataFrame:
+        """The rows known in a scope, now or as of a moment that has passed, typed as declared, sorted by key."""
 
     def anomalies(self, domain: str | None = None, *, open_only: bool = True) -> Sequence[AnomalyRecord]:
         """Anomalies, newest first."""
 
     def runs(self, domain: str | None = None, limit: int = 20) -> Sequence[RunRecord]:
         """Past scheduler results, newest first."""
+
+    def last_asked(self, source: str) -> Mapping[str, datetime]:
+        """When a metered source was last asked, for each subject of the quota ledger (``core_requests``)."""
 
     def find_capture(self, capture_id: str) -> Committed | None:
         """The first manifest entry (``ingest``) that brought a capture."""
@@ -90,7 +95,7 @@ class Commit(Protocol):
         frame: pl.DataFrame,
         manifest_id: int,
         *,
-        held: pl.DataFrame | None = None,
+        current: pl.DataFrame | None = None,
     ) -> Change:
         """Make ``frame`` what is known in ``scope``: close what vanished or changed, add what is new.
 
@@ -99,7 +104,7 @@ class Commit(Protocol):
             scope: the rows this write owns; every row of ``frame`` lies in it.
             frame: the rows that are true now, columns as declared, keys unique and not null.
             manifest_id: the entry that brings them.
-            held: the rows now current in the scope, if the caller knows them for certain (it parsed
+            current: the rows now current in the scope, if the caller knows them for certain (it parsed
                 them from the payload the manifest names); saves reading them back. If the table
                 disagrees while closing rows, StoreCorrupt is raised and nothing is written.
         """

@@ -38,14 +38,14 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """A newer version of rows, completed from the one held before it.
+    """A newer version of rows, completed from the one before it.
 
     Attributes:
-        rows: the newer rows with what only the held version knew, sorted by key.
-        diff: the rows that differ in what both versions know. ``removed`` and ``old`` show the held rows
-            as they were, except for the unknown cells that the newer version knows.
-        carried: ``rows`` holds values that only the held version knew.
-        enriched: the newer version knows cells that the held one did not.
+        rows: the newer rows with what only the version before knew, sorted by key.
+        diff: the rows that differ in what both versions know. ``removed`` and ``old`` show the rows
+            before as they were, except for the unknown cells that the newer version knows.
+        carried: ``rows`` holds values that only the version before knew.
+        enriched: the newer version knows cells that the one before did not.
     """
 
     rows: pl.DataFrame
@@ -57,32 +57,32 @@ class Reconciled:
 def reconcile(
     new: pl.DataFrame,
     new_unknown: Sequence[Unknown],
-    held: pl.DataFrame,
-    held_unknown: Sequence[Unknown],
+    before: pl.DataFrame,
+    before_unknown: Sequence[Unknown],
     key: Sequence[str],
     indistinct: pl.DataFrame | None = None,
 ) -> Reconciled:
-    """Complete ``new`` from ``held`` and compare the two on what both know.
+    """Complete ``new`` from ``before`` and compare the two on what both know.
 
     Args:
         new: rows of the newer version; keys unique and never null.
         new_unknown: what it does not carry.
-        held: rows of the version before, same columns; itself completed from those before it.
-        held_unknown: what the payload that brought ``held`` did not carry.
+        before: rows of the version before, same columns; itself completed from those before it.
+        before_unknown: what the payload that brought ``before`` did not carry.
         key: the table's key columns.
         indistinct: key columns of rows that the newer version has but could not tell apart by what it
-            carries; held rows that may be these are kept as they are.
+            carries; rows before that may be these are kept as they are.
     """
-    completed = _fill(new, new_unknown, held, held_unknown, key)
+    completed = _fill(new, new_unknown, before, before_unknown, key)
     if indistinct is not None and indistinct.height:
-        completed = _keep_indistinct(completed, new_unknown, held, indistinct, key)
-    known = _fill(held, held_unknown, completed, new_unknown, key)
+        completed = _keep_indistinct(completed, new_unknown, before, indistinct, key)
+    known = _fill(before, before_unknown, completed, new_unknown, key)
     rows = completed.sort(list(key))
     return Reconciled(
         rows=rows,
         diff=diff_rows(known, rows, key),
         carried=completed is not new and not completed.equals(new),
-        enriched=known is not held and not known.equals(held),
+        enriched=known is not before and not known.equals(before),
     )
 
 
@@ -143,12 +143,12 @@ def _fill_keys(
 
 
 def _keep_indistinct(
-    rows: pl.DataFrame, unknown: Sequence[Unknown], held: pl.DataFrame, indistinct: pl.DataFrame, key: Sequence[str]
+    rows: pl.DataFrame, unknown: Sequence[Unknown], before: pl.DataFrame, indistinct: pl.DataFrame, key: Sequence[str]
 ) -> pl.DataFrame:
     import polars as pl
 
     kept = [
-        held.filter(_in_leg(each))
+        before.filter(_in_leg(each))
         .join(indistinct.filter(_in_leg(each)), on=_known_part(each, each.columns, key), how="semi")
         .join(rows, on=list(key), how="anti")
         for each in unknown

@@ -15,13 +15,14 @@ from market_spine.core.partition import Scope
 from market_spine.core.ports import Clock
 from market_spine.core.schema import Table
 from market_spine.errors import StoreCorrupt, UsageError
-from market_spine.store import codec, commitlog, manifest, moments, records, statements
+from market_spine.store import codec, commitlog, manifest, moments, past, records, statements
 from market_spine.store.database import Database
 from market_spine.store.views import as_of_views
 
 if TYPE_CHECKING:
     import polars as pl
 
+_LAST_ASKED = "SELECT subject, MAX(planned_at) FROM core_requests WHERE source = ? GROUP BY subject"
 _MOST_ROWS = 2**63 - 1
 """The largest number that a database takes."""
 
@@ -35,7 +36,7 @@ class StoreReader:
         self._clock = clock
 
     def known(self, domain: str, keys: Sequence[str] | None = None) -> Mapping[str, Known]:
-        """The manifest's knowledge of the named partitions; a named one that is not held is empty."""
+        """The manifest's knowledge of the named partitions; a named one that was never seen is empty."""
         with self._db.snapshot():
             return manifest.read_known(self._db, domain, keys)
 
@@ -67,11 +68,23 @@ class StoreReader:
         ((name, size, data),) = rows
         return codec.decode(sha256, name, size, data)
 
-    def read(self, table: Table, scope: Scope, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """The rows known now in a scope, typed as declared, sorted by key."""
+    def read(
+        self, table: Table, scope: Scope, columns: Sequence[str] | None = None, *, as_of: datetime | None = None
+    ) -> pl.DataFrame:
+        """The rows known in a scope, now or as of a moment that has passed, typed as declared, sorted by key."""
         wanted = table.names if columns is None else tuple(columns)
         needed = [name for name in table.names if name in wanted or name in table.key]
-        return self._db.read_frame(table, scope, needed).sort(table.key).select(wanted)
+        if as_of is None:
+            frame = self._db.read_frame(table, scope, needed)
+        else:
+            found = self.query(past.statement(table, scope, needed), as_of)
+            frame = past.typed(table, found)
+        return frame.sort(table.key).select(wanted)
+
+    def last_asked(self, source: str) -> Mapping[str, datetime]:
+        """When a metered source was last asked, for each subject of the quota ledger."""
+        rows = self._db.rows(_LAST_ASKED, (source,))
+        return {subject: moments.from_text(moment) for subject, moment in rows}
 
     def anomalies(self, domain: str | None = None, *, open_only: bool = True) -> Sequence[AnomalyRecord]:
         """Anomalies, newest first."""

@@ -39,27 +39,27 @@ def data_types(table: Table) -> dict[str, pl.DataType]:
 
 
 def replace_rows(
-    db: Database, table: Table, scope: Scope, frame: pl.DataFrame, manifest_id: int, held: pl.DataFrame | None
+    db: Database, table: Table, scope: Scope, frame: pl.DataFrame, manifest_id: int, current: pl.DataFrame | None
 ) -> Change:
     """See ``Commit.replace``; runs inside a writing transaction.
 
     Raises:
-        ValueError: ``frame`` or ``held`` is not what the table declares, or has rows outside the scope.
-        StoreCorrupt: the table does not hold the rows that ``held`` says it does.
+        ValueError: ``frame`` or ``current`` is not what the table declares, or has rows outside the scope.
+        StoreCorrupt: the table does not hold the rows that ``current`` says it does.
     """
     import polars as pl
 
     check_frame(table, scope, frame)
-    if held is not None:
-        check_frame(table, scope, held)
-        _check_count(db, table, scope, held.height)
+    if current is not None:
+        check_frame(table, scope, current)
+        _check_count(db, table, scope, current.height)
     if _is_empty(db, table, scope):
         if frame.height:
             db.insert_frame(table, _laid(table, frame), manifest_id)
         return Change(added=frame.height)
-    if held is None:
-        held = db.read_frame(table, scope, table.names, row_ids=True)
-    diff = diff_rows(held, frame, table.key)
+    if current is None:
+        current = db.read_frame(table, scope, table.names, row_ids=True)
+    diff = diff_rows(current, frame, table.key)
     gone = pl.concat([diff.removed, diff.old])
     row_ids = gone[ROW_ID].to_list() if ROW_ID in gone.columns else _find(db, table, scope, gone)
     if row_ids and db.close_rows(table, row_ids, manifest_id) != len(row_ids):

@@ -81,10 +81,10 @@ class StoreCommit:
         frame: pl.DataFrame,
         manifest_id: int,
         *,
-        held: pl.DataFrame | None = None,
+        current: pl.DataFrame | None = None,
     ) -> Change:
         """Make ``frame`` what is known in ``scope``; see ``Commit.replace`` in ``core.ports``."""
-        change = replace_rows(self._db, table, scope, frame, manifest_id, held)
+        change = replace_rows(self._db, table, scope, frame, manifest_id, current)
         if change:
             self._owners.add(manifest_id)
         return change

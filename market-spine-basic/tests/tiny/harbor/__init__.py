@@ -54,7 +54,7 @@ RECENT = Table(
     "harbor_recent",
     (
         DAY,
-        Column("days", "integer", "Days held of three.", nullable=False),
+        Column("days", "integer", "Days present of three.", nullable=False),
         Column("tons", "float", "Cargo.", nullable=False),
     ),
     ("day",),
@@ -81,12 +81,12 @@ class Recent:
         day = date.fromisoformat(partition.values[0])
         return [Partition("harbor", (str(day - timedelta(back)),)) for back in (2, 1, 0)]
 
-    def compute(self, partition: Partition, held: Sequence[Partition], rows: pl.DataFrame) -> pl.DataFrame:
+    def compute(self, partition: Partition, present: Sequence[Partition], rows: pl.DataFrame) -> pl.DataFrame:
         """One row."""
         if rows["tons"].max() == 666.0:
             raise RuntimeError("the window is wrecked")
         day = date.fromisoformat(partition.values[0])
-        return pl.DataFrame({"day": [day], "days": [len(held)], "tons": [float(sum(rows["tons"].to_list()))]})
+        return pl.DataFrame({"day": [day], "days": [len(present)], "tons": [float(sum(rows["tons"].to_list()))]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ class Harbor:
         day = date.fromisoformat(partition.values[0])
         return {"harbor_total": pl.DataFrame({"day": [day], "ships": [landing.height], "tons": [tons]})}
 
-    def grid(self, today: date, count: int, held: Collection[str]) -> Sequence[Sequence[Partition]]:
+    def grid(self, today: date, count: int, known: Collection[str]) -> Sequence[Sequence[Partition]]:
         """The latest days."""
         return [[Partition(self.name, (str(today - timedelta(back)),))] for back in range(count)]
 

@@ -41,7 +41,7 @@ def test_two_real_weeks_load_with_the_counted_figures_and_a_rerun_writes_nothing
     result = schedule(tmp_path, *arguments, *weeks)
     assert (result.exit_code, result.stats.succeeded) == (0, 2)
     assert result.warnings == (
-        "windows that look back beyond what is held are marked incomplete: 2025-11-14|OTC, 2025-11-21|OTC",
+        "windows that look back beyond what is known are marked incomplete: 2025-11-14|OTC, 2025-11-21|OTC",
     )
     connection = sqlite3.connect(tmp_path / "spine.db")
     counted = connection.execute(

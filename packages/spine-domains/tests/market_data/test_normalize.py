@@ -303,6 +303,7 @@ def test_a_diff_shows_what_was_known_before_and_after(desk: Any) -> None:
     partition = DOMAIN.partition("A|mock")
     with closing(reader(desk.db, desk.clock)) as store:
         diff = diff_captures(store, DOMAIN, partition, *choose_captures(store, DOMAIN, partition, None, None))
-    assert diff.added["trade_date"].to_list() == [bars[18]["date"], bars[19]["date"]]
+    assert [day.isoformat() for day in diff.added["trade_date"]] == [bars[18]["date"], bars[19]["date"]]
     assert diff.removed.is_empty()
-    assert diff.new.select("trade_date", "volume").rows() == [(bars[17]["date"], 5.0)]
+    ((day, volume),) = diff.new.select("trade_date", "volume").rows()
+    assert (day.isoformat(), volume) == (bars[17]["date"], 5.0)

@@ -187,8 +187,8 @@ class PostgresDatabase:
 
     def find_rows(self, table: Table, scope: Scope, keys: pl.DataFrame) -> list[tuple[int, Any]]:
         # All keys of the scope are read: COPY and a join in memory beat a join with values sent to the server.
-        held = self.read_frame(table, scope, keys.columns, row_ids=True)
-        found = keys.with_row_index("\0number").join(held, on=keys.columns)
+        current = self.read_frame(table, scope, keys.columns, row_ids=True)
+        found = keys.with_row_index("\0number").join(current, on=keys.columns)
         return list(found.select("\0number", ROW_ID).iter_rows())
 
     def close_rows(self, table: Table, row_ids: Sequence[Any], manifest_id: int) -> int:

@@ -61,9 +61,9 @@ class MarketData:
 
         return compute_prices(partition, tables)
 
-    def grid(self, today: date, count: int, held: Collection[str]) -> Sequence[Sequence[Partition]]:
-        """The held partitions."""
-        return partitions.grid(count, held)
+    def grid(self, today: date, count: int, known: Collection[str]) -> Sequence[Sequence[Partition]]:
+        """The known partitions."""
+        return partitions.grid(count, known)
 
     def commands(self) -> Mapping[str, str]:
         """The scheduler and the simulated vendors."""

@@ -108,7 +108,7 @@ def choose(
         source: where from.
         known: partition key to what the manifest knows, for all of them.
         attempts: partition key to the moment of its latest request, where there was one.
-        due: partition keys of which the source can have something that is not held.
+        due: partition keys of which the source can have something that is not known.
         most: how many one run takes.
     """
 
@@ -126,6 +126,6 @@ def choose(
     return Batch(tuple(symbol for symbol in symbols if symbol in taken), left)
 
 
-def grid(count: int, held: Collection[str]) -> list[list[Partition]]:
-    """The held partitions, one a row, in alphabetical order: no calendar says which symbols there could be."""
-    return [[parse_partition(key)] for key in sorted(held)[:count]]
+def grid(count: int, known: Collection[str]) -> list[list[Partition]]:
+    """The known partitions, one a row, in alphabetical order: no calendar says which symbols there could be."""
+    return [[parse_partition(key)] for key in sorted(known)[:count]]

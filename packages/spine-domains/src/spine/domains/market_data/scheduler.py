@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import cast
 
@@ -108,7 +108,7 @@ def _batch(store: Reader, symbols: Sequence[str], source: str, order: Order, mos
     known = store.known(DOMAIN.name, list(keys.values()))
     latest = order.latest()
     due = {key for key in keys.values() if is_due(known[key], order, latest)}
-    batch = partitions.choose(symbols, source, known, _attempts(store, source), due, most)
+    batch = partitions.choose(symbols, source, known, store.last_asked(source), due, most)
     return batch, sum(keys[symbol] in due for symbol in batch.taken)
 
 
@@ -218,11 +218,3 @@ class _Waiting:
                 )
             self._pause(min(seconds, _SLICE))
             seconds -= _SLICE
-
-
-def _attempts(store: Reader, source: str) -> dict[str, datetime]:
-    """When each partition was last asked for, as far as the ledger knows."""
-    found = store.query(
-        f"SELECT subject, MAX(planned_at) FROM core_requests WHERE source = '{source}' GROUP BY subject"  # noqa: S608 - an installed source's name
-    )
-    return {str(key): datetime.fromisoformat(str(moment)) for key, moment in found.rows}

@@ -84,7 +84,7 @@ class OffExchange:
         """Nothing."""
         return {}
 
-    def grid(self, today: date, count: int, held: Collection[str]) -> Sequence[Sequence[Partition]]:
+    def grid(self, today: date, count: int, known: Collection[str]) -> Sequence[Sequence[Partition]]:
         """No partitions."""
         return ()
 

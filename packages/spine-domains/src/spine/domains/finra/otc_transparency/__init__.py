@@ -40,11 +40,11 @@ class SymbolRolling:
         """Six calendar weeks of the partition's tier, oldest first."""
         return partitions.weeks_ending_with(partition, partitions.ROLLING_WEEKS)
 
-    def compute(self, partition: Partition, held: Sequence[Partition], rows: pl.DataFrame) -> pl.DataFrame:
+    def compute(self, partition: Partition, present: Sequence[Partition], rows: pl.DataFrame) -> pl.DataFrame:
         """Rows of ``finra_otc_symbol_rolling`` for the partition."""
         from spine.domains.finra.otc_transparency.calculations import compute_symbol_rolling
 
-        return compute_symbol_rolling(partition, held, rows)
+        return compute_symbol_rolling(partition, present, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,8 @@ class OtcTransparency:
 
         return compute_week(partition, tables)
 
-    def grid(self, today: date, count: int, held: Collection[str]) -> Sequence[Sequence[Partition]]:
-        """The latest weeks by FINRA's calendar, newest first, each with all tiers; ``held`` adds none."""
+    def grid(self, today: date, count: int, known: Collection[str]) -> Sequence[Sequence[Partition]]:
+        """The latest weeks by FINRA's calendar, newest first, each with all tiers; ``known`` adds none."""
         return partitions.grid(today, count)
 
     def commands(self) -> Mapping[str, str]:

@@ -59,7 +59,7 @@ def compute_week(partition: Partition, tables: Mapping[str, pl.DataFrame]) -> di
     Args:
         partition: the week and tier.
         tables: ``finra_otc_venue_volume`` with the partition's rows. A leg (ATS, NON_ATS) without a row
-            counts as not held.
+            counts as not known.
 
     Returns:
         ``finra_otc_symbol_week``, ``finra_otc_venue_week``, ``finra_otc_market_week`` and
@@ -85,12 +85,12 @@ def compute_week(partition: Partition, tables: Mapping[str, pl.DataFrame]) -> di
     return {table.name: _declared(frame, table, partition) for table, frame in frames.items()}
 
 
-def compute_symbol_rolling(partition: Partition, held: Sequence[Partition], rows: pl.DataFrame) -> pl.DataFrame:
+def compute_symbol_rolling(partition: Partition, present: Sequence[Partition], rows: pl.DataFrame) -> pl.DataFrame:
     """Compute the six calendar weeks that end with the partition's, for each symbol of its own week.
 
     Args:
         partition: the last week of the window, and the tier.
-        held: those of the window's six partitions that are held.
+        present: those of the window's six partitions that are known.
         rows: their rows of ``finra_otc_symbol_week``: week_ending (Date), tier, symbol, legs (String),
             share_volume (Float64, shares), trade_count (Int64).
 
@@ -103,7 +103,7 @@ def compute_symbol_rolling(partition: Partition, held: Sequence[Partition], rows
         *_changes(),
         share_volume=pl.col("share_volume_0"),
         trade_count=pl.col("trade_count_0"),
-        is_complete=pl.lit(len(set(held)) == ROLLING_WEEKS),
+        is_complete=pl.lit(len(set(present)) == ROLLING_WEEKS),
         same_legs=pl.lit(rows["legs"].n_unique() <= 1),
     )
     return _declared(frame.with_columns(direction=_direction()), SYMBOL_ROLLING, partition)
@@ -146,12 +146,12 @@ def _symbol_week(venues: pl.DataFrame, legs: Sequence[str]) -> pl.DataFrame:
         .group_by("symbol")
         .agg(pl.col("venue_id").min().alias("top_venue_id"), pl.col("micro").first().alias("top"))
     )
-    held = {leg: leg in legs for leg in VENUE_CLASSES}
+    there = {leg: leg in legs for leg in VENUE_CLASSES}
     traded = pl.col("micro") != 0
     return totals.join(tops, on="symbol", how="left").with_columns(
         legs=pl.lit("+".join(legs)),
-        ats_share_volume=pl.when(pl.lit(held[ATS])).then(_shares(pl.col("ats"))),
-        non_ats_share_volume=pl.when(pl.lit(held[NON_ATS])).then(_shares(pl.col("micro") - pl.col("ats"))),
+        ats_share_volume=pl.when(pl.lit(there[ATS])).then(_shares(pl.col("ats"))),
+        non_ats_share_volume=pl.when(pl.lit(there[NON_ATS])).then(_shares(pl.col("micro") - pl.col("ats"))),
         top_venue_id=pl.when(traded).then("top_venue_id"),
         top_venue_share=_ratio(pl.col("top"), pl.col("micro")),
         hhi_upper=_ratio(pl.col("squares") + _square(pl.col("micro") - pl.col("attributed")), _square(pl.col("micro"))),

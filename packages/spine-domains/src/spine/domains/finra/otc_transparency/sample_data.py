@@ -161,7 +161,7 @@ def _plan(
     if not revise:
         return planned
     if not revise_weeks:
-        return {tier: held[-1:] for tier, held in planned.items()}
+        return {tier: weeks[-1:] for tier, weeks in planned.items()}
     wanted = {week_ending_of(day) for day in revise_weeks}
     unknown = wanted.difference(*planned.values())
     if unknown:
@@ -169,7 +169,7 @@ def _plan(
             f"week {min(unknown)} is not among the {weeks} latest published on {run_date}",
             hint="choose one of " + ", ".join(map(str, sorted(set().union(*planned.values())))),
         )
-    return {tier: [week for week in held if week in wanted] for tier, held in planned.items()}
+    return {tier: [week for week in weeks if week in wanted] for tier, weeks in planned.items()}
 
 
 def _file_name(tier: str, venue_class: str, published: date) -> str:

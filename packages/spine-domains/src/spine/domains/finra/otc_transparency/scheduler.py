@@ -165,5 +165,5 @@ def _api(today: date, *, force: bool) -> ApiSource:
 def _held(open_reader: Callable[[], Reader]) -> list[Partition]:
     """Every partition that the store has, oldest week first: all that a later stage can work on."""
     with closing(open_reader()) as store:
-        held = [DOMAIN.partition(key) for key in store.known(DOMAIN.name)]
-    return sorted(held, key=lambda each: (each.values[0], TIERS.index(each.values[1])))
+        known = [DOMAIN.partition(key) for key in store.known(DOMAIN.name)]
+    return sorted(known, key=lambda each: (each.values[0], TIERS.index(each.values[1])))

@@ -16,9 +16,9 @@ _TIER = Column("tier", "text", "NMS_TIER_1, NMS_TIER_2 or OTC.", False)
 _CLASS = Column("venue_class", "text", "ATS or NON_ATS.", False)
 _VENUE = Column("venue_id", "text", "MPID; for non-ATS firms the CRD number, else the name; DE_MINIMIS.", False)
 _SYMBOL = Column("symbol", "text", "Issue symbol as FINRA spells it; case is significant.", False)
-_LEGS = Column("legs", "text", "Which legs are held: ATS, NON_ATS or ATS+NON_ATS.", False)
-_SHARES = Column("share_volume", "float", "Shares, summed over the held legs.", False)
-_TRADES = Column("trade_count", "integer", "Trades, summed over the held legs.", False)
+_LEGS = Column("legs", "text", "Which legs are known: ATS, NON_ATS or ATS+NON_ATS.", False)
+_SHARES = Column("share_volume", "float", "Shares, summed over the known legs.", False)
+_TRADES = Column("trade_count", "integer", "Trades, summed over the known legs.", False)
 _AVERAGE = Column("average_trade_size", "float", "share_volume / trade_count, shares; null without trades.")
 
 _PARTITION = ("week_ending", "tier")
@@ -57,9 +57,9 @@ SYMBOL_WEEK = Table(
         _LEGS,
         _SHARES,
         _TRADES,
-        Column("ats_share_volume", "float", "Shares on ATSs; null if the ATS leg is not held."),
-        Column("non_ats_share_volume", "float", "Shares off ATSs; null if the NON_ATS leg is not held."),
-        Column("venue_count", "integer", "Attributed venues of the held legs.", False),
+        Column("ats_share_volume", "float", "Shares on ATSs; null if the ATS leg is not known."),
+        Column("non_ats_share_volume", "float", "Shares off ATSs; null if the NON_ATS leg is not known."),
+        Column("venue_count", "integer", "Attributed venues of the known legs.", False),
         _AVERAGE,
         Column(
             "top_venue_id",
@@ -73,7 +73,7 @@ SYMBOL_WEEK = Table(
     ),
     ("week_ending", "tier", "symbol"),
     _PARTITION,
-    "A symbol's week in one tier, over the held legs.",
+    "A symbol's week in one tier, over the known legs.",
 )
 
 VENUE_WEEK = Table(
@@ -117,7 +117,7 @@ MARKET_WEEK = Table(
     ),
     ("week_ending", "tier", "venue_class"),
     _PARTITION,
-    "Totals and venue concentration of one tier and class; one row per held leg.",
+    "Totals and venue concentration of one tier and class; one row per known leg.",
 )
 
 TRADING_DAYS = Table(
@@ -144,11 +144,11 @@ SYMBOL_ROLLING = Table(
         Column("share_volume", "float", "Shares of the window's last week.", False),
         Column("trade_count", "integer", "Trades of the window's last week.", False),
         Column("weeks_in_window", "integer", "Weeks of the six in which the symbol has a row, 1..6.", False),
-        Column("is_complete", "boolean", "All six partitions of the window are held.", False),
+        Column("is_complete", "boolean", "All six partitions of the window are known.", False),
         Column(
             "same_legs",
             "boolean",
-            "Every held partition of the window has the same legs; else volumes are not comparable.",
+            "Every known partition of the window has the same legs; else volumes are not comparable.",
             False,
         ),
         Column("volume_mean", "float", "Mean of share_volume over weeks_in_window, current included.", False),
@@ -196,7 +196,7 @@ SELECT v.week_ending, v.tier, v.symbol, v.venue_class, v.venue_id,
  GROUP BY v.week_ending, v.tier, v.symbol, v.venue_class, v.venue_id, s.share_volume
 """,
     ("finra_otc_venue_volume", "finra_otc_symbol_week"),
-    "Share of each venue in each symbol's held volume, 0..1; null for a zero total.",
+    "Share of each venue in each symbol's known volume, 0..1; null for a zero total.",
 )
 
 VIEWS = (VENUE_SHARE,)
