@@ -13,7 +13,7 @@ DEFAULT_DATABASE = "data/market_spine.db"
 
 
 @dataclass(frozen=True, slots=True)
-class Database:
+class ChosenDatabase:
     """Which database to use: a path or URL, and whether it is merely our default.
 
     Only the default's parent folder is created; a folder the user named must exist.
@@ -23,7 +23,7 @@ class Database:
     is_default: bool
 
 
-def database(flag: str | None, environ: Mapping[str, str] = os.environ) -> Database:
+def database(flag: str | None, environ: Mapping[str, str] = os.environ) -> ChosenDatabase:
     """The database: ``--db``, else ``DATABASE_URL``, else ``data/market_spine.db`` below the working directory.
 
     ``MARKET_SPINE_SCHEMA`` names the schema to use in a PostgreSQL database.
@@ -34,7 +34,7 @@ def database(flag: str | None, environ: Mapping[str, str] = os.environ) -> Datab
     if flag is not None and not flag.strip():
         raise UsageError("--db: '' is not allowed; it takes a path or URL")
     url = flag or environ.get("DATABASE_URL", "")
-    return Database(_in_schema(url, environ.get("MARKET_SPINE_SCHEMA", "")) or DEFAULT_DATABASE, not url)
+    return ChosenDatabase(_in_schema(url, environ.get("MARKET_SPINE_SCHEMA", "")) or DEFAULT_DATABASE, not url)
 
 
 def _in_schema(url: str, schema: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from market_spine.core.domain import Domain
-from market_spine.core.quota import CALLS, Limit, Refusal, Request, key_hash
+from market_spine.core.quota import CALLS, Limit, PlannedCall, Refusal, key_hash
 from market_spine.errors import SourceError
 from market_spine.store import StoreUrl, open_ledger, open_writer, upgrade
 
@@ -30,8 +30,8 @@ class Watch:
         return self.now
 
 
-def ask(caller: str = "run", subject: str = "A|vendor", key: str = KEY) -> Request:
-    return Request("vendor", key, subject, caller)
+def ask(caller: str = "run", subject: str = "A|vendor", key: str = KEY) -> PlannedCall:
+    return PlannedCall("vendor", key, subject, caller)
 
 
 @pytest.fixture

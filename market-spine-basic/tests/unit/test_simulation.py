@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from market_spine.errors import MarketSpineError, UsageError
-from market_spine.simulation import KINDS, Faults, SimulatedClock, Traffic, parse_moment, running, simulator
+from market_spine.simulation import KINDS, Faults, SimulatedClock, TrafficCounter, parse_moment, running, simulator
 from market_spine.simulation.traffic import Exchange
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def test_switches_are_told_as_given(text: str) -> None:
 def test_rate_limit_slides() -> None:
     """At most N requests in any 60 seconds; refused ones do not count, and the wait is told."""
     seconds = Seconds()
-    traffic = Traffic(per_minute=2, seconds=seconds)
+    traffic = TrafficCounter(per_minute=2, seconds=seconds)
     assert [traffic.arrive(), traffic.arrive()] == [0, 0]
     seconds.value += 45
     assert [traffic.arrive(), traffic.arrive()] == [15, 15]
@@ -160,7 +160,7 @@ def test_rate_limit_slides() -> None:
 
 def test_counters_add_up() -> None:
     """Totals are the sums over routes, and the latest requests are listed."""
-    traffic = Traffic()
+    traffic = TrafficCounter()
     traffic.record(Exchange("hello", "GET", "/hello", 200, 5, None))
     traffic.record(Exchange("second", "GET", "/other", 503, 7, "503"))
     document = traffic.as_document()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from market_spine.app.draft import partition_scope
 from market_spine.app.replay import compare, replay
@@ -17,68 +16,21 @@ from market_spine.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
-class CaptureLine:
-    """One capture as ``market-spine captures`` lists it: ``held``, ``superseded`` or ``current``."""
+class CaptureState:
+    """One capture and what became of it: ``held``, ``superseded`` or ``current``."""
 
     committed: Committed
     status: str
 
-    def row(self) -> tuple[Any, ...]:
-        """The cells of its table row."""
-        entry = self.committed.entry
-        change = entry.change
-        return (
-            entry.capture_id,
-            self.status,
-            self.committed.captured_at.isoformat(timespec="seconds"),
-            entry.row_count,
-            entry.rejected,
-            f"+{change.added} -{change.removed} ~{change.changed}" if change else "",
-            entry.source_hash[:12],
-            ", ".join(part.name for part in entry.parts),
-        )
 
-    def document(self) -> dict[str, Any]:
-        """Its JSON form."""
-        entry = self.committed.entry
-        change = entry.change
-        return {
-            "capture_id": entry.capture_id,
-            "status": self.status,
-            "captured_at": self.committed.captured_at.isoformat(),
-            "row_count": entry.row_count,
-            "rejected": entry.rejected,
-            "duplicates": entry.duplicates,
-            "is_revision": entry.is_revision,
-            "revision_summary": change
-            and {
-                "rows_added": change.added,
-                "rows_removed": change.removed,
-                "rows_changed": change.changed,
-            },
-            "source_hash": entry.source_hash,
-            "content_hash": entry.content_hash,
-            "parts": [
-                {
-                    "name": part.name,
-                    "sha256": part.sha256,
-                    "origin": part.origin,
-                    "size": part.size,
-                    "carried": part.carried,
-                }
-                for part in entry.parts
-            ],
-        }
-
-
-def list_captures(store: Reader, domain: Domain, partition: Partition) -> list[CaptureLine]:
+def list_captures(store: Reader, domain: Domain, partition: Partition) -> list[CaptureState]:
     """The captures of a partition, oldest first; one that was held and then accepted appears once."""
     latest: dict[str, Committed] = {}
     for committed in store.history(domain.name, partition.key):
         if committed.entry.stage == INGEST and committed.entry.status != "noted":
             latest[committed.entry.capture_id] = committed
     current = store.known(domain.name, [partition.key])[partition.key].current
-    return [CaptureLine(committed, _status(committed, current)) for committed in latest.values()]
+    return [CaptureState(committed, _status(committed, current)) for committed in latest.values()]
 
 
 def capture_part(store: Reader, capture_id: str, name: str | None) -> Part:
@@ -107,8 +59,8 @@ def choose_captures(
     Raises:
         UsageError: a named capture is not one of the partition's, or there are not two.
     """
-    lines = list_captures(store, domain, partition)
-    by_id = {line.committed.entry.capture_id: line.committed for line in lines}
+    states = list_captures(store, domain, partition)
+    by_id = {state.committed.entry.capture_id: state.committed for state in states}
     for flag, name in (("--from", old), ("--to", new)):
         if name is not None and name not in by_id:
             listed = ", ".join(by_id) or "none"

@@ -24,7 +24,7 @@ from market_spine.core.schema import Table
 if TYPE_CHECKING:
     import polars as pl
 
-    from market_spine.core.quota import Limit, Refusal, Request
+    from market_spine.core.quota import Limit, PlannedCall, Refusal
 
 
 class Clock(Protocol):
@@ -140,7 +140,9 @@ class Writer(Reader, Protocol):
 class RequestLedger(Protocol):
     """Keeps the quotas of metered sources, for all processes and runs that share a store."""
 
-    def reserve(self, request: Request, limits: Sequence[Limit], *, floor: timedelta, patience: timedelta) -> timedelta:
+    def reserve(
+        self, request: PlannedCall, limits: Sequence[Limit], *, floor: timedelta, patience: timedelta
+    ) -> timedelta:
         """Write down one call before it is made, and say how long to wait before making it.
 
         Raises SourceError, kind ``quota_exhausted``, when the source has refused all calls for now, or the

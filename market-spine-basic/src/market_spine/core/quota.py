@@ -39,7 +39,7 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PlannedCall:
     """One call about to be made.
 
     Attributes:

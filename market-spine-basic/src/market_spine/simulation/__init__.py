@@ -21,17 +21,17 @@ It needs the extra ``simulate`` (Starlette and uvicorn), and nothing in the path
 from __future__ import annotations
 
 from market_spine.simulation.clock import SimulatedClock, parse_moment
-from market_spine.simulation.control import Answer, simulator
+from market_spine.simulation.control import ErrorAnswer, simulator
 from market_spine.simulation.faults import KINDS, Faults
 from market_spine.simulation.serving import require, running, serve
-from market_spine.simulation.traffic import Traffic
+from market_spine.simulation.traffic import TrafficCounter
 
 __all__ = [
     "KINDS",
-    "Answer",
+    "ErrorAnswer",
     "Faults",
     "SimulatedClock",
-    "Traffic",
+    "TrafficCounter",
     "parse_moment",
     "require",
     "running",

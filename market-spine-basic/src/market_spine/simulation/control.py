@@ -16,7 +16,7 @@ from market_spine.errors import UsageError
 from market_spine.simulation.clock import SimulatedClock, parse_moment
 from market_spine.simulation.faults import STATUSES, Faults
 from market_spine.simulation.serving import require
-from market_spine.simulation.traffic import Exchange, Traffic
+from market_spine.simulation.traffic import Exchange, TrafficCounter
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -32,15 +32,15 @@ _HTML = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ErrorAnswer:
     """A body and its content type."""
 
     body: bytes
     content_type: str = "application/json"
 
 
-def _plain_error(status: int) -> Answer:
-    return Answer(json.dumps({"status": status}).encode())
+def _plain_error(status: int) -> ErrorAnswer:
+    return ErrorAnswer(json.dumps({"status": status}).encode())
 
 
 def simulator(
@@ -48,8 +48,8 @@ def simulator(
     *,
     clock: SimulatedClock,
     faults: Faults,
-    traffic: Traffic | None = None,
-    error: Callable[[int], Answer] = _plain_error,
+    traffic: TrafficCounter | None = None,
+    error: Callable[[int], ErrorAnswer] = _plain_error,
 ) -> ASGIApp:
     """An ASGI application of the routes, with clock, faults and counters.
 
@@ -66,7 +66,7 @@ def simulator(
     require()
     from starlette.applications import Starlette
 
-    counters = traffic or Traffic()
+    counters = traffic or TrafficCounter()
     inner = Starlette(routes=[*_control_routes(clock, faults, counters), *routes])
     return _Middleware(inner, routes, faults, counters, error)
 
@@ -79,8 +79,8 @@ class _Middleware:
         app: ASGIApp,
         routes: Sequence[BaseRoute],
         faults: Faults,
-        traffic: Traffic,
-        error: Callable[[int], Answer],
+        traffic: TrafficCounter,
+        error: Callable[[int], ErrorAnswer],
     ) -> None:
         self._app = app
         self._routes = routes
@@ -133,7 +133,7 @@ class _Middleware:
             await asyncio.sleep(self._faults.slow_seconds)
             await self._app(scope, receive, send)
         elif kind == "wrong-content-type":
-            await _answer(send, 200, Answer(_HTML, "text/html; charset=UTF-8"))
+            await _answer(send, 200, ErrorAnswer(_HTML, "text/html; charset=UTF-8"))
         elif kind == "redirect-loop":
             await _redirect(send, f"{scope['path']}?{_LOOP}=1")
         elif kind == "cookie-redirect":
@@ -177,14 +177,14 @@ class _Middleware:
             await _cut(receive, reset=False)
 
 
-async def _answer(send: Send, status: int, answer: Answer, *headers: tuple[bytes, bytes]) -> None:
+async def _answer(send: Send, status: int, answer: ErrorAnswer, *headers: tuple[bytes, bytes]) -> None:
     fixed = [(b"content-type", answer.content_type.encode()), (b"content-length", str(len(answer.body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": [*fixed, *headers]})
     await send({"type": "http.response.body", "body": answer.body})
 
 
 async def _redirect(send: Send, location: str, *headers: tuple[bytes, bytes]) -> None:
-    await _answer(send, 307, Answer(b"", "text/html"), (b"location", location.encode("latin-1")), *headers)
+    await _answer(send, 307, ErrorAnswer(b"", "text/html"), (b"location", location.encode("latin-1")), *headers)
 
 
 async def _cut(receive: Receive, *, reset: bool) -> None:
@@ -207,7 +207,7 @@ async def _cut(receive: Receive, *, reset: bool) -> None:
 # --- /_simulator/... ------------------------------------------------------------------------------
 
 
-def _control_routes(clock: SimulatedClock, faults: Faults, traffic: Traffic) -> list[BaseRoute]:
+def _control_routes(clock: SimulatedClock, faults: Faults, traffic: TrafficCounter) -> list[BaseRoute]:
     from starlette.responses import JSONResponse
     from starlette.routing import Route
 

@@ -43,7 +43,7 @@ class _Route:
         return {"requests": self.requests, "bytes": self.bytes, "statuses": dict(self.statuses)}
 
 
-class Traffic:
+class TrafficCounter:
     """Counts requests; used from the server's event loop only.
 
     Args:

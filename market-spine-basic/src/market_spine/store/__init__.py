@@ -17,7 +17,7 @@ from market_spine.store.location import StoreUrl, parse_url
 if TYPE_CHECKING:
     from typing import TypedDict, Unpack
 
-    from market_spine.store.checking import Finding
+    from market_spine.store.checking import CheckResult
     from market_spine.store.ledger import StoreLedger
     from market_spine.store.reader import StoreReader
     from market_spine.store.writer import StoreWriter
@@ -98,7 +98,7 @@ def open_ledger(url: StoreUrl, domains: Sequence[Domain], **how: Unpack[_Writing
 
 def check(
     url: StoreUrl, domains: Sequence[Domain], *, deep: bool = False, wait_seconds: float = WAIT_SECONDS
-) -> list[Finding]:
+) -> list[CheckResult]:
     """Say what is wrong with a store, without writing to it; ``deep`` also reads every payload. Raises nothing."""
     from market_spine.store import checking
 

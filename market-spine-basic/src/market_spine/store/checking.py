@@ -26,7 +26,7 @@ _PAYLOAD = "SELECT codec, size, data FROM core_payloads WHERE sha256 = ?"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """The outcome of one check. ``message`` says what was found; ``hint`` what to do, empty if all is well."""
 
     name: str
@@ -35,7 +35,7 @@ class Finding:
     hint: str = ""
 
 
-def check(url: StoreUrl, domains: Sequence[Domain], *, deep: bool, wait_seconds: float) -> list[Finding]:
+def check(url: StoreUrl, domains: Sequence[Domain], *, deep: bool, wait_seconds: float) -> list[CheckResult]:
     """Check a store without writing to it; later checks are left out where an earlier one makes them pointless.
 
     Args:
@@ -44,16 +44,16 @@ def check(url: StoreUrl, domains: Sequence[Domain], *, deep: bool, wait_seconds:
         deep: also read every payload and every page.
         wait_seconds: how long to wait for other processes.
     """
-    found: list[Finding] = []
+    found: list[CheckResult] = []
     try:
         with closing(opening.for_reading(url, wait_seconds)) as db, db.snapshot():
-            found.append(Finding("reachable", True, f"{url.display}, {db.version()}"))
+            found.append(CheckResult("reachable", True, f"{url.display}, {db.version()}"))
             for name, test in _tests(db, domains, deep):
                 found.append(_finding(name, test))
                 if name in ("schema", "views") and not found[-1].ok:
                     break
     except MarketSpineError as error:
-        found.append(Finding("reachable", False, error.message, error.hint))
+        found.append(CheckResult("reachable", False, error.message, error.hint))
     return found
 
 
@@ -70,11 +70,11 @@ def _tests(db: Database, domains: Sequence[Domain], deep: bool) -> Iterator[tupl
     yield "anomalies", lambda: _anomalies(db)
 
 
-def _finding(name: str, test: _Test) -> Finding:
+def _finding(name: str, test: _Test) -> CheckResult:
     try:
-        return Finding(name, True, test())
+        return CheckResult(name, True, test())
     except MarketSpineError as error:
-        return Finding(name, False, error.message, error.hint)
+        return CheckResult(name, False, error.message, error.hint)
 
 
 def _schema(db: Database, domains: Sequence[Domain]) -> str:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from market_spine.core.ports import Clock
-from market_spine.core.quota import CALLS, Limit, Refusal, Request, next_slot, quota_spent
+from market_spine.core.quota import CALLS, Limit, PlannedCall, Refusal, next_slot, quota_spent
 from market_spine.store.database import Database
 from market_spine.store.moments import from_text, to_text
 from market_spine.store.records import insert_into
@@ -36,7 +36,9 @@ class StoreLedger:
         self._db = db
         self._clock = clock
 
-    def reserve(self, request: Request, limits: Sequence[Limit], *, floor: timedelta, patience: timedelta) -> timedelta:
+    def reserve(
+        self, request: PlannedCall, limits: Sequence[Limit], *, floor: timedelta, patience: timedelta
+    ) -> timedelta:
         """Write down one call and say how long to wait before making it; see ``core.ports``."""
         self._db.begin()
         try:
@@ -79,7 +81,7 @@ class StoreLedger:
         return found if now < found.expires_at else None
 
     def _slot(
-        self, now: datetime, request: Request, limits: Sequence[Limit], floor: timedelta, horizon: datetime
+        self, now: datetime, request: PlannedCall, limits: Sequence[Limit], floor: timedelta, horizon: datetime
     ) -> datetime:
         """The next free slot; calls planned beyond the horizon cannot be waited for and do not count."""
         who, until = (request.source, request.key_hash), to_text(horizon)

@@ -14,7 +14,7 @@ from market_spine.core import calendar
 from market_spine.core.capture import Part
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Clock, RequestLedger
-from market_spine.core.quota import CALLS, Limit, Refusal, Request, key_hash, next_day, quota_spent
+from market_spine.core.quota import CALLS, Limit, PlannedCall, Refusal, key_hash, next_day, quota_spent
 from market_spine.errors import SourceError
 from market_spine.sources.redaction import redact
 from spine.domains.market_data.vendors import FETCHED_AT, Call, Finding, FindingKind, Vendor
@@ -176,7 +176,7 @@ class Caller:
 
     def _reserve(self, partition: Partition) -> datetime:
         """Wait for the slot that the ledger gives; the moment before the call goes out."""
-        request = Request(self.vendor.name, self._hash, partition.key, self.access.caller)
+        request = PlannedCall(self.vendor.name, self._hash, partition.key, self.access.caller)
         with self._ledger() as ledger:
             floor = self.access.floor
             wait = ledger.reserve(request, self.access.limits, floor=floor, patience=PATIENCE + floor)

@@ -35,7 +35,7 @@ _WEEK = timedelta(weeks=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class WeekPlan:
     """What a run is asked to do.
 
     Attributes:
@@ -124,7 +124,7 @@ def publication(partition: Partition, today: date) -> Publication:
     return Publication.DUE if today == published else Publication.PUBLISHED
 
 
-def plan(today: date, lookback_weeks: int, weeks: Sequence[date], tiers: Sequence[str]) -> Plan:
+def plan(today: date, lookback_weeks: int, weeks: Sequence[date], tiers: Sequence[str]) -> WeekPlan:
     """Choose the partitions of a run.
 
     Args:
@@ -150,7 +150,7 @@ def plan(today: date, lookback_weeks: int, weeks: Sequence[date], tiers: Sequenc
             latest = _latest_published(today, tier)
             chosen.update((week_ending, tier) for week_ending in _weeks_back(latest, lookback_weeks))
     ordered = sorted(chosen, key=lambda item: (item[0], TIERS.index(item[1])))
-    return Plan(tuple(make_partition(*item) for item in ordered), tuple(warnings))
+    return WeekPlan(tuple(make_partition(*item) for item in ordered), tuple(warnings))
 
 
 def grid(today: date, count: int) -> list[list[Partition]]:

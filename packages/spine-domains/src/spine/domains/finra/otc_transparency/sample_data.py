@@ -188,7 +188,7 @@ def _write(path: Path, lines: Sequence[str]) -> None:
 # --- one tier and venue class ---------------------------------------------------------------------
 
 
-class Listing(NamedTuple):
+class ListedIssue(NamedTuple):
     """An issue and its venues in file order.
 
     ``volume`` and ``trade_size`` are logarithms; a venue is its two fields (name and MPID) and what its
@@ -201,7 +201,7 @@ class Listing(NamedTuple):
     venues: tuple[tuple[str, float], ...]
 
 
-def list_issues(seed: int, tier: str, venue_class: str, rows: int) -> tuple[Listing, ...]:
+def list_issues(seed: int, tier: str, venue_class: str, rows: int) -> tuple[ListedIssue, ...]:
     """The issues of a tier and their venues in a venue class, with about a tenth more rows than ``rows``.
 
     Both classes list the same issues in the same order, up to the length that their rows need.
@@ -276,7 +276,7 @@ class _Leg:
         """The fields marketParticipantName and MPID; firms have no MPID."""
         return f"{venue}|{venue.split(maxsplit=1)[0] if self._ats else ''}"
 
-    def _list_issues(self) -> tuple[Listing, ...]:
+    def _list_issues(self) -> tuple[ListedIssue, ...]:
         """Enough issues for every week, though some are absent: about a tenth more rows than needed."""
         invent = issues(_generator(*self._tier_seed, "issues"), self._tier)
         traits = _generator(*self._tier_seed, "traits")
@@ -289,7 +289,7 @@ class _Leg:
             venues = self._ats_venues(rng, issue) if self._ats else self._firm_venues(rng)
             volume = traits.gauss(*shape.volume)
             trade_size = traits.gauss(*shape.trade_size) + shape.growth * (volume - shape.volume[0])
-            listings.append(Listing(issue, volume, trade_size, venues))
+            listings.append(ListedIssue(issue, volume, trade_size, venues))
             left -= len(venues)
         return tuple(listings)
 
@@ -331,7 +331,7 @@ class _Leg:
     def _block(
         self,
         rng: Random,
-        listing: Listing,
+        listing: ListedIssue,
         level: float,
         venues: Sequence[tuple[str, float]],
         published: date,

@@ -118,7 +118,7 @@ class _Wanted:
         if everything:
             config["weeks"] = [ALL_WEEKS]
             offered = api.available() if self.only_stage in ("all", "ingest") else _held(open_reader)
-            plan = partitions.Plan(tuple(each for each in offered if each.values[1] in chosen))
+            plan = partitions.WeekPlan(tuple(each for each in offered if each.values[1] in chosen))
         asked: ApiSource | FetchAhead = api
         # With several workers the network is busy anyhow.
         if whole_number("--workers", self.workers, least=1) == 1:

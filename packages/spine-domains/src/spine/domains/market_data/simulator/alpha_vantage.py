@@ -28,7 +28,7 @@ from spine.domains.market_data.simulator.alpha_vantage_texts import (
     SAMPLE_DATA,
 )
 from spine.domains.market_data.simulator.book import Bar, Book, Instrument
-from spine.domains.market_data.simulator.exchange import CSV, Call, Reply, Strikes, json_reply
+from spine.domains.market_data.simulator.exchange import CSV, Inquiry, Reply, Strikes, json_reply
 from spine.domains.market_data.simulator.limits import DayCount, SlidingWindow
 from spine.domains.market_data.simulator.switches import AlphaVantageSwitches
 from spine.domains.market_data.simulator.trading_day import last_closed, new_york, session_under_way, so_far
@@ -63,7 +63,7 @@ def dashed(symbol: str) -> str:
     return symbol.replace(".", "-")
 
 
-class AlphaVantage:
+class SimulatedAlphaVantage:
     """The simulated vendor.
 
     Args:
@@ -98,7 +98,7 @@ class AlphaVantage:
             "second": self._second.counts(now),
         }
 
-    def answer(self, endpoint: str, call: Call, now: datetime, strikes: Strikes) -> Reply:
+    def answer(self, endpoint: str, call: Inquiry, now: datetime, strikes: Strikes) -> Reply:
         if endpoint not in self.paths:
             return json_reply({"detail": "Not Found"}, 404)
         accept = call.headers.get("accept", "*/*")
@@ -141,7 +141,7 @@ class AlphaVantage:
             return PREMIUM_BURST
         return PREMIUM_MINUTE if self._minute.count(key, now) >= self.switches.requests_per_minute else None
 
-    def _premium(self, call: Call, feature: str) -> Reply | None:
+    def _premium(self, call: Inquiry, feature: str) -> Reply | None:
         if self.switches.plan == "premium":
             return None
         if feature in self.switches.premium_features:
@@ -170,7 +170,7 @@ class _Query:
 
     def __init__(
         self,
-        call: Call,
+        call: Inquiry,
         now: datetime,
         instrument: Instrument | None,
         switches: AlphaVantageSwitches,

@@ -20,7 +20,7 @@ Strikes = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Inquiry:
     """A request.
 
     Attributes:
@@ -48,7 +48,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class Vendor(Protocol):
+class SimulatedVendor(Protocol):
     """A simulated vendor: a function of the request, the moment, its switches and the requests before."""
 
     @property
@@ -63,7 +63,7 @@ class Vendor(Protocol):
     def faults(self) -> Mapping[str, str]:
         """Its own faults: kind to what the answer is."""
 
-    def answer(self, endpoint: str, call: Call, now: datetime, strikes: Strikes) -> Reply:
+    def answer(self, endpoint: str, call: Inquiry, now: datetime, strikes: Strikes) -> Reply:
         """The reply to a request to one of its endpoints, or to another path, that came at ``now``."""
 
     def refusal(self, status: int) -> Reply:

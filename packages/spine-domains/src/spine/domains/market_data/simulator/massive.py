@@ -15,7 +15,7 @@ from typing import Any
 
 from spine.domains.market_data.simulator import massive_reference
 from spine.domains.market_data.simulator.book import Bar, Book
-from spine.domains.market_data.simulator.exchange import HTML, TEXT, Call, Reply, Strikes, json_reply
+from spine.domains.market_data.simulator.exchange import HTML, TEXT, Inquiry, Reply, Strikes, json_reply
 from spine.domains.market_data.simulator.limits import SlidingWindow
 from spine.domains.market_data.simulator.massive_bars import floor_day, known_bars, last_day, plain, row_text
 from spine.domains.market_data.simulator.massive_query import (
@@ -28,8 +28,8 @@ from spine.domains.market_data.simulator.massive_query import (
     OUT_OF_HISTORY,
     THROTTLED,
     UNKNOWN_KEY,
+    CallRefused,
     MassiveQuery,
-    Refused,
 )
 from spine.domains.market_data.simulator.switches import MassiveSwitches
 from spine.domains.market_data.simulator.trading_day import ONE_DAY, last_closed, milliseconds
@@ -97,12 +97,12 @@ class Massive:
     def refusal(self, status: int) -> Reply:
         if status in _GATEWAY_NAMES:
             return Reply(_GATEWAY.format(_GATEWAY_NAMES[status]).encode(), status, HTML)
-        return Refused(status, THROTTLED if status == 429 else NOT_ENTITLED).reply(self._request_id())
+        return CallRefused(status, THROTTLED if status == 429 else NOT_ENTITLED).reply(self._request_id())
 
     def used(self, now: datetime) -> Mapping[str, Mapping[str, int]]:
         return {"minute": self._minute.counts(now)}
 
-    def answer(self, endpoint: str, call: Call, now: datetime, strikes: Strikes) -> Reply:
+    def answer(self, endpoint: str, call: Inquiry, now: datetime, strikes: Strikes) -> Reply:
         if endpoint not in _ENDPOINTS:
             return Reply(b"404 page not found", 404, TEXT)
         request_id = self._request_id()
@@ -111,11 +111,11 @@ class Massive:
             if strikes("empty-429"):
                 return Reply(b"", 429)
             if _FEATURES.get(endpoint, endpoint) in self.switches.not_entitled:
-                raise Refused(403, NOT_ENTITLED)
+                raise CallRefused(403, NOT_ENTITLED)
             if strikes("refused-200"):
                 return json_reply({"status": "NOT_AUTHORIZED", "request_id": request_id, "message": NOT_ENTITLED})
             return _ENDPOINTS[endpoint](MassiveQuery(call, now, self._book, self.switches, request_id, strikes))
-        except Refused as refused:
+        except CallRefused as refused:
             if refused.status == 429 and self.switches.empty_429:
                 return Reply(b"", 429, headers=refused.headers)
             return refused.reply(request_id)
@@ -124,26 +124,26 @@ class Massive:
         self._requests += 1
         return blake2b(str(self._requests).encode(), digest_size=16).hexdigest()
 
-    def _admit(self, call: Call, now: datetime) -> None:
+    def _admit(self, call: Inquiry, now: datetime) -> None:
         scheme, _, key = call.headers.get("authorization", "").partition(" ")
         key = key if scheme.lower() == "bearer" else call.query.get("apiKey", "")
         if not key:
-            raise Refused(401, NO_KEY)
+            raise CallRefused(401, NO_KEY)
         if self.switches.keys and key not in self.switches.keys:
-            raise Refused(401, UNKNOWN_KEY)
+            raise CallRefused(401, UNKNOWN_KEY)
         limited = self.switches.plan == "free" and self.switches.requests_per_minute
         refused = limited and self._minute.count(key, now) >= limited
         if not refused or self.switches.count_throttled:
             self._minute.add(key, now)
         if refused:
             wait = {"retry-after": str(ceil(self._minute.wait(key, now)))} if self.switches.retry_after else {}
-            raise Refused(429, THROTTLED, **wait)
+            raise CallRefused(429, THROTTLED, **wait)
 
 
 def _range(query: MassiveQuery) -> Reply:
     asked = query.call.parameters
     if (asked["multiplier"], asked["timespan"]) != ("1", "day"):
-        raise Refused(400, ONLY_DAYS)
+        raise CallRefused(400, ONLY_DAYS)
     first, last = _span(query)
     bars = _bars(query, asked["ticker"], first, last)
     newest_first = query.parameters.get("sort", "asc") == "desc"
@@ -171,13 +171,13 @@ def _span(query: MassiveQuery) -> tuple[date, date]:
     first = query.day("from", query.call.parameters["from"])
     last = query.day("to", query.call.parameters["to"])
     if last < first:
-        raise Refused(400, BACKWARDS)
+        raise CallRefused(400, BACKWARDS)
     floor = floor_day(query.plan, query.now)
     clips = query.switches.edge == "clip" or (query.switches.edge == "plan" and query.switches.plan == "free")
     if last < floor or (first < floor and not clips) or last > query.today:
-        raise Refused(403, OUT_OF_HISTORY)
+        raise CallRefused(403, OUT_OF_HISTORY)
     if last == query.today and not query.plan.today and (first == last or query.switches.range_today == "refuse"):
-        raise Refused(403, NOT_YET)
+        raise CallRefused(403, NOT_YET)
     return max(first, floor), last
 
 
@@ -185,9 +185,9 @@ def _one_day(query: MassiveQuery) -> date:
     """The day of a request for one day, if it may be seen."""
     day = query.day("date", query.call.parameters["date"])
     if day == query.today and not query.plan.today:
-        raise Refused(403, NOT_YET)
+        raise CallRefused(403, NOT_YET)
     if not floor_day(query.plan, query.now) <= day <= query.today:
-        raise Refused(403, OUT_OF_HISTORY)
+        raise CallRefused(403, OUT_OF_HISTORY)
     return day
 
 
@@ -228,7 +228,7 @@ def _open_close(query: MassiveQuery) -> Reply:
     symbol = query.call.parameters["ticker"]
     bars = _bars(query, symbol, day, day)
     if not bars:
-        raise Refused(404, NO_DATA)
+        raise CallRefused(404, NO_DATA)
     (bar,) = bars
     return json_reply(
         {

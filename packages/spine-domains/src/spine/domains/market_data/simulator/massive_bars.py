@@ -27,7 +27,7 @@ SCIENTIFIC_FROM = 1e7
 """Volumes from here on are now and then written in scientific notation."""
 
 
-class Plan(NamedTuple):
+class VendorPlan(NamedTuple):
     """What a plan includes: years of history (0: all), today's bars, fifteen minutes late or not."""
 
     years: int
@@ -36,14 +36,14 @@ class Plan(NamedTuple):
 
 
 PLANS = {
-    "free": Plan(2, today=False, delayed=False),
-    "starter": Plan(5, today=True, delayed=True),
-    "developer": Plan(10, today=True, delayed=True),
-    "advanced": Plan(0, today=True, delayed=False),
+    "free": VendorPlan(2, today=False, delayed=False),
+    "starter": VendorPlan(5, today=True, delayed=True),
+    "developer": VendorPlan(10, today=True, delayed=True),
+    "advanced": VendorPlan(0, today=True, delayed=False),
 }
 
 
-def floor_day(plan: Plan, now: datetime) -> date:
+def floor_day(plan: VendorPlan, now: datetime) -> date:
     """The first day of the plan's history."""
     if not plan.years:
         return FIRST_DAY
@@ -52,7 +52,7 @@ def floor_day(plan: Plan, now: datetime) -> date:
     return today.replace(year=today.year - plan.years, day=28 if leap_day else today.day)
 
 
-def last_day(plan: Plan, now: datetime) -> date:
+def last_day(plan: VendorPlan, now: datetime) -> date:
     """The latest session of which the plan has a bar, if only a part of one."""
     if not plan.today:
         return min(last_closed(now), new_york(now).date() - ONE_DAY)
@@ -61,7 +61,7 @@ def last_day(plan: Plan, now: datetime) -> date:
 
 
 def known_bars(
-    instrument: Instrument, first: date, last: date, plan: Plan, now: datetime, *, adjusted: bool, revisions: bool
+    instrument: Instrument, first: date, last: date, plan: VendorPlan, now: datetime, *, adjusted: bool, revisions: bool
 ) -> Sequence[Bar]:
     """The bars of an instrument as the vendor knows them now, oldest first.
 

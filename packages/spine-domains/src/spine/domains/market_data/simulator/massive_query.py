@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from spine.domains.market_data.simulator.book import Book
-from spine.domains.market_data.simulator.exchange import Call, Reply, Strikes, json_reply
-from spine.domains.market_data.simulator.massive_bars import PLANS, Plan
+from spine.domains.market_data.simulator.exchange import Inquiry, Reply, Strikes, json_reply
+from spine.domains.market_data.simulator.massive_bars import PLANS, VendorPlan
 from spine.domains.market_data.simulator.switches import MassiveSwitches
 from spine.domains.market_data.simulator.trading_day import day_of, new_york
 
@@ -36,7 +36,7 @@ NO_TICKER = "Ticker not found."
 _WORDS = {403: "NOT_AUTHORIZED", 404: "NOT_FOUND"}
 
 
-class Refused(Exception):
+class CallRefused(Exception):
     """A request that is answered with an error.
 
     Args:
@@ -62,7 +62,7 @@ class Refused(Exception):
 class MassiveQuery:
     """A request that was let in."""
 
-    call: Call
+    call: Inquiry
     now: datetime
     book: Book
     switches: MassiveSwitches
@@ -70,7 +70,7 @@ class MassiveQuery:
     strikes: Strikes
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> VendorPlan:
         """What the caller may see."""
         return PLANS[self.switches.plan]
 
@@ -93,7 +93,7 @@ class MassiveQuery:
         try:
             text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
         except ValueError as error:
-            raise Refused(400, "cursor is not valid") from error
+            raise CallRefused(400, "cursor is not valid") from error
         return {**dict(parse_qsl(text)), **self.call.query}
 
     @property
@@ -109,7 +109,7 @@ class MassiveQuery:
         """A parameter that is a whole number."""
         text = self.parameters.get(name, str(default))
         if not text.isdecimal():
-            raise Refused(400, f"{name} must be a whole number")
+            raise CallRefused(400, f"{name} must be a whole number")
         return int(text)
 
     def day(self, name: str, text: str) -> date:
@@ -117,7 +117,7 @@ class MassiveQuery:
         try:
             return day_of(int(text)) if text.isdecimal() else date.fromisoformat(text)
         except (ValueError, OverflowError, OSError) as error:
-            raise Refused(400, BAD_TIME.format(name)) from error
+            raise CallRefused(400, BAD_TIME.format(name)) from error
 
     def next_url(self, path: str, **cursor: object) -> str:
         """The address of the next page, without key."""

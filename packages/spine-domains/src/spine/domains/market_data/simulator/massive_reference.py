@@ -11,7 +11,7 @@ from typing import Any
 from spine.domains.market_data.simulator.book import Instrument
 from spine.domains.market_data.simulator.exchange import Reply
 from spine.domains.market_data.simulator.massive_bars import plain
-from spine.domains.market_data.simulator.massive_query import NO_TICKER, MassiveQuery, Refused
+from spine.domains.market_data.simulator.massive_query import NO_TICKER, CallRefused, MassiveQuery
 
 ANNOUNCED_DAYS = 14
 """How long before its day a split is on file."""
@@ -40,7 +40,7 @@ def ticker(query: MassiveQuery) -> Reply:
     """``/v3/reference/tickers/{ticker}``: one that traded on a day."""
     instrument = query.book.get(query.call.parameters["ticker"])
     if instrument is None or not instrument.known(query.today) or not instrument.active(_as_of(query)):
-        raise Refused(404, NO_TICKER)
+        raise CallRefused(404, NO_TICKER)
     return query.document(_ticker(instrument, active=True))
 
 
@@ -149,7 +149,7 @@ def _page(
     rows = [row for row in rows if all(_matches(row, *item) for item in query.parameters.items())]
     column, _, direction = query.parameters.get("sort", sort).partition(".")
     if rows and column not in rows[0]:
-        raise Refused(400, f"cannot sort by {column}")
+        raise CallRefused(400, f"cannot sort by {column}")
     descending = (direction or query.parameters.get("order", order)) == "desc"
     rows = sorted(sorted(rows, key=itemgetter("ticker")), key=itemgetter(column), reverse=descending)
     size = query.limit(default, most)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from market_spine.errors import UsageError
-from spine.domains.market_data.simulator.exchange import CSV, JSON, Call, Reply
+from spine.domains.market_data.simulator.exchange import CSV, JSON, Inquiry, Reply
 
 MANIFEST = "manifest.json"
 _TYPES = {".json": JSON, ".csv": CSV}
@@ -50,7 +50,7 @@ class Recordings:
         found = [name for name in self._files if path == name or path.startswith(f"{name}/")]
         return self._reply(found[0]) if found else None
 
-    def matching(self, call: Call) -> Reply | None:
+    def matching(self, call: Inquiry) -> Reply | None:
         """The first recording that answers a request as it stands, by endpoint, symbol and days."""
         for name, entry in self._entries.items():
             if name in self._files and _answers(entry, call):
@@ -66,7 +66,7 @@ class Recordings:
         )
 
 
-def _answers(entry: Mapping[str, Any], call: Call) -> bool:
+def _answers(entry: Mapping[str, Any], call: Inquiry) -> bool:
     endpoint = entry.get("endpoint", "")
     described = f"{entry['file']} {entry.get('what', '')}"
     if not endpoint.startswith("/"):

@@ -10,10 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from market_spine.errors import UsageError
-from market_spine.simulation import Answer, Faults, SimulatedClock, running, simulator
-from spine.domains.market_data.simulator.alpha_vantage import AlphaVantage
+from market_spine.simulation import ErrorAnswer, Faults, SimulatedClock, running, simulator
+from spine.domains.market_data.simulator.alpha_vantage import SimulatedAlphaVantage
 from spine.domains.market_data.simulator.book import Book
-from spine.domains.market_data.simulator.exchange import TEXT, Call, Reply, Vendor
+from spine.domains.market_data.simulator.exchange import TEXT, Inquiry, Reply, SimulatedVendor
 from spine.domains.market_data.simulator.massive import Massive
 
 if TYPE_CHECKING:
@@ -24,13 +24,18 @@ if TYPE_CHECKING:
 
     from spine.domains.market_data.simulator.replay import Recordings
 
-VENDORS: dict[str, Callable[[Book], Vendor]] = {"alpha_vantage": AlphaVantage, "polygon": Massive}
+VENDORS: dict[str, Callable[[Book], SimulatedVendor]] = {
+    "alpha_vantage": SimulatedAlphaVantage,
+    "polygon": Massive,
+}
 """The simulated vendors, by the name of their source."""
 
 Endpoint = Callable[["Request"], Coroutine[Any, Any, "Response"]]
 
 
-def vendor_faults(vendor: Vendor, switches: Iterable[str] = (), *, seed: int = 1, slow_seconds: float = 30.0) -> Faults:
+def vendor_faults(
+    vendor: SimulatedVendor, switches: Iterable[str] = (), *, seed: int = 1, slow_seconds: float = 30.0
+) -> Faults:
     """Fault switches that know the vendor's own kinds besides those of every simulator.
 
     Raises:
@@ -40,7 +45,11 @@ def vendor_faults(vendor: Vendor, switches: Iterable[str] = (), *, seed: int = 1
 
 
 def vendor_app(
-    vendor: Vendor, *, clock: SimulatedClock, faults: Faults | None = None, recordings: Recordings | None = None
+    vendor: SimulatedVendor,
+    *,
+    clock: SimulatedClock,
+    faults: Faults | None = None,
+    recordings: Recordings | None = None,
 ) -> ASGIApp:
     """The application: the vendor's endpoints and the simulator's own.
 
@@ -96,7 +105,7 @@ class RunningVendor:
     """
 
     url: str
-    vendor: Vendor
+    vendor: SimulatedVendor
     clock: SimulatedClock
     faults: Faults
 
@@ -130,7 +139,7 @@ def running_vendor(
         yield RunningVendor(url, vendor, clock, struck)
 
 
-def _control(vendor: Vendor, clock: SimulatedClock, recordings: Recordings | None) -> Route:
+def _control(vendor: SimulatedVendor, clock: SimulatedClock, recordings: Recordings | None) -> Route:
     from starlette.responses import JSONResponse
     from starlette.routing import Route
 
@@ -158,8 +167,8 @@ def _strikes(faults: Faults, endpoint: str, kind: str) -> bool:
     return faults.strikes(kind, endpoint)
 
 
-def _call(request: Request) -> Call:
-    return Call(
+def _call(request: Request) -> Inquiry:
+    return Inquiry(
         request.url.path,
         parameters=request.path_params,
         query=dict(request.query_params),
@@ -174,5 +183,5 @@ def _response(reply: Reply) -> Response:
     return Response(reply.body, reply.status, {**reply.headers, "content-type": reply.content_type})
 
 
-def _answer(reply: Reply) -> Answer:
-    return Answer(reply.body, reply.content_type)
+def _answer(reply: Reply) -> ErrorAnswer:
+    return ErrorAnswer(reply.body, reply.content_type)

@@ -12,7 +12,7 @@ from threading import Lock
 from uuid import uuid4
 
 from market_spine.simulation import SimulatedClock
-from spine.domains.finra.otc_transparency.simulator.query import Query, Refused
+from spine.domains.finra.otc_transparency.simulator.query import QueryRefused, ServedQuery
 
 CLIENT_ID = "market-spine"
 CLIENT_SECRET = "simulated"  # noqa: S105 (opens nothing but the simulator)
@@ -45,18 +45,18 @@ class Tokens:
         return token
 
     def check(self, authorization: str | None) -> None:
-        """Raise Refused, status 401, unless the header's value, or its absence, is good."""
+        """Raise QueryRefused, status 401, unless the header's value, or its absence, is good."""
         if authorization is None:
             if self._anonymous:
                 return
-            raise Refused(401, "Authentication is required")
+            raise QueryRefused(401, "Authentication is required")
         scheme, _, given = authorization.partition(" ")
         if scheme.lower() == "basic" and credentials(authorization) == (CLIENT_ID, CLIENT_SECRET):
             return
         with self._lock:
             expiry = self._expiry.get(given.strip()) if scheme.lower() == "bearer" else None
         if expiry is None or expiry <= self._clock.now():
-            raise Refused(401, "Invalid or expired token")
+            raise QueryRefused(401, "Invalid or expired token")
 
     def expire(self, authorization: str | None) -> bool:
         """Forget the token in a header's value; whether there was one."""
@@ -92,7 +92,7 @@ class Pending:
     """
 
     dataset: str
-    query: Query
+    query: ServedQuery
     as_json: bool
     created: datetime
     polls: int = 0
@@ -118,7 +118,7 @@ class Requests:
         self._held: OrderedDict[str, Pending] = OrderedDict()
         self._lock = Lock()
 
-    def add(self, dataset: str, query: Query, *, as_json: bool) -> Pending:
+    def add(self, dataset: str, query: ServedQuery, *, as_json: bool) -> Pending:
         """Accept a request."""
         pending = Pending(dataset, query, as_json, self._clock.now())
         with self._lock:
@@ -128,20 +128,20 @@ class Requests:
         return pending
 
     def poll(self, request_id: str) -> Pending:
-        """The request whose status is asked for; raises Refused, status 404."""
+        """The request whose status is asked for; raises QueryRefused, status 404."""
         with self._lock:
             pending = self._held.get(request_id)
             if pending is None or pending.expires <= self._clock.now():
-                raise Refused(404, "Asynchronous request not found")
+                raise QueryRefused(404, "Asynchronous request not found")
             pending.polls += 1
             if pending.polls > 1 and pending.completed is None:
                 pending.completed = self._clock.now()
             return pending
 
     def result(self, request_id: str) -> Pending:
-        """The complete request whose result is fetched; raises Refused, status 403."""
+        """The complete request whose result is fetched; raises QueryRefused, status 403."""
         with self._lock:
             pending = self._held.get(request_id)
         if pending is None or pending.completed is None or pending.expires <= self._clock.now():
-            raise Refused(403, "Request has expired")
+            raise QueryRefused(403, "Request has expired")
         return pending

@@ -9,11 +9,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from market_spine.simulation import Answer
+from market_spine.simulation import ErrorAnswer
 from spine.domains.finra.otc_transparency.simulator.datasets import DATASETS, GROUP
 from spine.domains.finra.otc_transparency.simulator.fields import DATE, FIELD
 from spine.domains.finra.otc_transparency.simulator.market import Key
-from spine.domains.finra.otc_transparency.simulator.query import MAX_LIMIT, Query
+from spine.domains.finra.otc_transparency.simulator.query import MAX_LIMIT, ServedQuery
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -42,9 +42,9 @@ def error_document(status: int, message: str, **more: Any) -> Mapping[str, Any]:
     }
 
 
-def error_answer(status: int) -> Answer:
+def error_answer(status: int) -> ErrorAnswer:
     """What a fault's status carries."""
-    return Answer(json.dumps(error_document(status, _MESSAGES.get(status, HTTPStatus(status).phrase))).encode())
+    return ErrorAnswer(json.dumps(error_document(status, _MESSAGES.get(status, HTTPStatus(status).phrase))).encode())
 
 
 def data_request(action: str, dataset: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -82,7 +82,7 @@ def respond_json(request: Request, document: Any, status: int = 200) -> Response
     return respond(request, body, JSON, status=status, headers={"FINRA-api-request-id": own_id} if own_id else None)
 
 
-def page_headers(total: int, query: Query, on_page: int) -> Mapping[str, str]:
+def page_headers(total: int, query: ServedQuery, on_page: int) -> Mapping[str, str]:
     """The headers that say which part of the records a page is."""
     return {
         "Record-Total": str(total),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from market_spine.simulation import Faults, SimulatedClock, Traffic, simulator
+from market_spine.simulation import Faults, SimulatedClock, TrafficCounter, simulator
 from spine.domains.finra.otc_transparency.simulator import answers
 from spine.domains.finra.otc_transparency.simulator.access import (
     CLIENT_ID,
@@ -20,7 +20,7 @@ from spine.domains.finra.otc_transparency.simulator.access import (
 )
 from spine.domains.finra.otc_transparency.simulator.datasets import DATASETS, GROUP, Library, find_dataset
 from spine.domains.finra.otc_transparency.simulator.market import Market
-from spine.domains.finra.otc_transparency.simulator.query import Query, Refused
+from spine.domains.finra.otc_transparency.simulator.query import QueryRefused, ServedQuery
 from spine.domains.finra.otc_transparency.simulator.render import json_page, text_page
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def finra_simulator(
         service.routes(),
         clock=clock,
         faults=switches,
-        traffic=Traffic(settings.per_minute),
+        traffic=TrafficCounter(settings.per_minute),
         error=answers.error_answer,
     )
 
@@ -136,13 +136,13 @@ class _Service:
             authorization = request.headers.get("authorization")
             try:
                 if request.method not in {*methods, "HEAD"}:
-                    raise Refused(405, f"Request method '{request.method}' not supported")
+                    raise QueryRefused(405, f"Request method '{request.method}' not supported")
                 if name not in {"token", "results"}:
                     if authorization and self.faults.strikes("401-expiry", name):
                         self.tokens.expire(authorization)
                     self.tokens.check(authorization)
                 return endpoint(request, body)
-            except Refused as error:
+            except QueryRefused as error:
                 document = answers.error_document(error.status, error.message, **_echo(request, name, body))
                 return answers.respond_json(request, document, error.status)
 
@@ -176,7 +176,7 @@ class _Service:
             limit = max(1, limit // 2)
         return self._page(request, rows, query, limit, as_json=as_json)
 
-    def _page(self, request: Request, rows: pl.DataFrame, query: Query, limit: int, *, as_json: bool) -> Response:
+    def _page(self, request: Request, rows: pl.DataFrame, query: ServedQuery, limit: int, *, as_json: bool) -> Response:
         page = rows.slice(query.offset, limit)
         media_type = answers.JSON if as_json else answers.TEXT
         if page.is_empty() and self.settings.empty_status == 204:
@@ -228,7 +228,7 @@ class _Service:
     def result(self, request: Request, _body: bytes) -> Response:
         """The rows of an asynchronous request; the link is signed and takes no token."""
         if "authorization" in request.headers:
-            raise Refused(400, "Only one authentication mechanism is allowed")
+            raise QueryRefused(400, "Only one authentication mechanism is allowed")
         pending: Pending = self.requests.result(request.path_params["id"])
         query = pending.query
         rows = self.library.select(pending.dataset, query, self.clock.today()).slice(query.offset, query.limit)
@@ -257,14 +257,14 @@ class _Service:
 
 
 def _not_found(_request: Request, _body: bytes) -> Response:
-    raise Refused(404, "Resource not found")
+    raise QueryRefused(404, "Resource not found")
 
 
 def _dataset(request: Request) -> str:
     group, name = request.path_params["group"], request.path_params["name"]
     found = find_dataset(name) if group.lower() == GROUP.lower() else None
     if found is None:
-        raise Refused(404, f"Dataset {name} of group {group} not found")
+        raise QueryRefused(404, f"Dataset {name} of group {group} not found")
     return found
 
 
@@ -274,17 +274,17 @@ def _wants_json(request: Request) -> bool:
         return True
     if any(kind in accept for kind in ("*/*", "text/*", "text/plain")):
         return False
-    raise Refused(406, "Could not find acceptable representation")
+    raise QueryRefused(406, "Could not find acceptable representation")
 
 
 def _document(request: Request, body: bytes) -> Mapping[str, Any]:
     """The JSON object that a POST request carries; nothing is an empty one."""
     kind = request.headers.get("content-type", "application/json")
     if "json" not in kind.lower():
-        raise Refused(415, f"Content type '{kind}' not supported")
+        raise QueryRefused(415, f"Content type '{kind}' not supported")
     document = _json(body)
     if document is None:
-        raise Refused(400, "The request body is not a JSON object")
+        raise QueryRefused(400, "The request body is not a JSON object")
     return document
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from spine.domains.finra.otc_transparency.simulator.fields import FIELDS, IDENTITY, schema
 from spine.domains.finra.otc_transparency.simulator.market import WEEK, Key, Market
-from spine.domains.finra.otc_transparency.simulator.query import EQUAL, Filter, Query, Reader, Refused
+from spine.domains.finra.otc_transparency.simulator.query import EQUAL, Filter, QueryReader, QueryRefused, ServedQuery
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,11 +26,11 @@ _PARTITION = ("weekStartDate", "tierIdentifier")
 _HISTORIC_KEYS = ("weekStartDate", "historicalWeek", "historicalMonth")
 _DETAIL_NAMES = ("tierIdentifier", "summaryTypeCode", "weekStartDate")
 
-DATASETS: Mapping[str, Reader] = MappingProxyType(
+DATASETS: Mapping[str, QueryReader] = MappingProxyType(
     {
-        SUMMARY: Reader(_NAMES, _PARTITION),
-        HISTORIC: Reader(_NAMES, _PARTITION, sortable=False, extra=("historicalWeek", "historicalMonth")),
-        DETAILS: Reader(_DETAIL_NAMES, ("summaryTypeCode", "tierIdentifier")),
+        SUMMARY: QueryReader(_NAMES, _PARTITION),
+        HISTORIC: QueryReader(_NAMES, _PARTITION, sortable=False, extra=("historicalWeek", "historicalMonth")),
+        DETAILS: QueryReader(_DETAIL_NAMES, ("summaryTypeCode", "tierIdentifier")),
     }
 )
 
@@ -64,11 +64,11 @@ class Library:
             return ()
         return sorted(self._kept(dataset, today), key=lambda key: (-key.monday.toordinal(), key.tier))
 
-    def select(self, dataset: str, query: Query, today: date) -> pl.DataFrame:
+    def select(self, dataset: str, query: ServedQuery, today: date) -> pl.DataFrame:
         """All rows that a query finds, in the order in which they are paged.
 
         Raises:
-            Refused: status 400, if the dataset cannot be asked so.
+            QueryRefused: status 400, if the dataset cannot be asked so.
         """
         filters = _historic_filters(query) if dataset == HISTORIC else query.filters
         key = (dataset, filters, query.sort, today)
@@ -164,7 +164,7 @@ def _empty() -> pl.DataFrame:
     return pl.DataFrame(schema={**schema(), "order": pl.UInt64})
 
 
-def _historic_filters(query: Query) -> tuple[Filter, ...]:
+def _historic_filters(query: ServedQuery) -> tuple[Filter, ...]:
     """The filters of a request to the historic dataset, in terms of weeks.
 
     It takes exactly one EQUAL filter on ``weekStartDate``, ``historicalWeek`` or ``historicalMonth``, and at
@@ -174,7 +174,7 @@ def _historic_filters(query: Query) -> tuple[Filter, ...]:
     tiers = [each for each in query.filters if each.name == "tierIdentifier"]
     only_equal = all(each.operation == EQUAL for each in query.filters)
     if len(periods) != 1 or len(tiers) > 1 or len(query.filters) > len(periods) + len(tiers) or not only_equal:
-        raise Refused(
+        raise QueryRefused(
             400,
             f"{HISTORIC} needs exactly one EQUAL filter on {', '.join(_HISTORIC_KEYS)} "
             "and takes at most one more, on tierIdentifier",
@@ -190,5 +190,5 @@ def _historic_filters(query: Query) -> tuple[Filter, ...]:
         first = date.fromisoformat(f"{period.values[0]}-01")
         last = (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
     except (ValueError, OverflowError) as error:
-        raise Refused(400, f"Invalid {period.name}: {period.values[0]}") from error
+        raise QueryRefused(400, f"Invalid {period.name}: {period.values[0]}") from error
     return (Filter("weekStartDate", "BETWEEN", (first, last)), *tiers)

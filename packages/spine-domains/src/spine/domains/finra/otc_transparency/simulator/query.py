@@ -33,7 +33,7 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}(?: \d{2}:\d{2}:\d{2}\.\d{3})?")
 _LARGEST = 2**63 - 1
 
 
-class Refused(Exception):
+class QueryRefused(Exception):
     """A request that is answered with an error.
 
     Args:
@@ -88,7 +88,7 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class ServedQuery:
     """A checked request.
 
     Attributes:
@@ -118,7 +118,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class QueryReader:
     """Reads requests for one dataset.
 
     Attributes:
@@ -133,7 +133,7 @@ class Reader:
     sortable: bool = True
     extra: tuple[str, ...] = field(default=())
 
-    def parameters(self, given: Mapping[str, str]) -> Query:
+    def parameters(self, given: Mapping[str, str]) -> ServedQuery:
         """The query of a GET request. Parameters the service does not know are ignored, filters among them."""
         body: dict[str, Any] = {name: given[name] for name in ("limit", "offset", "delimiter") if name in given}
         for name in ("fields", "sortFields"):
@@ -144,22 +144,22 @@ class Reader:
                 body[name] = {"true": True, "false": False}.get(given[name].lower(), given[name])
         return self.body(body)
 
-    def body(self, body: Mapping[str, Any]) -> Query:
-        """The query of a POST request's JSON body; raises Refused, status 400."""
+    def body(self, body: Mapping[str, Any]) -> ServedQuery:
+        """The query of a POST request's JSON body; raises QueryRefused, status 400."""
         unknown = [name for name in body if name not in BODY_KEYS]
         if unknown:
-            raise Refused(400, f"Unrecognized field in the request: {unknown[0]}")
+            raise QueryRefused(400, f"Unrecognized field in the request: {unknown[0]}")
         filters = tuple(self._filters(body))
         wants_async = _flag(body, "async")
         limit = _whole(body, "limit", DEFAULT_LIMIT, least=1)
         offset = _whole(body, "offset", 0, least=0)
         if offset > MAX_OFFSET:
-            raise Refused(400, f"Offset {offset} exceeds the maximum of {MAX_OFFSET}")
+            raise QueryRefused(400, f"Offset {offset} exceeds the maximum of {MAX_OFFSET}")
         delimiter = body.get("delimiter", ",")
         if delimiter not in DELIMITERS:
-            raise Refused(400, f"Invalid delimiter: {delimiter!r}")
+            raise QueryRefused(400, f"Invalid delimiter: {delimiter!r}")
         names = tuple(self._name(name) for name in _list(body, "fields"))
-        return Query(
+        return ServedQuery(
             fields=names or self.names,
             filters=filters,
             sort=self._sort(body, filters),
@@ -174,18 +174,18 @@ class Reader:
         for name in (*self.names, *more):
             if isinstance(given, str) and given.lower() == name.lower():
                 return name
-        raise Refused(400, f"Invalid field name: {given}")
+        raise QueryRefused(400, f"Invalid field name: {given}")
 
     def _sort(self, body: Mapping[str, Any], filters: Sequence[Filter]) -> tuple[tuple[str, bool], ...]:
         wanted = _list(body, "sortFields")
         if not wanted:
             return ()
         if not self.sortable:
-            raise Refused(400, "Sorting is not supported for this dataset")
+            raise QueryRefused(400, "Sorting is not supported for this dataset")
         fixed = {each.name for each in filters if each.operation == EQUAL}
         missing = [name for name in self.partition_fields if name not in fixed]
         if missing:
-            raise Refused(
+            raise QueryRefused(
                 400,
                 "Sorting is allowed only if all partitions keys are specified in EQUAL CompareFilter."
                 f"Partition keys missing or not using EQUAL CompareFilter: {', '.join(missing)}",
@@ -200,17 +200,17 @@ class Reader:
             operation = str(each["compareType"]).upper()
             kind = _kind(name)
             if operation not in COMPARE_TYPES or (operation == "BEGINS_WITH" and kind != TEXT):
-                raise Refused(400, f"Invalid compareType {each['compareType']} for field {name}")
+                raise QueryRefused(400, f"Invalid compareType {each['compareType']} for field {name}")
             found.append(Filter(name, operation, (_value(name, each["fieldValue"]),)))
         for each in _objects(body, "dateRangeFilters", {"fieldName", "startDate", "endDate"}):
             name = self._name(each["fieldName"])
             if _kind(name) != DATE:
-                raise Refused(400, f"Field {name} is not a date")
+                raise QueryRefused(400, f"Field {name} is not a date")
             found.append(Filter(name, BETWEEN, (_value(name, each["startDate"]), _value(name, each["endDate"]))))
         for each in _objects(body, "domainFilters", {"fieldName", "values"}):
             name = self._name(each["fieldName"])
             if not isinstance(each["values"], list) or not each["values"]:
-                raise Refused(400, f"Domain filter on {name} needs values")
+                raise QueryRefused(400, f"Domain filter on {name} needs values")
             found.append(Filter(name, IN, tuple(_value(name, value) for value in each["values"])))
         return found
 
@@ -223,12 +223,12 @@ def _value(name: str, given: Any) -> Any:
     """A filter's value as the column holds it."""
     kind = _kind(name)
     if isinstance(given, bool) or not isinstance(given, str | int | float):
-        raise Refused(400, f"Invalid value for field {name}")
+        raise QueryRefused(400, f"Invalid value for field {name}")
     if kind == DATE:
         return _date(str(given))
     if kind == TEXT:
         if not str(given).isprintable():
-            raise Refused(400, f"Invalid value for field {name}")
+            raise QueryRefused(400, f"Invalid value for field {name}")
         return str(given)
     assert kind == NUMBER
     try:
@@ -237,12 +237,12 @@ def _value(name: str, given: Any) -> Any:
         if not scaled.is_finite() or abs(scaled) > _LARGEST:
             raise InvalidOperation
     except (InvalidOperation, ValueError) as error:
-        raise Refused(400, f"Invalid number for field {name}: {given}") from error
+        raise QueryRefused(400, f"Invalid number for field {name}: {given}") from error
     return int(scaled) if scaled == scaled.to_integral_value() else float(scaled)
 
 
 def _date(text: str) -> date:
-    wrong = Refused(400, "Invalid date field format. Must be yyyy-MM-dd or yyyy-MM-dd HH:mm:ss.SSS")
+    wrong = QueryRefused(400, "Invalid date field format. Must be yyyy-MM-dd or yyyy-MM-dd HH:mm:ss.SSS")
     if not _DAY.fullmatch(text):
         raise wrong
     try:
@@ -255,10 +255,10 @@ def _objects(body: Mapping[str, Any], key: str, needed: set[str]) -> Sequence[Ma
     given = _list(body, key)
     for each in given:
         if not isinstance(each, dict) or not needed <= set(each):
-            raise Refused(400, f"{key} needs objects with {', '.join(sorted(needed))}")
+            raise QueryRefused(400, f"{key} needs objects with {', '.join(sorted(needed))}")
         unknown = sorted(set(each) - needed - {"description"})
         if unknown:
-            raise Refused(400, f"Unrecognized field in {key}: {unknown[0]}")
+            raise QueryRefused(400, f"Unrecognized field in {key}: {unknown[0]}")
     return given
 
 
@@ -267,7 +267,7 @@ def _list(body: Mapping[str, Any], key: str) -> list[Any]:
     if given is None:
         return []
     if not isinstance(given, list):
-        raise Refused(400, f"{key} must be an array")
+        raise QueryRefused(400, f"{key} must be an array")
     return given
 
 
@@ -275,12 +275,12 @@ def _whole(body: Mapping[str, Any], key: str, default: int, *, least: int) -> in
     given = body.get(key, default)
     text = str(given)
     if isinstance(given, bool) or not re.fullmatch(r"-?[0-9]{1,18}", text) or int(text) < least:
-        raise Refused(400, f"Invalid {key}: {given}")
+        raise QueryRefused(400, f"Invalid {key}: {given}")
     return int(text)
 
 
 def _flag(body: Mapping[str, Any], key: str) -> bool:
     given = body.get(key, False)
     if not isinstance(given, bool):
-        raise Refused(400, f"Invalid {key}: {given}")
+        raise QueryRefused(400, f"Invalid {key}: {given}")
     return given

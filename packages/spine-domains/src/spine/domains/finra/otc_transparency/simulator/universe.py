@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from spine.domains.finra.otc_transparency.sample_data import Listing, list_issues
+from spine.domains.finra.otc_transparency.sample_data import ListedIssue, list_issues
 from spine.domains.finra.otc_transparency.sample_names import DE_MINIMIS_FIRMS, FIRMS, Issue
 from spine.domains.finra.otc_transparency.schema import ATS, NON_ATS
 from spine.domains.finra.otc_transparency.simulator.fields import TIERS
@@ -70,7 +70,7 @@ def slots(seed: int, tier: str, rows: int) -> pl.DataFrame:
     return frame.with_row_index("slot").cast({"slot": pl.UInt64})
 
 
-def _records(listings: tuple[Listing, ...], tier: str, summary_type: str) -> Iterator[tuple[Any, ...]]:
+def _records(listings: tuple[ListedIssue, ...], tier: str, summary_type: str) -> Iterator[tuple[Any, ...]]:
     special = _SPECIAL[tier]
     for number, listing in enumerate(listings):
         issue = special[number] if number < len(special) else listing.issue

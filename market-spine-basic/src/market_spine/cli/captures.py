@@ -13,6 +13,7 @@ from market_spine.cli.options import db_option, domain_option, json_option
 from market_spine.errors import StoreUnavailable
 
 if TYPE_CHECKING:
+    from market_spine.app.captures import CaptureState
     from market_spine.core.revision import RowDiff
 
 _COLUMNS = ("capture_id", "status", "captured_at", "rows", "rejected", "revision", "source_hash", "parts")
@@ -33,9 +34,9 @@ def captures(partition: str, domain: str | None, db: str | None, as_json: bool) 
     with closing(reader(db)) as store:
         listed = list_captures(store, found, where)
     if as_json:
-        output.write_json({"partition_key": where.key, "captures": [capture.document() for capture in listed]})
+        output.write_json({"partition_key": where.key, "captures": [_document(capture) for capture in listed]})
         return
-    output.write_table(_COLUMNS, [capture.row() for capture in listed])
+    output.write_table(_COLUMNS, [_row(capture) for capture in listed])
 
 
 @click.command()
@@ -97,6 +98,55 @@ def diff(partition: str, old: str | None, new: str | None, domain: str | None, d
     ]
     if listed:
         output.write_table(("", "row", "values"), listed)
+
+
+def _row(capture: CaptureState) -> tuple[Any, ...]:
+    """The cells of a capture's table row."""
+    entry = capture.committed.entry
+    change = entry.change
+    return (
+        entry.capture_id,
+        capture.status,
+        capture.committed.captured_at.isoformat(timespec="seconds"),
+        entry.row_count,
+        entry.rejected,
+        f"+{change.added} -{change.removed} ~{change.changed}" if change else "",
+        entry.source_hash[:12],
+        ", ".join(part.name for part in entry.parts),
+    )
+
+
+def _document(capture: CaptureState) -> dict[str, Any]:
+    """A capture's JSON form."""
+    entry = capture.committed.entry
+    change = entry.change
+    counts = change and {
+        "rows_added": change.added,
+        "rows_removed": change.removed,
+        "rows_changed": change.changed,
+    }
+    return {
+        "capture_id": entry.capture_id,
+        "status": capture.status,
+        "captured_at": capture.committed.captured_at.isoformat(),
+        "row_count": entry.row_count,
+        "rejected": entry.rejected,
+        "duplicates": entry.duplicates,
+        "is_revision": entry.is_revision,
+        "revision_summary": counts,
+        "source_hash": entry.source_hash,
+        "content_hash": entry.content_hash,
+        "parts": [
+            {
+                "name": part.name,
+                "sha256": part.sha256,
+                "origin": part.origin,
+                "size": part.size,
+                "carried": part.carried,
+            }
+            for part in entry.parts
+        ],
+    }
 
 
 def _changed(rows: RowDiff, key: tuple[str, ...]) -> list[dict[str, Any]]:
