@@ -32,6 +32,7 @@ from market_spine.app.scheduling import (
     decide_status,
     result_schema,
 )
+from market_spine.app.states import PartitionState, State
 from market_spine.core.anomaly import Anomaly
 from market_spine.errors import MarketSpineError, UsageError
 
@@ -362,8 +363,31 @@ def test_documented() -> None:
     text = (REPOSITORY / "docs/contract.md").read_text("utf-8")
     records = (SchedulerResult, SchedulerStats, PipelineRun, RevisionSummary, ErrorDetail, Anomaly)
     words = [each.name for record in records for each in fields(record)]
-    words += [*SchedulerStatus, *RunStatus, *SkipReason]
+    words += [*SchedulerStatus, *RunStatus, *SkipReason, *State, *(each.name for each in fields(PartitionState))]
     assert [word for word in words if f"`{word}`" not in text] == []
+
+
+def test_open_sets_are_examples() -> None:
+    """A reason, kind or state that the schema does not know is valid; another status is not."""
+    document = json.loads(GUIDE_EXAMPLE)
+    document["runs"][0] |= {"status": "skipped", "reason": "a_later_word"}
+    document["anomalies"] = [{"kind": "a_later_word", "severity": "error", "partition_key": "k", "message": "m"}]
+    document["error"] = {"kind": "a_later_word", "message": "m", "hint": ""}
+    assert SCHEMA.is_valid(document)
+    state = {"$ref": "#/$defs/PartitionState", "$defs": SCHEMA.schema["$defs"]}
+    assert jsonschema.Draft202012Validator(state).is_valid({"partition_key": "k", "state": "a_later_word"})
+    assert not SCHEMA.is_valid(document | {"status": "a_later_word"})
+    document["runs"][0]["status"] = "a_later_word"
+    assert not SCHEMA.is_valid(document)
+    defs = SCHEMA.schema["$defs"]
+    for record, name, word in (
+        ("PipelineRun", "reason", "retracted"),
+        ("ErrorDetail", "kind", "late"),
+        ("Anomaly", "kind", "missing_leg"),
+        ("PartitionState", "state", "not_loaded"),
+    ):
+        assert word in defs[record]["properties"][name]["examples"]
+        assert "enum" not in str(defs[record]["properties"][name])
 
 
 def test_error_kinds_are_documented() -> None:

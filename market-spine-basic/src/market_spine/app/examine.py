@@ -51,6 +51,7 @@ class Ingest:
         reason: why ingest was skipped, empty if it was not.
         change: the revision summary; None for a first capture.
         hold: the guard that held the payload.
+        held: the id of the capture that it holds.
     """
 
     draft: Draft
@@ -60,6 +61,7 @@ class Ingest:
     reason: str = ""
     change: Change | None = None
     hold: GuardError | None = None
+    held: str = ""
 
 
 def read_content(task: Task, parts: tuple[Part, ...]) -> Content:
@@ -220,7 +222,8 @@ def _judge(task: Task, payload: Payload, parts: tuple[Part, ...], content: Conte
         noted = guards.rejected_rows(content.normalized, task.partition.key)
         draft.anomalies.extend([noted] if noted else [])
         draft.resolves = frozenset(task.open_anomalies)
-    return Ingest(draft, None if hold else entry, content, found, change=change, hold=hold)
+    held_id = entry.capture_id if hold else ""
+    return Ingest(draft, None if hold else entry, content, found, change=change, hold=hold, held=held_id)
 
 
 def _new_capture(task: Task) -> str:

@@ -10,7 +10,7 @@ from market_spine.app.draft import StageDraft
 from market_spine.app.examine import Ingest
 from market_spine.app.scheduling import ErrorDetail, PipelineRun, RevisionSummary, RunStatus, SkipReason
 from market_spine.app.task import Outcome, Task
-from market_spine.core.anomaly import Anomaly
+from market_spine.core.anomaly import HELD, Anomaly
 from market_spine.core.domain import StageSpec
 from market_spine.core.manifest import CALC, INGEST, NORMALIZE, Entry
 from market_spine.core.revision import Change
@@ -43,7 +43,7 @@ def planned(task: Task, ingest: Ingest, elapsed: timedelta) -> Outcome:
     """A dry run's answer: what each stage would do."""
     if ingest.hold:
         held = failure(task, INGEST, ingest.hold, elapsed)
-        return Outcome(task.partition.key, (held,), (anomaly(task, ingest.hold),))
+        return Outcome(task.partition.key, (held,), (anomaly(task, ingest.hold, ingest.held),))
     runs = [_ingest_run(task, ingest, elapsed, RunStatus.PLANNED)] if task.run.options.wants(INGEST) else []
     if ingest.target is not None:
         normalized = normalize_fingerprint(task, ingest.target)
@@ -74,9 +74,10 @@ def failure(task: Task, stage: str, error: MarketSpineError, elapsed: timedelta)
     return _run(task, stage, RunStatus.FAILED, elapsed=elapsed, error=error)
 
 
-def anomaly(task: Task, error: MarketSpineError) -> Anomaly:
-    """A failure of the data or its source, as an anomaly."""
-    return Anomaly(error.kind, "error", task.partition.key, error.message, {"hint": error.hint})
+def anomaly(task: Task, error: MarketSpineError, held: str = "") -> Anomaly:
+    """A failure of the data or its source, as an anomaly; ``held`` names the capture that a guard holds for it."""
+    details = {"hint": error.hint, **({HELD: held} if held else {})}
+    return Anomaly(error.kind, "error", task.partition.key, error.message, details)
 
 
 def stage_run(specs: tuple[StageSpec, ...], draft: StageDraft) -> PipelineRun:

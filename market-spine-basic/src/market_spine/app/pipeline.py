@@ -112,7 +112,7 @@ def _work(task: Task) -> Outcome:
             return outcomes.planned(task, ingest, elapsed)
         problem = ingest.hold or _derive(task, store, ingest)
         if isinstance(problem, _NOTED):
-            ingest.draft.anomalies.append(outcomes.anomaly(task, problem))
+            ingest.draft.anomalies.append(outcomes.anomaly(task, problem, ingest.held))
     if ingest.draft:
         _commit(task, ingest.draft)
     return outcomes.outcome(task, ingest, elapsed)

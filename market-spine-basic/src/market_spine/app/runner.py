@@ -125,7 +125,7 @@ def _run(
         )
     with closing((plan.run.stores.writer or plan.run.stores.reader)()) as store:
         known = store.known(plan.run.domain.name, [partition.key for partition in plan.partitions])
-        tasks = _tasks(plan, known, store.anomalies(plan.run.domain.name))
+        tasks = _tasks(plan, known, store.anomalies(plan.run.domain.name, acknowledged=True))
         outcomes: dict[int, Outcome] = {}
         for position, outcome in _outcomes(tasks, plan, report, stop, executor):
             outcomes[position] = outcome

@@ -47,7 +47,7 @@ class RunStatus(StrEnum):
 
 
 class SkipReason(StrEnum):
-    """Why a run was skipped."""
+    """Why a run was skipped. The set is open: later versions may give further reasons."""
 
     SAME_BYTES = "same_bytes"
     """The source's bytes are those already held."""
@@ -63,6 +63,8 @@ class SkipReason(StrEnum):
     """The source no longer has the partition; what is held stays."""
     LOCKED = "locked"
     """Another scheduler held the database for longer than this one waits."""
+    RETRACTED = "retracted"
+    """A person has retracted what the source has; only ``market-spine accept`` lifts that."""
 
 
 EXIT_CODES: Mapping[SchedulerStatus, int] = {
@@ -73,6 +75,13 @@ EXIT_CODES: Mapping[SchedulerStatus, int] = {
 }
 
 
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "ErrorDetail": ("usage", "store_unavailable", "late", "truncated", "reject_budget", "shrunk", "internal"),
+    "Anomaly": ("late", "rejected_rows", "shrunk", "large_revision", "missing_leg", "unverified"),
+}
+"""Examples of the ``kind`` of each record; docs/contract.md lists those there are. The sets are open."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorDetail:
     """A failure, in the words of the exception that caused it."""
@@ -80,7 +89,7 @@ class ErrorDetail:
     __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
 
     kind: str
-    """A stable word for machines."""
+    """A stable word for machines; the set of words is open."""
     message: str
     """What went wrong, and with which file, partition or flag."""
     hint: str
@@ -153,7 +162,7 @@ class PipelineRun:
     revision_summary: RevisionSummary | None
     """What the revision changed; null for a first capture and where it was not compared."""
     reason: str | None = None
-    """Why it was skipped; with every skipped run."""
+    """Why it was skipped; with every skipped run. The set of words is open."""
     error: ErrorDetail | None = None
     """Why it failed; with every failed run."""
 
@@ -279,9 +288,21 @@ def decide_status(
 
 
 def result_schema() -> dict[str, Any]:
-    """The contract as JSON Schema, draft 2020-12, built from the records above."""
+    """The contract as JSON Schema, draft 2020-12, built from the records above.
+
+    ``status`` is a closed set. ``reason``, ``kind`` and ``state`` are open ones: their values are examples.
+    """
+    from pydantic import TypeAdapter
+
+    from market_spine.app.states import PartitionState, State
+
     schema = _adapter().json_schema()
     defs = schema["$defs"]
+    defs["PartitionState"] = TypeAdapter(PartitionState).json_schema()
+    defs["PartitionState"]["properties"]["state"]["examples"] = [*State]
+    defs["PipelineRun"]["properties"]["reason"]["examples"] = [*SkipReason]
+    for name, kinds in KINDS.items():
+        defs[name]["properties"]["kind"]["examples"] = [*kinds]
     for record in (RevisionSummary, SchedulerStats, PipelineRun):
         for prop in defs[record.__name__]["properties"].values():
             for option in prop.get("anyOf", [prop]):

@@ -64,7 +64,7 @@ class Task:
 
     Attributes:
         known: what the manifest said of the partition when the run was planned; read again before writing.
-        open_anomalies: the partition's open anomalies then, kind to severity.
+        open_anomalies: the partition's unresolved anomalies then, kind to severity, those set aside included.
     """
 
     run: Run

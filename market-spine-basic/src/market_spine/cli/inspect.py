@@ -18,10 +18,10 @@ from market_spine.cli.options import db_option, domain_option, json_option
 @db_option
 @json_option
 def status(count: int, run_date: str | None, domain: str | None, db: str | None, as_json: bool) -> None:
-    """Show the partition grid: published, not due, late, captured, revised n times, failed."""
+    """Show the partition grid, a state for each: failed, held, late, retracted, warned, revised, captured, ..."""
     from market_spine import registry
     from market_spine.app.arguments import day
-    from market_spine.app.grid import partition_states
+    from market_spine.app.states import partition_states
     from market_spine.compose import market_day, reader
 
     today = day("--run-date", run_date) if run_date else market_day()
@@ -34,17 +34,19 @@ def status(count: int, run_date: str | None, domain: str | None, db: str | None,
                 {
                     "domain": each.name,
                     "today": today.isoformat(),
-                    "partitions": [state.document() for row in rows for state in row],
+                    "counts": grid.counts,
+                    "partitions": [state.document() for state in grid.states],
                 }
-                for each, rows in grids
+                for each, grid in grids
             ]
         )
         return
-    for each, rows in grids:
-        if rows:
-            output.write(f"{each.name} on {today}")
-            columns = [state.partition.values[-1] for state in rows[0]]
-            table = [[row[0].partition.values[0], *(state.text for state in row)] for row in rows]
+    for each, grid in grids:
+        if grid.states:
+            counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in grid.counts.items())
+            output.write(f"{each.name} on {today}: {counts}")
+            columns = [state.partition_key.rpartition("|")[2] for state in grid.rows[0]]
+            table = [[row[0].partition_key.partition("|")[0], *(state.text for state in row)] for row in grid.rows]
             output.write_table([each.partition_fields[0], *columns], table)
 
 

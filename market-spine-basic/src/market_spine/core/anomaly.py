@@ -8,6 +8,11 @@ from typing import Any, Literal
 
 Severity = Literal["info", "warning", "error"]
 
+LATE = "late"
+"""Kind of the anomaly that says that a published partition is not there."""
+HELD = "held_capture"
+"""The detail of a guard's anomaly that names the capture it holds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Anomaly:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from market_spine.core.anomaly import Anomaly
+from market_spine.core.decision import Decision
 from market_spine.core.manifest import Entry, RunRecord
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader
@@ -23,18 +24,20 @@ class AnomalyEvent:
 
 @dataclass(frozen=True, slots=True)
 class PastCommit:
-    """What became visible at one moment: entries and anomaly events of one partition.
+    """What became visible at one moment: entries, anomaly events and decisions of one partition.
 
     Attributes:
         moment: when; strictly increasing along the log.
         entries: the manifest entries, in the order of their ids.
         events: the anomaly events, in the order in which they were written.
+        decisions: what people decided, in that order.
     """
 
     moment: datetime
     partition: Partition
     entries: tuple[Entry, ...] = ()
     events: tuple[AnomalyEvent, ...] = ()
+    decisions: tuple[Decision, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

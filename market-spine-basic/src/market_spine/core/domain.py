@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -183,6 +183,31 @@ class Listing(Protocol):
         """Whether the partition is offered now; None where the source does not say."""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a partition stands among those that can be compared with it.
+
+    Attributes:
+        line: names the line, such as a tier.
+        position: the place on it, such as the number of the week; neighbours differ by one.
+    """
+
+    line: str
+    position: int
+
+
+@runtime_checkable
+class Lined(Protocol):
+    """What a Domain may add: its partitions stand in lines, such as the weeks of a tier."""
+
+    @property
+    def legs(self) -> tuple[str, ...]:
+        """Names of the parts that are legs: each completes the others, and comes as a file of its own."""
+
+    def place(self, partition: Partition) -> Place:
+        """The partition's line, and its place there."""
+
+
 @runtime_checkable
 class PublicationCalendar(Protocol):
     """What a Domain may add: its partitions are published on days that can be told ahead."""
@@ -192,3 +217,14 @@ class PublicationCalendar(Protocol):
 
     def upcoming(self, today: date, count: int) -> Sequence[Partition]:
         """The next ``count`` partitions to be published, ``today`` included, soonest first."""
+
+
+def place_of(domain: Domain, partition: Partition) -> Place | None:
+    """Where a partition stands in its line, if its domain has lines."""
+    return domain.place(partition) if isinstance(domain, Lined) else None
+
+
+def legs_of(domain: Domain, parts: Iterable[str]) -> tuple[str, ...]:
+    """Which of a domain's legs are among the names of parts."""
+    names = set(parts)
+    return tuple(leg for leg in domain.legs if leg in names) if isinstance(domain, Lined) else ()

@@ -8,14 +8,16 @@ from datetime import datetime
 from typing import Any, Literal
 
 from market_spine.core.anomaly import Anomaly
+from market_spine.core.decision import Decision
 from market_spine.core.partition import Partition
 from market_spine.core.revision import Change
 
 INGEST, NORMALIZE, CALC = "ingest", "normalize", "calc"
 """The three stages of a partition, in order. Window calculations bring stage names of their own."""
 
-ManifestStatus = Literal["committed", "held", "noted"]
-"""``committed``: it is what we know. ``held``: a guard kept it back. ``noted``: other bytes, same rows."""
+ManifestStatus = Literal["committed", "held", "noted", "retracted", "emptied"]
+"""``committed``: it is what we know. ``held``: a guard kept it back. ``noted``: other bytes, same rows.
+``retracted``: a person took the capture back. ``emptied``: likewise, and the partition holds nothing without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class Known:
         revisions: how many committed captures replaced an earlier one.
         last_id: the highest manifest id of the partition, 0 if none: equal means nothing happened since.
         noted: the latest ``noted`` entry of the current capture, if there is one.
+        retracted: the captures that a person has retracted and not accepted again.
     """
 
     partition_key: str
@@ -86,6 +89,7 @@ class Known:
     revisions: int = 0
     last_id: int = 0
     noted: Committed | None = None
+    retracted: frozenset[str] = frozenset()
 
     @property
     def current(self) -> Committed | None:
@@ -113,7 +117,10 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class AnomalyRecord:
-    """One row of ``core_anomalies``: an anomaly from first sight to its resolution."""
+    """One row of ``core_anomalies``: an anomaly from first sight to its resolution.
+
+    ``acknowledged_at``: when a person set it aside, if that still holds.
+    """
 
     domain: str
     anomaly: Anomaly
@@ -121,6 +128,16 @@ class AnomalyRecord:
     last_seen: datetime
     count: int
     resolved_at: datetime | None
+    acknowledged_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRecord:
+    """One row of ``core_decisions``."""
+
+    domain: str
+    decision: Decision
+    decided_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

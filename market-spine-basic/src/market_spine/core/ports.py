@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part
+from market_spine.core.decision import Decision
 from market_spine.core.manifest import (
     AnomalyRecord,
     Committed,
+    DecisionRecord,
     Entry,
     Known,
     QueryResult,
@@ -51,8 +53,13 @@ class Reader(Protocol):
     ) -> pl.DataFrame:
         """The rows known in a scope, now or as of a moment that has passed, typed as declared, sorted by key."""
 
-    def anomalies(self, domain: str | None = None, *, open_only: bool = True) -> Sequence[AnomalyRecord]:
-        """Anomalies, newest first."""
+    def anomalies(
+        self, domain: str | None = None, *, open_only: bool = True, acknowledged: bool = False
+    ) -> Sequence[AnomalyRecord]:
+        """Anomalies, newest first: those still open; with ``acknowledged``, also those that a person set aside."""
+
+    def decisions(self, domain: str | None = None, key: str | None = None) -> Sequence[DecisionRecord]:
+        """What was decided, oldest first; of one partition if ``key`` is given."""
 
     def runs(self, domain: str | None = None, limit: int = 20) -> Sequence[RunRecord]:
         """Past scheduler results, newest first."""
@@ -117,6 +124,9 @@ class Commit(Protocol):
 
     def note(self, anomaly: Anomaly) -> None:
         """Open an anomaly, or count it again if one of its kind is open for the partition."""
+
+    def decide(self, decision: Decision) -> None:
+        """Keep a decision."""
 
     def resolve(self, kinds: Iterable[str] | None = None, *, keep: Iterable[str] = ()) -> None:
         """Close the partition's open anomalies: the named kinds, or all but ``keep``."""

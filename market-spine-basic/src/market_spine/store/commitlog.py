@@ -1,4 +1,4 @@
-"""Reading the commit log back: manifest, anomaly events and runs, put together by their moments."""
+"""Reading the commit log back: manifest, anomaly events, decisions and runs, put together by their moments."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import datetime
 
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.commitlog import AnomalyEvent, PastCommit, PastRun
+from market_spine.core.decision import Decision
 from market_spine.core.manifest import Entry
 from market_spine.core.partition import Partition
 from market_spine.store import manifest, records
@@ -25,8 +26,8 @@ _RUNS = f"SELECT recorded_at, {records.RUN_COLUMNS} FROM core_runs"
 def read_log(db: Database) -> list[PastCommit | PastRun]:
     """Every transaction of the store, oldest first; see ``LogReader.log`` in ``core.commitlog``."""
     entries: dict[datetime, list[Entry]] = defaultdict(list)
-    for record in manifest.read_entries(db, "1 = 1", ()):
-        entries[record.committed_at].append(record.entry)
+    for committed in manifest.read_entries(db, "1 = 1", ()):
+        entries[committed.committed_at].append(committed.entry)
     events: dict[datetime, list[AnomalyEvent]] = defaultdict(list)
     partitions = {moment: found[0].partition for moment, found in entries.items()}
     for domain, key, kind, event, severity, message, details, occurred_at in db.rows(_EVENTS):
@@ -34,8 +35,19 @@ def read_log(db: Database) -> list[PastCommit | PastRun]:
         seen = Anomaly(kind, severity, key, message, json.loads(details)) if event == "seen" else None
         events[moment].append(AnomalyEvent(kind, seen))
         partitions.setdefault(moment, Partition(domain, tuple(key.split("|"))))
+    decisions: dict[datetime, list[Decision]] = defaultdict(list)
+    for record in manifest.read_decisions(db, "1 = 1", ()):
+        decisions[record.decided_at].append(record.decision)
+        key = record.decision.partition_key
+        partitions.setdefault(record.decided_at, Partition(record.domain, tuple(key.split("|"))))
     commits: list[PastCommit | PastRun] = [
-        PastCommit(moment, partition, tuple(entries.get(moment, ())), tuple(events.get(moment, ())))
+        PastCommit(
+            moment,
+            partition,
+            tuple(entries.get(moment, ())),
+            tuple(events.get(moment, ())),
+            tuple(decisions.get(moment, ())),
+        )
         for moment, partition in partitions.items()
     ]
     commits += [PastRun(from_text(recorded_at), records.run_record(row)) for recorded_at, *row in db.rows(_RUNS)]

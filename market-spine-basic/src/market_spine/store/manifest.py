@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from market_spine.core.manifest import INGEST, Committed, Known, PartRecord
+from market_spine.core.manifest import INGEST, Committed, DecisionRecord, Known, PartRecord
 from market_spine.store import records
 from market_spine.store.database import Database
 
@@ -35,6 +35,14 @@ SELECT m.partition_key, m.capture_id, m.stage, m.status,
 """
 
 
+_RETRACTED = """\
+SELECT partition_key, capture_id
+  FROM core_decisions
+ WHERE verb = 'retract' AND decision_id IN (SELECT MAX(decision_id) FROM core_decisions
+                                             WHERE {where} AND verb <> 'ack' GROUP BY partition_key, capture_id)
+"""
+
+
 def read_known(db: Database, domain: str, keys: Sequence[str] | None) -> dict[str, Known]:
     """The knowledge of the named partitions; of all that the domain has if ``keys`` is None."""
     if keys is None:
@@ -59,34 +67,45 @@ def _read_known(db: Database, where: str, params: tuple[Any, ...]) -> dict[str, 
     parts: dict[str, list[tuple[Any, ...]]] = {}
     for row in db.rows(_PARTS.format(where=where), params):
         parts.setdefault(row[0], []).append(row)
-    return {key: _fold(key, rows, captures.get(key, {}), parts.get(key, [])) for key, rows in latest.items()}
+    retracted: dict[str, set[str]] = {}
+    for key, capture_id in db.rows(_RETRACTED.format(where=where), params):
+        retracted.setdefault(key, set()).add(capture_id)
+    return {
+        key: _fold(key, rows, captures.get(key, {}), parts.get(key, []), frozenset(retracted.get(key, ())))
+        for key, rows in latest.items()
+    }
 
 
 def _fold(
-    key: str, rows: Sequence[tuple[Any, ...]], captures: Mapping[str, int], parts: Sequence[tuple[Any, ...]]
+    key: str,
+    rows: Sequence[tuple[Any, ...]],
+    captures: Mapping[str, int],
+    parts: Sequence[tuple[Any, ...]],
+    retracted: frozenset[str],
 ) -> Known:
     by_entry: dict[int, list[PartRecord]] = {}
     for row in parts:
         by_entry.setdefault(row[4], []).append(records.part_record(row[4:]))
     stages: dict[str, Committed] = {}
-    held: Committed | None = None
-    noted: Committed | None = None
+    ingests: dict[str, Committed] = {}
     for row in rows:
         record = records.committed(row, _by_name(by_entry.get(row[0], [])))
         if record.entry.status == "committed":
             stages[record.entry.stage] = record
-        elif record.entry.status == "held" and record.entry.stage == INGEST:
-            held = record
-        elif record.entry.status == "noted":
-            noted = record
+        else:
+            ingests[record.entry.status] = record
+    held, noted, emptied = map(ingests.get, ("held", "noted", "emptied"))
+    # What was known before the partition's only capture was retracted stands no longer.
+    stages = {stage: record for stage, record in stages.items() if _id(record) > _id(emptied)}
     current = stages.get(INGEST)
-    if held and current and current.entry.manifest_id > held.entry.manifest_id:
+    if held and (_id(current) > _id(held) or held.entry.capture_id in retracted):
         held = None
-    if noted and current and noted.entry.capture_id != current.entry.capture_id:
+    if noted and (current is None or noted.entry.capture_id != current.entry.capture_id or _id(current) > _id(noted)):
         noted = None
     accepted: dict[str, set[str]] = {}
-    for _, capture_id, stage, status, _, part, sha256, *_ in parts:
-        if current and stage == INGEST and status != "held" and capture_id == current.entry.capture_id:
+    for _, capture_id, stage, status, entry_id, part, sha256, *_ in parts:
+        same = current and stage == INGEST and capture_id == current.entry.capture_id and entry_id >= _id(current)
+        if same and status in ("committed", "noted"):
             accepted.setdefault(part, set()).add(sha256)
     return Known(
         partition_key=key,
@@ -94,10 +113,21 @@ def _fold(
         accepted={part: frozenset(digests) for part, digests in accepted.items()},
         held=held,
         captures=tuple(captures),
-        revisions=sum(captures.values()),
+        revisions=sum(is_revision for name, is_revision in captures.items() if name not in retracted),
         last_id=rows[-1][0],
         noted=noted,
+        retracted=retracted,
     )
+
+
+def _id(committed: Committed | None) -> int:
+    return committed.entry.manifest_id if committed else 0
+
+
+def read_decisions(db: Database, where: str, params: tuple[Any, ...]) -> list[DecisionRecord]:
+    """The decisions that meet a condition on ``core_decisions``, oldest first."""
+    sql = f"SELECT {records.DECISION_COLUMNS} FROM core_decisions WHERE {where} ORDER BY decision_id"
+    return [records.decision_record(row) for row in db.rows(sql, params)]
 
 
 def read_entries(db: Database, where: str, params: tuple[Any, ...]) -> Iterator[Committed]:

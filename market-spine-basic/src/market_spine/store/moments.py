@@ -11,6 +11,7 @@ _LATEST = """\
 SELECT MAX(moment) FROM (
     SELECT MAX(committed_at) AS moment FROM core_manifest
     UNION ALL SELECT MAX(occurred_at) FROM core_anomaly_events
+    UNION ALL SELECT MAX(decided_at) FROM core_decisions
     UNION ALL SELECT MAX(recorded_at) FROM core_runs
 ) AS moments
 """

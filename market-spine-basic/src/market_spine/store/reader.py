@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from market_spine.core.commitlog import PastCommit, PastRun
 from market_spine.core.domain import Domain
-from market_spine.core.manifest import AnomalyRecord, Committed, Known, QueryResult, RunRecord
+from market_spine.core.manifest import AnomalyRecord, Committed, DecisionRecord, Known, QueryResult, RunRecord
 from market_spine.core.partition import Scope
 from market_spine.core.ports import Clock
 from market_spine.core.schema import Table
@@ -86,10 +86,13 @@ class StoreReader:
         rows = self._db.rows(_LAST_ASKED, (source,))
         return {subject: moments.from_text(moment) for subject, moment in rows}
 
-    def anomalies(self, domain: str | None = None, *, open_only: bool = True) -> Sequence[AnomalyRecord]:
-        """Anomalies, newest first."""
+    def anomalies(
+        self, domain: str | None = None, *, open_only: bool = True, acknowledged: bool = False
+    ) -> Sequence[AnomalyRecord]:
+        """Anomalies, newest first: those still open; with ``acknowledged``, also those that a person set aside."""
         conditions = ["domain = ?"] if domain is not None else []
         conditions += ["resolved_at IS NULL"] if open_only else []
+        conditions += ["acknowledged_at IS NULL"] if open_only and not acknowledged else []
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         sql = (
             f"SELECT {records.ANOMALY_COLUMNS} FROM core_anomalies {where}"
@@ -97,6 +100,13 @@ class StoreReader:
         )
         rows = self._db.rows(sql, () if domain is None else (domain,))
         return [records.anomaly_record(row) for row in rows]
+
+    def decisions(self, domain: str | None = None, key: str | None = None) -> Sequence[DecisionRecord]:
+        """What was decided, oldest first; of one partition if ``key`` is given."""
+        asked = {"domain": domain, "partition_key": key}
+        given = {name: value for name, value in asked.items() if value is not None}
+        where = " AND ".join([*(f"{name} = ?" for name in given), "1 = 1"])
+        return manifest.read_decisions(self._db, where, tuple(given.values()))
 
     def runs(self, domain: str | None = None, limit: int = 20) -> Sequence[RunRecord]:
         """Past scheduler results, newest first."""

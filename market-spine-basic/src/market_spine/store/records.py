@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from market_spine.core.anomaly import Anomaly
-from market_spine.core.manifest import AnomalyRecord, Committed, Entry, PartRecord, RunRecord
+from market_spine.core.decision import Decision
+from market_spine.core.manifest import AnomalyRecord, Committed, DecisionRecord, Entry, PartRecord, RunRecord
 from market_spine.core.partition import Partition
 from market_spine.core.revision import Change
 from market_spine.errors import UsageError
@@ -23,7 +25,13 @@ RUN_COLUMNS = (
     "run_id, domain, scheduler, started_at, finished_at, status, exit_code, attempted, succeeded, failed,"
     " skipped, result"
 )
-ANOMALY_COLUMNS = "domain, kind, severity, partition_key, message, details, first_seen, last_seen, count, resolved_at"
+ANOMALY_COLUMNS = (
+    "domain, kind, severity, partition_key, message, details, first_seen, last_seen, count, resolved_at,"
+    " acknowledged_at"
+)
+DECISION_COLUMNS = (
+    "decision_id, domain, partition_key, capture_id, verb, kind, decided_by, reason, quiet_until, run_id, decided_at"
+)
 
 
 def insert_into(table: str, columns: str) -> str:
@@ -148,7 +156,7 @@ def run_record(row: Sequence[Any]) -> RunRecord:
 
 def anomaly_record(row: Sequence[Any]) -> AnomalyRecord:
     """Read back a row in the order of ``ANOMALY_COLUMNS``."""
-    domain, kind, severity, partition_key, message, details, first, last, count, resolved = row
+    domain, kind, severity, partition_key, message, details, first, last, count, resolved, acknowledged = row
     return AnomalyRecord(
         domain=domain,
         anomaly=Anomaly(kind, severity, partition_key, message, json.loads(details)),
@@ -156,4 +164,34 @@ def anomaly_record(row: Sequence[Any]) -> AnomalyRecord:
         last_seen=from_text(last),
         count=count,
         resolved_at=None if resolved is None else from_text(resolved),
+        acknowledged_at=None if acknowledged is None else from_text(acknowledged),
     )
+
+
+def decision_row(number: int, domain: str, decision: Decision, moment: str) -> tuple[Any, ...]:
+    """A decision in the order of ``DECISION_COLUMNS``."""
+    until = None
+    if decision.until is not None:
+        # The whole day belongs to it, in UTC as all moments are.
+        until = to_text(datetime.combine(decision.until + timedelta(days=1), time(), UTC))
+    return (
+        number,
+        domain,
+        decision.partition_key,
+        decision.capture_id,
+        decision.verb,
+        decision.kind,
+        storable(decision.decided_by),
+        storable(decision.reason),
+        until,
+        decision.run_id,
+        moment,
+    )
+
+
+def decision_record(row: Sequence[Any]) -> DecisionRecord:
+    """Read back a row in the order of ``DECISION_COLUMNS``."""
+    _, domain, key, capture_id, verb, kind, decided_by, reason, until, run_id, decided_at = row
+    last_day = None if until is None else (from_text(until) - timedelta(days=1)).date()
+    decision = Decision(verb, key, reason, decided_by, run_id, capture_id, kind, last_day)
+    return DecisionRecord(domain, decision, from_text(decided_at))

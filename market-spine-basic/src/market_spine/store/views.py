@@ -12,28 +12,35 @@ from market_spine.store.database import Database
 ANOMALIES = View(
     "core_anomalies",
     """\
-SELECT domain, partition_key, kind,
-       MAX(CASE WHEN event = 'seen' AND recency = 1 THEN severity END) AS severity,
-       MAX(CASE WHEN event = 'seen' AND recency = 1 THEN message END) AS message,
-       MAX(CASE WHEN event = 'seen' AND recency = 1 THEN details END) AS details,
-       MIN(CASE WHEN event = 'seen' THEN occurred_at END) AS first_seen,
-       MAX(CASE WHEN event = 'seen' THEN occurred_at END) AS last_seen,
-       SUM(CASE WHEN event = 'seen' THEN 1 ELSE 0 END) AS count,
-       MAX(CASE WHEN event = 'resolved' THEN occurred_at END) AS resolved_at
-  FROM (SELECT e.*,
-               ROW_NUMBER() OVER (
-                   PARTITION BY domain, partition_key, kind, episode, event ORDER BY event_id DESC
-               ) AS recency
-          FROM (SELECT core_anomaly_events.*,
-                       COALESCE(SUM(CASE WHEN event = 'resolved' THEN 1 ELSE 0 END) OVER (
-                           PARTITION BY domain, partition_key, kind ORDER BY event_id
-                           ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-                       ), 0) AS episode
-                  FROM core_anomaly_events) AS e) AS numbered
- GROUP BY domain, partition_key, kind, episode
+SELECT a.*,
+       (SELECT MAX(d.decided_at)
+          FROM core_decisions d
+         WHERE d.verb = 'ack' AND d.domain = a.domain AND d.partition_key = a.partition_key AND d.kind = a.kind
+           AND d.decided_at >= a.first_seen AND (a.resolved_at IS NULL OR d.decided_at <= a.resolved_at)
+           AND (d.quiet_until IS NULL OR a.last_seen < d.quiet_until)) AS acknowledged_at
+  FROM (SELECT domain, partition_key, kind,
+               MAX(CASE WHEN event = 'seen' AND recency = 1 THEN severity END) AS severity,
+               MAX(CASE WHEN event = 'seen' AND recency = 1 THEN message END) AS message,
+               MAX(CASE WHEN event = 'seen' AND recency = 1 THEN details END) AS details,
+               MIN(CASE WHEN event = 'seen' THEN occurred_at END) AS first_seen,
+               MAX(CASE WHEN event = 'seen' THEN occurred_at END) AS last_seen,
+               SUM(CASE WHEN event = 'seen' THEN 1 ELSE 0 END) AS count,
+               MAX(CASE WHEN event = 'resolved' THEN occurred_at END) AS resolved_at
+          FROM (SELECT e.*,
+                       ROW_NUMBER() OVER (
+                           PARTITION BY domain, partition_key, kind, episode, event ORDER BY event_id DESC
+                       ) AS recency
+                  FROM (SELECT core_anomaly_events.*,
+                               COALESCE(SUM(CASE WHEN event = 'resolved' THEN 1 ELSE 0 END) OVER (
+                                   PARTITION BY domain, partition_key, kind ORDER BY event_id
+                                   ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                               ), 0) AS episode
+                          FROM core_anomaly_events) AS e) AS numbered
+         GROUP BY domain, partition_key, kind, episode) AS a
 """,
-    ("core_anomaly_events",),
-    "One row per anomaly from first sight to resolution; what is seen after that is a new one.",
+    ("core_anomaly_events", "core_decisions"),
+    "One row per anomaly from first sight to resolution; what is seen after that is a new one. acknowledged_at:"
+    " when a person set it aside, null once it is seen again after the day they named.",
 )
 
 _BY_ENTRY = "manifest_id IN (SELECT manifest_id FROM {schema}.core_manifest WHERE committed_at <= {at})"
@@ -44,6 +51,7 @@ _CORE_AS_OF = {
     "core_payloads": f"sha256 IN (SELECT sha256 FROM {{schema}}.core_capture_parts WHERE {_BY_ENTRY})",
     "core_runs": "recorded_at <= {at}",
     "core_anomaly_events": "occurred_at <= {at}",
+    "core_decisions": "decided_at <= {at}",
     "core_migrations": "applied_at <= {at}",
     "core_requests": "planned_at <= {at}",
     "core_refusals": "learnt_at <= {at}",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part
+from market_spine.core.decision import Decision
 from market_spine.core.manifest import Entry, Known, RunRecord
 from market_spine.core.partition import Partition, Scope
 from market_spine.core.ports import Clock
@@ -37,7 +38,7 @@ _FIRST_CAPTURED = "SELECT MIN(captured_at) FROM core_manifest WHERE capture_id =
 class StoreCommit:
     """One transaction of one partition; made by ``StoreWriter.commit``.
 
-    Manifest entries and anomaly events are held back until ``finish``, because only then is it known
+    Manifest entries, anomaly events and decisions are held back until ``finish``, because only then is it known
     when they become visible.
     """
 
@@ -46,6 +47,7 @@ class StoreCommit:
         self._partition = partition
         self._entries: list[Entry] = []
         self._events: list[tuple[str, Anomaly | None]] = []
+        self._decisions: list[Decision] = []
         self._owners: set[int] = set()
         self._kept_payload = False
 
@@ -110,6 +112,12 @@ class StoreCommit:
             raise ValueError(f"an anomaly of {anomaly.partition_key} in a commit of {self._partition.key}")
         self._events.append((anomaly.kind, anomaly))
 
+    def decide(self, decision: Decision) -> None:
+        """Keep a decision."""
+        if decision.partition_key != self._partition.key:
+            raise ValueError(f"a decision about {decision.partition_key} in a commit of {self._partition.key}")
+        self._decisions.append(decision)
+
     def resolve(self, kinds: Iterable[str] | None = None, *, keep: Iterable[str] = ()) -> None:
         """Close the partition's open anomalies: the named kinds, or all but ``keep``."""
         rows = self._db.rows(_OPEN_KINDS, (self._partition.domain, self._partition.key))
@@ -124,11 +132,12 @@ class StoreCommit:
         orphans = self._owners.difference(entry.manifest_id for entry in self._entries)
         if orphans:
             raise ValueError(f"rows were written for manifest ids without an entry: {sorted(orphans)}")
-        if not (self._entries or self._events):
+        if not (self._entries or self._events or self._decisions):
             return self._kept_payload
         moment = moments.to_text(moments.next_moment(self._db, clock))
         self._write_entries(moment)
         self._write_events(moment)
+        self._write_decisions(moment)
         return True
 
     def _write_entries(self, moment: str) -> None:
@@ -157,6 +166,18 @@ class StoreCommit:
                 message = records.storable(anomaly.message)
                 rows.append((number, *head, kind, "seen", anomaly.severity, message, details, moment))
         self._db.run_many(records.insert_into("core_anomaly_events", _EVENT_COLUMNS), rows)
+
+    def _write_decisions(self, moment: str) -> None:
+        if not self._decisions:
+            return
+        ((latest,),) = self._db.rows("SELECT COALESCE(MAX(decision_id), 0) FROM core_decisions")
+        self._db.run_many(
+            records.insert_into("core_decisions", records.DECISION_COLUMNS),
+            [
+                records.decision_row(number, self._partition.domain, decision, moment)
+                for number, decision in enumerate(self._decisions, start=int(latest) + 1)
+            ],
+        )
 
 
 class StoreWriter(StoreReader):

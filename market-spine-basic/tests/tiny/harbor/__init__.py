@@ -20,7 +20,7 @@ from market_spine.cli import output
 from market_spine.cli.schedule import common_options, schedule_command
 from market_spine.compose import Hooks, Request, Selection, run_schedule
 from market_spine.core.capture import Absent, Part, Payload
-from market_spine.core.domain import Domain, Normalized, Publication, StageSpec, WindowCalc
+from market_spine.core.domain import Domain, Normalized, Place, Publication, StageSpec, WindowCalc
 from market_spine.core.manifest import Known
 from market_spine.core.partition import Partition
 from market_spine.core.schema import Column, Table, View
@@ -105,6 +105,7 @@ class Harbor:
         StageSpec("calc", "harbor.compute_day", "1"),
     )
     windows: tuple[WindowCalc, ...] = (Recent(),)
+    legs: tuple[str, ...] = ()
 
     def partition(self, key: str) -> Partition:
         """A day."""
@@ -112,6 +113,10 @@ class Harbor:
             return Partition(self.name, (date.fromisoformat(key).isoformat(),))
         except ValueError as error:
             raise UsageError(f"'{key}' is not a day such as 2025-03-01") from error
+
+    def place(self, partition: Partition) -> Place:
+        """The days stand in one line."""
+        return Place("days", date.fromisoformat(partition.values[0]).toordinal())
 
     def capture_labels(self, partition: Partition) -> tuple[str, ...]:
         """The day."""

@@ -66,7 +66,7 @@ def test_status_says_until_when_a_partition_is_not_due(
     arguments = ("status", "--domain", "finra", "--run-date", "2026-11-24", "--weeks", "1", "--db", db)
     (shown,) = told(*arguments)
     assert [(each["partition_key"], each["state"], each["expected"]) for each in shown["partitions"]] == [
-        ("2026-11-06|NMS_TIER_1", "late", None),
+        ("2026-11-06|NMS_TIER_1", "not_loaded", None),
         ("2026-11-06|NMS_TIER_2", "not_due", "2026-12-07"),
         ("2026-11-06|OTC", "not_due", "2026-12-07"),
     ]

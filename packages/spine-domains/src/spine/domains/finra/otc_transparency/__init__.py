@@ -8,7 +8,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from market_spine.core.capture import Part
-from market_spine.core.domain import Domain, Normalized, Publication, StageSpec, WindowCalc
+from market_spine.core.domain import Domain, Normalized, Place, Publication, StageSpec, WindowCalc
 from market_spine.core.manifest import CALC, INGEST, NORMALIZE
 from market_spine.core.partition import Partition
 from market_spine.core.schema import Table, View
@@ -49,7 +49,7 @@ class SymbolRolling:
 
 @dataclass(frozen=True, slots=True)
 class OtcTransparency:
-    """The descriptor of this domain; a Domain with a PublicationCalendar."""
+    """The descriptor of this domain; a Domain whose partitions stand in lines, with a PublicationCalendar."""
 
     name: str = schema.NAME
     scheduler: str = "weekly_ingest"
@@ -59,10 +59,16 @@ class OtcTransparency:
     migrations: str = "spine.domains.finra.otc_transparency.migrations"
     stages: tuple[StageSpec, StageSpec, StageSpec] = _STAGES
     windows: tuple[WindowCalc, ...] = (SymbolRolling(),)
+    legs: tuple[str, ...] = schema.VENUE_CLASSES
 
     def partition(self, key: str) -> Partition:
         """Check and build a partition from a key such as ``2025-01-03|NMS_TIER_1``; raises UsageError."""
         return partitions.parse_partition(key)
+
+    def place(self, partition: Partition) -> Place:
+        """The week's number among those of its tier."""
+        week_ending, tier = partitions.week_and_tier(partition)
+        return Place(tier, week_ending.toordinal() // 7)
 
     def capture_labels(self, partition: Partition) -> tuple[str, ...]:
         """Tier, then week ending."""
