@@ -20,7 +20,7 @@ FAILURE = 1
 INTERRUPTED = 130
 
 _COMMANDS = {
-    "status": ("inspect", "Show the partition grid: published, captured, revised, late, failed."),
+    "status": ("inspect", "Show the partition grid: failed, held, late, warned, revised, captured, ..."),
     "runs": ("inspect", "List past scheduler runs, newest first."),
     "anomalies": ("inspect", "List anomalies, open ones by default."),
     "captures": ("captures", "List the captures of a partition."),
