@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import pickle
 import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import product
 from pathlib import Path
@@ -32,7 +30,6 @@ from market_spine.app.scheduling import (
     decide_status,
     result_schema,
 )
-from market_spine.app.states import PartitionState, State
 from market_spine.core.anomaly import Anomaly
 from market_spine.errors import MarketSpineError, UsageError
 
@@ -356,52 +353,6 @@ def test_schema_refuses_what_the_records_refuse(change: dict[str, object]) -> No
     document = json.loads(GUIDE_EXAMPLE)
     document["runs"][0] |= change
     assert not SCHEMA.is_valid(document)
-
-
-def test_documented() -> None:
-    """docs/contract.md names every field, status and skip reason of the contract."""
-    text = (REPOSITORY / "docs/contract.md").read_text("utf-8")
-    records = (SchedulerResult, SchedulerStats, PipelineRun, RevisionSummary, ErrorDetail, Anomaly)
-    words = [each.name for record in records for each in fields(record)]
-    words += [*SchedulerStatus, *RunStatus, *SkipReason, *State, *(each.name for each in fields(PartitionState))]
-    assert [word for word in words if f"`{word}`" not in text] == []
-
-
-def test_open_sets_are_examples() -> None:
-    """A reason, kind or state that the schema does not know is valid; another status is not."""
-    document = json.loads(GUIDE_EXAMPLE)
-    document["runs"][0] |= {"status": "skipped", "reason": "a_later_word"}
-    document["anomalies"] = [{"kind": "a_later_word", "severity": "error", "partition_key": "k", "message": "m"}]
-    document["error"] = {"kind": "a_later_word", "message": "m", "hint": ""}
-    assert SCHEMA.is_valid(document)
-    state = {"$ref": "#/$defs/PartitionState", "$defs": SCHEMA.schema["$defs"]}
-    assert jsonschema.Draft202012Validator(state).is_valid({"partition_key": "k", "state": "a_later_word"})
-    assert not SCHEMA.is_valid(document | {"status": "a_later_word"})
-    document["runs"][0]["status"] = "a_later_word"
-    assert not SCHEMA.is_valid(document)
-    defs = SCHEMA.schema["$defs"]
-    for record, name, word in (
-        ("PipelineRun", "reason", "retracted"),
-        ("ErrorDetail", "kind", "late"),
-        ("Anomaly", "kind", "missing_leg"),
-        ("PartitionState", "state", "not_loaded"),
-    ):
-        assert word in defs[record]["properties"][name]["examples"]
-        assert "enum" not in str(defs[record]["properties"][name])
-
-
-def test_error_kinds_are_documented() -> None:
-    """docs/contract.md names every kind of error and anomaly that the code can answer with."""
-    kinds: set[str] = set()
-    for path in (*REPOSITORY.glob("market-spine-basic/src/**/*.py"), *REPOSITORY.glob("packages/*/src/**/*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            names = [target.id for target in getattr(node, "targets", []) if isinstance(target, ast.Name)]
-            if getattr(node, "arg", "") == "kind" or names == ["default_kind"]:
-                words = (each.value for each in ast.walk(node) if isinstance(each, ast.Constant))
-                kinds |= {word for word in words if isinstance(word, str)}
-    text = (REPOSITORY / "docs/contract.md").read_text("utf-8")
-    assert "usage" in kinds and "late" in kinds
-    assert sorted(kind for kind in kinds if f"`{kind}`" not in text) == []
 
 
 def test_result_needs_nothing_heavy() -> None:
