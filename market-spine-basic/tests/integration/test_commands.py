@@ -165,9 +165,8 @@ def test_query_writes_parquet_that_reads_back(loaded: Home) -> None:
 
 def test_status_runs_and_anomalies_show_where_things_stand(loaded: Home) -> None:
     """Status shows a revised partition, a late one, one due today and one never asked for; runs lists both runs."""
-    grid = json.loads(
-        loaded("status", "--domain", "harbor", "--run-date", "2025-03-03", "--weeks", "4", "--json").stdout
-    )
+    asked = ("status", "--domain", "harbor", "--run-date", "2025-03-03", "--weeks", "4")
+    grid = json.loads(loaded(*asked, "--json").stdout)
     states = {cell["partition_key"]: (cell["state"], cell["revisions"]) for cell in grid[0]["partitions"]}
     assert states == {
         "2025-03-03": ("published", 0),
@@ -176,7 +175,7 @@ def test_status_runs_and_anomalies_show_where_things_stand(loaded: Home) -> None
         "2025-02-28": ("not_loaded", 0),
     }
     assert grid[0]["counts"] == {"late": 1, "revised": 1, "published": 1, "not_loaded": 1}
-    assert "revised once" in loaded("status", "--domain", "harbor", "--run-date", "2025-03-03").stdout
+    assert "revised once" in loaded(*asked).stdout
     runs = json.loads(loaded("runs", "--json").stdout)
     assert [run["status"] for run in runs] == ["success", "success"]
     assert loaded("anomalies", "--json").stdout == "[]\n"
