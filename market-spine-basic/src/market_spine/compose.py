@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from market_spine import registry, settings
+from market_spine import registry, settings, stopping
 from market_spine.app.arguments import choice, day, whole_number
 from market_spine.app.pipeline import guarded
 from market_spine.app.runner import Plan, run_plan
@@ -103,7 +103,8 @@ def run_schedule(domain: Domain, request: Request, select: Select, hooks: Hooks)
         hooks.planned(len(plan.partitions))
         return run_plan(plan, stop=hooks.stop, progress=hooks.progress)
 
-    result = guarded(run)
+    with stopping.heard(hooks.stop):
+        result = guarded(run)
     if isinstance(result, MarketSpineError):
         return failure(domain, result, started, hooks.clock(), config={"mode": request.mode})
     return result

@@ -10,7 +10,8 @@
     ├── SourceError           a partition cannot be fetched
     ├── ContentError          what was fetched is not what it should be: refused whole
     ├── GuardError            it parsed, but a guard holds it back until --force
-    └── MissingInput          a stage was asked for whose input is not there
+    ├── MissingInput          a stage was asked for whose input is not there
+    └── Interrupted           a signal ended a wait
 
 Each carries ``kind`` (a stable word for machines), ``message`` (what and which) and ``hint`` (what to do
 next). Adapters translate what their library raises into one of these and keep the cause.
@@ -96,3 +97,9 @@ class MissingInput(MarketSpineError):
     """A stage was asked for whose input is not there."""
 
     default_kind = "missing_input"
+
+
+class Interrupted(MarketSpineError):
+    """A signal ended a wait; what the wait was for is left undone."""
+
+    default_kind = "interrupted"

@@ -360,3 +360,13 @@ def test_runs_come_back_newest_first(writer: StoreWriter) -> None:
     assert writer.runs("garden", limit=10**20) == [_run("b"), _run("a")]
     with pytest.raises(StoreCorrupt, match="core_runs"):
         writer.record_run(_run("a"))
+
+
+def test_words_that_are_no_text_are_kept_as_escapes(writer: StoreWriter, partition: Partition) -> None:
+    """Half a surrogate pair, or a NUL, in what a source said loses neither the anomaly nor anything else of it."""
+    said = "half \ud83d of it, and \0"
+    with writer.commit(partition) as commit:
+        commit.note(Anomaly("odd", "warning", partition.key, said, {"said": said}))
+    (found,) = writer.anomalies()
+    assert found.anomaly.message == "half \\ud83d of it, and \\0"
+    assert found.anomaly.details == {"said": said}

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from market_spine.errors import SourceError
-from market_spine.sources.http import Answer, HttpClient, Policy, Transient
+from market_spine.sources.answers import Answer, Transient
+from market_spine.sources.http import HttpClient, Policy
 from market_spine.sources.limits import Deadline, RateLimiter
 from market_spine.sources.redaction import redact
 

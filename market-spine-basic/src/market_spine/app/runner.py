@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from market_spine.app.pipeline import guarded, run_partition
@@ -158,14 +160,19 @@ def _outcomes(
 ) -> Iterator[tuple[int, Outcome]]:
     """Outcomes as they come, each with its position; starts no task once told to stop."""
     if executor is not None:
-        yield from _side_by_side(tasks, plan, report, stop, executor)
+        yield from _side_by_side(tasks, plan, report, stop, partial(executor.submit, run_partition))
     elif plan.workers == 1:
         yield from _one_by_one(tasks, plan, report, stop)
     else:
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(plan.workers) as own:
-            yield from _side_by_side(tasks, plan, report, stop, own)
+
+            def start(task: Task) -> Future[Outcome]:
+                # In a copy of this context, so that waits there hear what waits here hear.
+                return own.submit(copy_context().run, run_partition, task)
+
+            yield from _side_by_side(tasks, plan, report, stop, start)
 
 
 def _one_by_one(
@@ -182,7 +189,11 @@ def _one_by_one(
 
 
 def _side_by_side(
-    tasks: Sequence[Task], plan: Plan, report: _Report, stop: Callable[[], bool], pool: Executor
+    tasks: Sequence[Task],
+    plan: Plan,
+    report: _Report,
+    stop: Callable[[], bool],
+    start: Callable[[Task], Future[Outcome]],
 ) -> Iterator[tuple[int, Outcome]]:
     from concurrent.futures import FIRST_COMPLETED, wait
 
@@ -198,7 +209,7 @@ def _side_by_side(
                 report.interrupted = True
                 break
             position, task = following
-            running[pool.submit(run_partition, task)] = position
+            running[start(task)] = position
         if not running:
             return
         for future in wait(running, return_when=FIRST_COMPLETED).done:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from market_spine.errors import SourceError
+from market_spine import stopping
+from market_spine.errors import Interrupted, SourceError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Folder:
     """One folder, without those below it. Picklable: it holds its location only.
+
+    A file system that hangs is left behind once the run is to stop: every method raises Interrupted.
 
     Attributes:
         location: a local path or an fsspec URL.
@@ -43,12 +46,9 @@ class Folder:
         """
         if "://" not in self.location:
             with self._translated(self.shown):
-                return sorted(path.name for path in Path(self.location).iterdir() if path.is_file())
+                return stopping.within(self._local_names)
         with self._translated(self.shown):
-            system, path = self._open()
-            system.invalidate_cache(path)
-            entries = system.ls(path, detail=True)
-            return sorted(entry["name"].rstrip("/").rpartition("/")[2] for entry in entries if entry["type"] == "file")
+            return stopping.within(self._remote_names)
 
     def read(self, name: str) -> bytes:
         """The exact bytes of one file of the folder; raises SourceError as ``names`` does.
@@ -60,11 +60,23 @@ class Folder:
             raise SourceError(f"{name!r} is not the name of a file in {self.shown}", kind="source_name")
         if "://" not in self.location:
             with self._translated(f"{name} in {self.shown}"):
-                return Path(self.location, name).read_bytes()
+                return stopping.within(Path(self.location, name).read_bytes)
         with self._translated(f"{name} in {self.shown}"):
-            system, path = self._open()
-            content: bytes = system.cat_file(f"{path.rstrip('/')}/{name}")
-            return content
+            return stopping.within(lambda: self._remote_bytes(name))
+
+    def _local_names(self) -> list[str]:
+        return sorted(path.name for path in Path(self.location).iterdir() if path.is_file())
+
+    def _remote_names(self) -> list[str]:
+        system, path = self._open()
+        system.invalidate_cache(path)
+        entries = system.ls(path, detail=True)
+        return sorted(entry["name"].rstrip("/").rpartition("/")[2] for entry in entries if entry["type"] == "file")
+
+    def _remote_bytes(self, name: str) -> bytes:
+        system, path = self._open()
+        content: bytes = system.cat_file(f"{path.rstrip('/')}/{name}")
+        return content
 
     def _open(self) -> tuple[AbstractFileSystem, str]:
         from fsspec.core import url_to_fs
@@ -76,6 +88,8 @@ class Folder:
     def _translated(self, what: str) -> Iterator[None]:
         try:
             yield
+        except Interrupted:
+            raise
         except (FileNotFoundError, NotADirectoryError) as error:
             raise SourceError(
                 f"{what} does not exist" if isinstance(error, FileNotFoundError) else f"{what} is no folder",

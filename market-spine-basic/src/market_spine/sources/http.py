@@ -20,6 +20,8 @@ its deadline would pass. Every failure is a SourceError whose texts hold no secr
     redirected      no       more redirects than allowed, or one that leaves the host
     too_large       no       more bytes than allowed
     bad_address     no       the address cannot be used
+
+Every wait ends within a fraction of a second once the run is to stop, by Interrupted.
 """
 
 from __future__ import annotations
@@ -32,13 +34,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
+from market_spine import stopping
 from market_spine.errors import SourceError
+from market_spine.sources.answers import Answer, Transient, check_status
 from market_spine.sources.limits import Deadline, RateLimiter, Seconds, Sleep
 from market_spine.sources.redaction import redact
 
@@ -51,44 +54,6 @@ T = TypeVar("T")
 
 MAX_BYTES = 64 * 2**20
 MAX_REDIRECTS = 5
-_EXCERPT = 200
-"""How much of an answer an error shows."""
-
-
-class Transient(SourceError):
-    """A failure that may be gone at the next attempt; raised by ``read`` it has the request repeated.
-
-    Attributes:
-        wait: seconds the other side asked to wait, if it did.
-    """
-
-    wait: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer read to its end.
-
-    Attributes:
-        status: the status code.
-        headers: names in lower case.
-        body: the content, decompressed.
-        url: where it came from, without secrets.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    url: str
-
-    @property
-    def content_type(self) -> str:
-        """The media type without parameters, in lower case."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-    def excerpt(self) -> str:
-        """The beginning of the body for an error message."""
-        return " ".join(self.body[:_EXCERPT].decode("utf-8", "replace").split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +63,7 @@ class Policy:
     Attributes:
         attempts: how often a request is made at most.
         timeout: seconds to wait for a connection and for each next piece of an answer.
+        total: seconds for one answer as a whole, and the longest pause that is made because the other side asks.
         first_wait, longest_wait: seconds before the second attempt, doubling from there to the longest;
             each wait is a random part, at least half, of that.
         max_bytes: largest answer accepted, decompressed.
@@ -105,6 +71,7 @@ class Policy:
 
     attempts: int = 6
     timeout: float = 60.0
+    total: float = 300.0
     first_wait: float = 0.5
     longest_wait: float = 30.0
     max_bytes: int = MAX_BYTES
@@ -127,30 +94,6 @@ class Traffic:
             self.received += received
 
 
-def check_status(answer: Answer) -> None:
-    """Raise the SourceError that an answer's status means; nothing for 2xx."""
-    status = answer.status
-    if 200 <= status < 300:
-        return
-    told = f"{answer.url} answered {status}: {answer.excerpt()}" if answer.body else f"{answer.url} answered {status}"
-    if status == 429:
-        problem = Transient(told, kind="rate_limited", hint="wait, or lower the number of requests")
-        problem.wait = _retry_after(answer)
-        raise problem
-    if status in (408, 425):
-        raise Transient(told, kind="timeout", hint="try again later")
-    if status >= 500:
-        problem = Transient(told, kind="server_error", hint="the service has a problem; try again later")
-        problem.wait = _retry_after(answer)
-        raise problem
-    kind, hint = {
-        401: ("unauthorized", "check the credentials"),
-        403: ("forbidden", "these credentials, or this network, may not read it"),
-        404: ("not_found", "check the address"),
-    }.get(status, ("refused", "the service does not accept this request"))
-    raise SourceError(told, kind=kind, hint=hint)
-
-
 class HttpClient:
     """One persistent client: keeps connections and cookies; safe to share between threads.
 
@@ -168,7 +111,7 @@ class HttpClient:
         policy: Policy | None = None,
         secrets: tuple[str, ...] = (),
         clock: Seconds = time.monotonic,
-        sleep: Sleep = time.sleep,
+        sleep: Sleep = stopping.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.policy = policy or Policy()
@@ -226,7 +169,7 @@ class HttpClient:
             if not isinstance(error, Transient) or number >= self.policy.attempts:
                 return False
             wait = self._wait(error, number)
-            if deadline is not None and wait >= deadline.remaining:
+            if wait >= (self.policy.total if deadline is None else deadline.remaining):
                 return False
             if error.wait is not None:
                 self.limiter.hold(wait)
@@ -290,14 +233,7 @@ class HttpClient:
             answer, location = self._exchange(client, sent, deadline)
             if location is None:
                 return answer
-            target = urljoin(sent["url"], location)
-            if urlsplit(target)[:2] != urlsplit(sent["url"])[:2]:
-                raise SourceError(
-                    f"{answer.url} redirects to another host: {target}",
-                    kind="redirected",
-                    hint="if the service has moved, configure its new address",
-                )
-            sent = {**sent, "url": target, "params": None}
+            sent = {**sent, "url": _target(answer, sent["url"], location), "params": None}
         raise SourceError(
             f"{answer.url} redirects in a circle: more than {MAX_REDIRECTS} times",
             kind="redirected",
@@ -307,11 +243,14 @@ class HttpClient:
     def _exchange(
         self, client: httpx2.Client, sent: dict[str, Any], deadline: Deadline | None
     ) -> tuple[Answer, str | None]:
-
         shown = self.shown(sent["url"])
-        with _translated(shown):
-            timeout = self._timeout(shown, deadline)
-            with client.stream(**sent, timeout=timeout) as response:
+        left = self.policy.total if deadline is None else min(self.policy.total, deadline.remaining)
+        if left <= 0:
+            raise _late(shown, deadline)
+        ends = Deadline(left)
+
+        def read() -> tuple[int, dict[str, str], bytes]:
+            with _translated(shown), client.stream(**sent, timeout=min(self.policy.timeout, left)) as response:
                 body = bytearray()
                 for piece in response.iter_bytes():
                     body += piece
@@ -319,21 +258,50 @@ class HttpClient:
                         raise SourceError(
                             f"{shown} answered with more than {self.policy.max_bytes:,} bytes", kind="too_large"
                         )
-                    self._timeout(shown, deadline)
-                headers = {name.lower(): value for name, value in response.headers.items()}
-                status = response.status_code
+                    # Nobody waits any more: let go of the connection.
+                    if stopping.asked() or not ends.remaining:
+                        break
+                return response.status_code, {name.lower(): it for name, it in response.headers.items()}, bytes(body)
+
+        try:
+            # A name that is looked up, a header that comes byte by byte: neither has a limit of its own.
+            status, headers, body = stopping.within(read, left)
+            stopping.check()
+        except TimeoutError as error:
+            raise _late(shown, deadline, left) from error
+        if not ends.remaining:
+            raise _late(shown, deadline, left)
         self.traffic.count(received=len(body))
         location = headers.get("location") if status in (301, 302, 303, 307, 308) else None
-        return Answer(status, headers, bytes(body), shown), location
+        return Answer(status, headers, body, shown), location
 
-    def _timeout(self, shown: str, deadline: Deadline | None) -> float:
-        if deadline is None:
-            return self.policy.timeout
-        if deadline.remaining <= 0:
-            raise SourceError(
-                f"{shown} was not read within {deadline.seconds:g} s", kind="timeout", hint="try again later"
-            )
-        return min(self.policy.timeout, deadline.remaining)
+
+def _late(shown: str, deadline: Deadline | None, seconds: float = 0.0) -> SourceError:
+    """Not read in time: if the deadline has passed for good, else to be tried again."""
+    if deadline is not None and not deadline.remaining:
+        return SourceError(
+            f"{shown} was not read within {deadline.seconds:g} s", kind="timeout", hint="try again later"
+        )
+    return Transient(f"{shown} was not read within {seconds:g} s", kind="timeout", hint="try again later")
+
+
+def _target(answer: Answer, url: str, location: str) -> str:
+    """Where an answer redirects to; raises SourceError, kind ``redirected``, unless it is the same host."""
+    try:
+        target = urljoin(url, location)
+        if urlsplit(target)[:2] == urlsplit(url)[:2]:
+            return target
+    except ValueError as error:
+        raise SourceError(
+            f"{answer.url} redirects to an address that is none: {location!r}",
+            kind="redirected",
+            hint="try again later",
+        ) from error
+    raise SourceError(
+        f"{answer.url} redirects to another host: {target}",
+        kind="redirected",
+        hint="if the service has moved, configure its new address",
+    )
 
 
 @contextlib.contextmanager
@@ -354,15 +322,3 @@ def _translated(shown: str) -> Iterator[None]:
         raise Transient(f"{shown} sent a damaged answer: {error}", kind="bad_answer", hint="try again later") from error
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
         raise SourceError(f"{shown} cannot be used: {error}", kind="bad_address", hint="check the address") from error
-
-
-def _retry_after(answer: Answer) -> float | None:
-    """Seconds of a Retry-After header: a number, or a date beside the answer's own; None if it cannot be read."""
-    text = answer.headers.get("retry-after", "").strip()
-    if text.isdigit():
-        return float(text)
-    try:
-        until, now = parsedate_to_datetime(text), parsedate_to_datetime(answer.headers.get("date", ""))
-        return max(0.0, (until - now).total_seconds())
-    except (TypeError, ValueError):
-        return None

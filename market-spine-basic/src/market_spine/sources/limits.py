@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from market_spine import stopping
+
 Seconds = Callable[[], float]
 """A clock that only moves forward, in seconds from an arbitrary start."""
 Sleep = Callable[[float], None]
@@ -34,7 +36,7 @@ class RateLimiter:
         sleep: waits.
     """
 
-    def __init__(self, per_second: float, *, clock: Seconds = time.monotonic, sleep: Sleep = time.sleep) -> None:
+    def __init__(self, per_second: float, *, clock: Seconds = time.monotonic, sleep: Sleep = stopping.sleep) -> None:
         self._gap = 1.0 / per_second
         self._clock = clock
         self._sleep = sleep

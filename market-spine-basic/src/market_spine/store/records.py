@@ -42,12 +42,12 @@ def insert_into(table: str, columns: str) -> str:
 
 def to_json(value: Mapping[str, Any] | Sequence[Any]) -> str:
     """Render JSON text, the same for the same value."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return storable(json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")))
 
 
 def storable(text: str) -> str:
-    r"""The text with each NUL character, which PostgreSQL cannot keep, spelt ``\0``."""
-    return text.replace("\0", "\\0")
+    r"""The text as every database takes it: a NUL character is spelt ``\0``, half a surrogate pair ``\ud800``."""
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 
 def check_partition(partition: Partition) -> None:

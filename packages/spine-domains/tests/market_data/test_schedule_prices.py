@@ -220,7 +220,7 @@ def test_a_stopped_run_leaves_the_rest(desk: Any, monkeypatch: pytest.MonkeyPatc
     assert (result.exit_code, len(waits)) == (1, 4)
     assert result.runs[0].error is not None
     assert result.runs[0].error.kind == "interrupted"
-    assert "to call the vendor" in result.runs[0].error.message
+    assert "stopped by a signal while waiting" in result.runs[0].error.message
     assert "B|polygon" in result.warnings[-1]
 
 

@@ -293,3 +293,40 @@ def test_mock_bars_do_not_depend_on_how_they_are_asked_for() -> None:
     assert short.items() <= long.items()
     assert closes("MSFT", date(2020, 8, 20), date(2020, 9, 10)) != short
     assert 3.5 < short[date(2020, 8, 28)] / short[date(2020, 8, 31)] < 4.5
+
+
+HOSTILE = [
+    b"[" * 100_000,
+    b'{"a":' * 100_000,
+    b'["Note"]',
+    b'"Note"',
+    b'{"results": [1, null, "x"], "resultsCount": 3}',
+    b'{"Note": "half a character \\ud800 here"}',
+    b'{"error": "half a character \\ud800 here", "status": "ERROR"}',
+    b'{"next_url": 5}',
+]
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+@pytest.mark.parametrize("body", HOSTILE)
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 429, 500])
+def test_answers_that_nobody_would_send_are_findings(vendor: str, body: bytes, status: int) -> None:
+    """Whatever JSON comes with whatever status is a finding, whose words any file or database takes."""
+    VENDORS[vendor].classify(status, body).message.encode()
+
+
+@pytest.mark.parametrize(
+    "following", ["http://[", "http://[::1", "//\u2100.com", 5, ["x"], {"a": 1}, "?" + "a=1&" * 999]
+)
+def test_a_further_page_that_is_no_address_is_refused(following: object) -> None:
+    """A next_url that cannot be read leads nowhere, and is refused by name."""
+    body = json.dumps({"results": [], "next_url": following}).encode()
+    with pytest.raises(ContentError) as caught:
+        POLYGON.next_page(Call("bars", "range", "/"), body, 2)
+    assert caught.value.kind == "foreign_page"
+
+
+def test_reference_rows_that_are_no_objects_tell_nothing() -> None:
+    """What the reference data has instead of objects is passed over."""
+    rows = [None, 1, "A", {"ticker": "A", "delisted_utc": "2024-05-01T00:00:00Z"}]
+    assert POLYGON.explained(json.dumps({"results": rows}).encode(), "A") == "delisted on 2024-05-01"

@@ -14,6 +14,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from market_spine.core.capture import Part
+from market_spine.core.jsontext import read_json
 from market_spine.core.quota import Limit
 from market_spine.errors import ContentError, SourceError
 from spine.domains.market_data import parse
@@ -114,9 +115,11 @@ class AlphaVantage:
             good = status == 200 and "," in text
             return Finding("ok") if good else Finding("unknown", f"HTTP {status}: {parse.shown(body)}")
         try:
-            document = json.loads(text)
+            document = read_json(text)
         except ValueError:
             return Finding("transient", f"cut JSON: {parse.shown(body)}")
+        if not isinstance(document, dict):
+            return Finding("unknown", f"HTTP {status}: {parse.shown(body)}")
         if document == {}:
             return Finding("no_data", "an empty answer")
         note = next((str(document[name]) for name in _NOTES if name in document), None)

@@ -20,7 +20,8 @@ from market_spine.sources.redaction import redact
 from spine.domains.market_data.vendors import FETCHED_AT, Call, Finding, FindingKind, Vendor
 
 if TYPE_CHECKING:
-    from market_spine.sources.http import Answer, HttpClient
+    from market_spine.sources.answers import Answer
+    from market_spine.sources.http import HttpClient
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +166,7 @@ class Caller:
             raise self.error(Finding(kind, refusal.reason), f" (learnt {learnt}; not asked again until {until})")
 
     def _attempt(self, call: Call) -> tuple[Finding, Answer | None]:
-        from market_spine.sources.http import Transient
+        from market_spine.sources.answers import Transient
 
         try:
             answer = self._get(call)
@@ -219,10 +220,12 @@ def _new_client(access: Access) -> HttpClient:
     """A client that makes each request once: every attempt has to stand in the ledger before it is made."""
     from market_spine.sources.http import HttpClient, Policy
 
-    return HttpClient(rate=100.0, policy=Policy(attempts=1, timeout=30.0), secrets=(access.key,))
+    return HttpClient(rate=100.0, policy=Policy(attempts=1, timeout=30.0, total=120.0), secrets=(access.key,))
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds of a Retry-After header, where it has a number of them; at most a minute."""
-    text = headers.get("retry-after", "").strip()
-    return min(float(text), WAITS[-1]) if text.isdigit() else None
+    from market_spine.sources.answers import whole_number
+
+    seconds = whole_number(headers.get("retry-after", ""))
+    return None if seconds is None else min(float(seconds), WAITS[-1])

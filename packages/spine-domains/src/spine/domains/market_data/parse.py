@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from market_spine.core import jsontext
 from market_spine.core.capture import Part
 from market_spine.errors import ContentError
 
@@ -34,8 +34,8 @@ def read_json_pairs(part: Part) -> Any:
 
 def _load(part: Part, hook: Any) -> Any:
     try:
-        return json.loads(part.data, object_pairs_hook=hook)
-    except (ValueError, RecursionError) as error:
+        return jsontext.read_json(part.data, hook)
+    except ValueError as error:
         raise ContentError(
             f"{part.origin} answered something that is not JSON: {shown(part.data)}",
             hint="run again; if it stays so, the vendor has changed its answers",

@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from market_spine.core.calendar import ZONE
 from market_spine.core.capture import Part
+from market_spine.core.jsontext import read_json
 from market_spine.core.quota import Limit
 from market_spine.errors import ContentError
 from spine.domains.market_data import parse
@@ -77,17 +78,21 @@ class Polygon:
         Raises:
             ContentError: kind ``foreign_page``.
         """
-        document = json.loads(body)
+        document = read_json(body)
         following = document.get("next_url") if isinstance(document, dict) else None
         if not following:
             return None
-        parts = urlsplit(str(following))
+        try:
+            parts = urlsplit(str(following))
+            asked = parse_qsl(parts.query)
+        except ValueError as error:
+            raise ContentError(f"polygon names a further page at {following!r}", kind="foreign_page") from error
         local = parts.hostname in ("localhost", "127.0.0.1")
         if parts.hostname not in HOSTS and not local:
             raise ContentError(
                 f"polygon names a further page at {parts.hostname}, which is not its own host", kind="foreign_page"
             )
-        query = {name: value for name, value in parse_qsl(parts.query) if name.lower() != "apikey"}
+        query = {name: value for name, value in asked if name.lower() != "apikey"}
         return Call(f"{call.part.partition('-')[0]}-{page}", call.form, parts.path, query)
 
     def explain(self, symbol: str) -> Call | None:
@@ -96,9 +101,9 @@ class Polygon:
 
     def explained(self, body: bytes, symbol: str) -> str:
         """``delisted on ...`` if the reference data has it among the inactive tickers."""
-        document = json.loads(body)
+        document = read_json(body)
         for row in (document.get("results") if isinstance(document, dict) else None) or ():
-            if row.get("ticker") == symbol:
+            if isinstance(row, dict) and row.get("ticker") == symbol:
                 return f"delisted on {str(row.get('delisted_utc', 'an unknown day'))[:10]}"
         return ""
 
@@ -109,7 +114,7 @@ class Polygon:
         if status >= 500:
             return Finding("transient", f"HTTP {status}: {parse.shown(body)}")
         try:
-            document = json.loads(body)
+            document = read_json(body)
         except ValueError:
             wrong_path = status == 404
             return Finding("bad_request" if wrong_path else "transient", f"HTTP {status}: {parse.shown(body)}")
@@ -185,7 +190,7 @@ class Polygon:
 def _words(body: bytes) -> str:
     """The vendor's own words: ``error`` with status ERROR, ``message`` with the others."""
     try:
-        document = json.loads(body)
+        document = read_json(body)
     except ValueError:
         return ""
     if not isinstance(document, dict):

@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import cast
 
+from market_spine import stopping
 from market_spine.app.arguments import choice, refused, whole_number
 from market_spine.app.scheduling import SchedulerResult
 from market_spine.compose import Hooks, Request, Selection, ledger, run_schedule
@@ -29,8 +31,6 @@ from spine.domains.market_data.vendors import Offline, Vendor
 SOURCE_VARIABLE = "PRICE_SOURCE"
 DRY_SOURCE = "alpha_vantage"
 """What a dry run without any source plans for."""
-_SLICE = 0.5
-"""Seconds after which a wait looks whether the run was asked to stop."""
 
 
 def run_prices_schedule(
@@ -87,7 +87,9 @@ def run_prices_schedule(
             )
         return Selection(
             [partitions.make_partition(symbol, name) for symbol in batch.taken],
-            _connect(vendors.load(name), replace(order, due=due), floor, open_ledger, _Waiting(pause, used.stop)),
+            _connect(
+                vendors.load(name), replace(order, due=due), floor, open_ledger, partial(stopping.sleep, pause=pause)
+            ),
             tuple(warnings),
             {
                 "symbols": list(batch.taken),
@@ -201,20 +203,3 @@ def _connect(
         pause=pause,
     )
     return VendorSource(vendor, order, access)
-
-
-class _Waiting:
-    """Waits, but not once the run is asked to stop."""
-
-    def __init__(self, pause: Callable[[float], None], stop: Callable[[], bool]) -> None:
-        self._pause, self._stop = pause, stop
-
-    def __call__(self, seconds: float) -> None:
-        """Wait so long; raises MarketSpineError, kind ``interrupted``."""
-        while seconds > 0:
-            if self._stop():
-                raise MarketSpineError(
-                    "stopped by a signal while waiting to call the vendor", hint="run again", kind="interrupted"
-                )
-            self._pause(min(seconds, _SLICE))
-            seconds -= _SLICE

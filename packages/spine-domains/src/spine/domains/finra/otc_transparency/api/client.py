@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -11,8 +10,10 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from market_spine.core.jsontext import read_json
 from market_spine.errors import SourceError
-from market_spine.sources.http import Answer, HttpClient, Transient, check_status
+from market_spine.sources.answers import Answer, Transient, check_status, whole_number
+from market_spine.sources.http import HttpClient
 from spine.domains.finra.otc_transparency.api import payload as api_payload
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def _read_partitions(answer: Answer) -> frozenset[tuple[date, str]]:
 
 def _json_object(answer: Answer) -> dict[str, Any]:
     try:
-        document = json.loads(answer.body)
+        document = read_json(answer.body)
     except ValueError as error:
         raise _unreadable(answer, str(error)) from error
     if not isinstance(document, dict):
@@ -213,10 +214,10 @@ def _read_page(answer: Answer) -> Page:
     except ValueError as error:
         raise _unreadable(answer, str(error)) from error
     # An answer of no content cannot hold records, whether or not it counts them.
-    total = answer.headers.get("record-total", "0" if answer.status == 204 else "")
-    if not total.strip().isdigit():
+    total = whole_number(answer.headers.get("record-total", "0" if answer.status == 204 else ""))
+    if total is None:
         raise _unreadable(answer, "no Record-Total")
-    return Page(rows, fields, int(total), answer.headers.get("finra-api-request-id", ""))
+    return Page(rows, fields, total, answer.headers.get("finra-api-request-id", ""))
 
 
 def _unreadable(answer: Answer, why: str) -> Transient:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from datetime import date, timedelta
 from functools import cached_property, partial
 from typing import Any
 
+from market_spine import stopping
 from market_spine.core.capture import Absent, Part, Payload, Unchanged
 from market_spine.core.manifest import Known
 from market_spine.core.partition import Partition
@@ -105,7 +105,7 @@ class ApiSource:
     rate: float = REQUESTS_PER_SECOND
     policy: Policy = field(default_factory=Policy)
     partition_seconds: float = PARTITION_SECONDS
-    sleep: Sleep = time.sleep
+    sleep: Sleep = stopping.sleep
 
     def fetch(self, partition: Partition, known: Known) -> Payload | Absent | Unchanged:
         """A partition's records as canonical text, parts ``ATS`` and ``NON_ATS``, with FINRA's roll-ups of
