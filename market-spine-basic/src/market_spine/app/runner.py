@@ -8,7 +8,6 @@ from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from market_spine.app.pipeline import guarded, run_partition
@@ -160,7 +159,7 @@ def _outcomes(
 ) -> Iterator[tuple[int, Outcome]]:
     """Outcomes as they come, each with its position; starts no task once told to stop."""
     if executor is not None:
-        yield from _side_by_side(tasks, plan, report, stop, partial(executor.submit, run_partition))
+        yield from _side_by_side(tasks, plan, report, stop, lambda task: executor.submit(run_partition, task))
     elif plan.workers == 1:
         yield from _one_by_one(tasks, plan, report, stop)
     else:
