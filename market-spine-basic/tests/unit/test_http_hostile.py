@@ -72,7 +72,7 @@ def test_an_answer_has_a_limit_as_a_whole(drip: str) -> None:
     client = HttpClient(rate=1e6, policy=Policy(attempts=1, timeout=60, total=0.2))
     with wire(DRIPS[drip]) as url, pytest.raises(SourceError) as caught:
         client.request("GET", url, read=lambda answer: answer)
-    assert (caught.value.kind, "was not read within 0.2 s" in caught.value.message) == ("timeout", True)
+    assert caught.value.kind == "timeout"
 
 
 @pytest.mark.parametrize("drip", DRIPS)
