@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -96,8 +97,7 @@ def test_rows_that_cannot_be_told_apart_are_not_matched() -> None:
 def test_held_rows_stay_for_lines_that_were_refused_only_because_they_look_alike() -> None:
     """The poor source has both products but cannot tell them apart: what is held of them stays."""
     held: list[Row] = [("B", "7", "Seven", "S", "UTP", 20.0, 2.0), ("B", "7", "Seven", "S", "CTS", 5.0, 1.0), ROWS[2]]
-    indistinct = poor(held[:2])
-    found = reconcile(poor(held[2:]), [POOR], frame(held), [], KEY, indistinct)
+    found = reconcile(poor(held[2:]), [replace(POOR, indistinct=poor(held[:2]))], frame(held), [], KEY)
     assert found.diff.change == Change()
     assert found.rows.to_dicts() == full(held)
 

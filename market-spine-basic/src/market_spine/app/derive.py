@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from market_spine.app.draft import StageDraft, partition_scope
+from market_spine.app.draft import StageDraft, covered_scopes, partition_scope
 from market_spine.app.examine import Ingest, known_content
 from market_spine.app.task import Task
 from market_spine.core.domain import StageSpec
@@ -59,7 +59,7 @@ def draft_normalize(task: Task, store: Callable[[], Reader], ingest: Ingest) -> 
     return StageDraft(
         entry,
         frames,
-        scopes=content.normalized.scopes,
+        scopes=covered_scopes(task.run.domain, task.partition, content.normalized),
         current=_surely_current(task, ingest),
         # A capture that merely knows more than the one before is no revision, though rows are written.
         is_revision=NORMALIZE in task.known.stages and (target.is_revision or target.change is None),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part
-from market_spine.core.domain import Domain
+from market_spine.core.domain import Domain, Normalized, Range
+from market_spine.core.kinds import read_value, scope_value
 from market_spine.core.manifest import Entry
 from market_spine.core.partition import Partition, Scope
 from market_spine.core.ports import Clock, Commit
@@ -109,6 +110,21 @@ class Draft:
             commit.note(anomaly)
 
 
-def partition_scope(table: Table, partition: Partition) -> Scope:
-    """The rows of one partition: its values in the table's partition columns."""
-    return Scope(dict(zip(table.partition_by, partition.values, strict=True)))
+def partition_scope(table: Table, partition: Partition, covered: Range | None = None) -> Scope:
+    """The rows of one partition, its values in the table's partition columns; or a range of them."""
+    kinds = {column.name: column.kind for column in table.columns}
+    values = zip(table.partition_by, partition.values, strict=True)
+    own = {name: read_value(kinds[name], text) for name, text in values}
+    if covered is None:
+        return Scope(own)
+    return Scope(own, {covered.column: (scope_value(covered.first), scope_value(covered.last))})
+
+
+def covered_scopes(domain: Domain, partition: Partition, normalized: Normalized) -> dict[str, Scope]:
+    """Table name to the range of the partition that a payload covers, for the tables it does not cover whole."""
+    ranges = normalized.ranges
+    return {
+        table.name: partition_scope(table, partition, ranges[table.name])
+        for table in domain.tables
+        if table.name in ranges
+    }

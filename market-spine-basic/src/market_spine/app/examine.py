@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from market_spine.app import guards
-from market_spine.app.draft import Draft, partition_scope
+from market_spine.app.draft import Draft, covered_scopes, partition_scope
 from market_spine.app.replay import Comparison, compare, replay
 from market_spine.app.task import Task
 from market_spine.core.capture import Part, Payload, capture_id, source_hash
@@ -127,22 +127,27 @@ def examine(task: Task, store: Callable[[], Reader], payload: Payload) -> Ingest
 
 
 def _compare(task: Task, store: Callable[[], Reader], current: Committed, normalized: Normalized) -> Comparison:
-    """Compare with the current capture's rows; a payload that covers only a range, with those known in it."""
-    if task.run.domain.tables[0].name in normalized.scopes:
-        return _compare_range(task, store(), normalized)
-    return compare(task.run.domain, normalized, replay(store(), task.run.domain, task.partition, current.entry))
+    """Compare with what is known, and let the domain say what is odd about the difference."""
+    if normalized.ranges:
+        found = _compare_range(task, store(), normalized)
+    else:
+        before = replay(store(), task.run.domain, task.partition, current.entry)
+        found = compare(task.run.domain, normalized, before)
+    if normalized.review is None or not (seen := normalized.review(found.diff)):
+        return found
+    anomalies = (*found.normalized.anomalies, *seen)
+    return replace(found, normalized=replace(found.normalized, anomalies=anomalies))
 
 
 def _compare_range(task: Task, store: Reader, normalized: Normalized) -> Comparison:
     """Compare a payload that covers only a range with the rows that stand in it."""
     compared = {table.name: table for table in task.run.domain.tables if table.name in normalized.tables}
+    scopes = covered_scopes(task.run.domain, task.partition, normalized)
     before = {
-        name: store.read(table, normalized.scopes.get(name) or partition_scope(table, task.partition))
+        name: store.read(table, scopes.get(name) or partition_scope(table, task.partition))
         for name, table in compared.items()
     }
     diffs = {name: diff_rows(before[name], normalized.tables[name], table.key) for name, table in compared.items()}
-    if normalized.review is not None and (seen := normalized.review(next(iter(diffs.values())))):
-        normalized = replace(normalized, anomalies=(*normalized.anomalies, *seen))
     return Comparison(normalized, before, diffs, same_rejects=normalized.rejects.is_empty())
 
 
@@ -198,8 +203,7 @@ def _judge(task: Task, payload: Payload, parts: tuple[Part, ...], content: Conte
     current, held = task.known.current, task.known.held
     change = found.diff.change if found else None
     primary = task.run.domain.tables[0].name
-    ranged = found is not None and primary in content.normalized.scopes
-    before = found.before[primary].height if found and ranged else None
+    before = found.before[primary].height if found and primary in content.normalized.ranges else None
     hold = guards.check(content.normalized, _primary(task, content).height, current, before)
     if task.run.options.force:
         hold = None
@@ -253,7 +257,7 @@ def _entry(
     digest = source_hash({part.name: part.sha256 for part in parts})
     scopes: Mapping[str, object] = {
         name: {"equals": dict(scope.equals), "between": dict(scope.between)}
-        for name, scope in content.normalized.scopes.items()
+        for name, scope in covered_scopes(task.run.domain, task.partition, content.normalized).items()
     }
     return Entry(
         manifest_id=0,

@@ -55,10 +55,10 @@ class Comparison:
     @property
     def revised(self) -> bool:
         """It says something else, not merely more."""
-        change = self.diff.change
+        changes = [each.change for each in self.diffs.values()]
         if self.normalized.grows:
-            return bool(change.removed or change.changed)
-        return not self.same_rejects or any(each.change for each in self.diffs.values())
+            return any(change.removed or change.changed for change in changes)
+        return not self.same_rejects or any(changes)
 
 
 def compare(domain: Domain, new: Normalized, before: Normalized) -> Comparison:
@@ -70,7 +70,6 @@ def compare(domain: Domain, new: Normalized, before: Normalized) -> Comparison:
             before.tables[table.name],
             before.unknown.get(table.name, ()),
             table.key,
-            new.indistinct.get(table.name),
         )
         for table in domain.tables
         if table.name in new.tables and table.name in before.tables

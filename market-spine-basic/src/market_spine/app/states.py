@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from market_spine.core.anomaly import HELD, LATE
-from market_spine.core.domain import Domain, Publication, PublicationCalendar, legs_of, place_of
+from market_spine.core.domain import Domain, Publication
 from market_spine.core.manifest import AnomalyRecord, Known
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader
@@ -190,7 +190,7 @@ def partition_states(store: Reader, domain: Domain, today: date, count: int) -> 
     def state(partition: Partition) -> PartitionState:
         own = known.get(partition.key) or Known(partition.key)
         noticed = Noticed.of(records.get(partition.key, ()))
-        place = place_of(domain, partition)
+        place = domain.place(partition)
         wanted = place is not None and place.line in first and first[place.line] < place.position
         return _described(
             domain,
@@ -207,7 +207,7 @@ def _first_held(domain: Domain, known: Mapping[str, Known]) -> dict[str, int]:
     """Line of partitions to the position of the first that is held."""
     first: dict[str, int] = {}
     for key, own in known.items():
-        place = place_of(domain, domain.partition(key)) if own.current else None
+        place = domain.place(domain.partition(key)) if own.current else None
         if place is not None:
             first[place.line] = min(place.position, first.get(place.line, place.position))
     return first
@@ -215,9 +215,8 @@ def _first_held(domain: Domain, known: Mapping[str, Known]) -> dict[str, int]:
 
 def _described(domain: Domain, partition: Partition, known: Known, noticed: Noticed, state: State) -> PartitionState:
     current = known.current
-    expected = None
-    if state is State.NOT_DUE and isinstance(domain, PublicationCalendar):
-        expected = domain.publication_day(partition)
+    expected = domain.publication_day(partition) if state is State.NOT_DUE else None
+    parts = {part.name for part in current.entry.parts} if current else ()
     return PartitionState(
         partition_key=partition.key,
         state=state.value,
@@ -226,7 +225,7 @@ def _described(domain: Domain, partition: Partition, known: Known, noticed: Noti
         capture_id=current.entry.capture_id if current else None,
         captured_at=current.captured_at if current else None,
         row_count=current.entry.row_count if current else None,
-        legs=legs_of(domain, (part.name for part in current.entry.parts)) if current else (),
+        legs=tuple(leg for leg in domain.legs if leg in parts),
         held_capture_id=known.held.entry.capture_id if known.held else None,
         retracted=tuple(name for name in known.captures if name in known.retracted),
         problems=tuple(sorted(noticed.errors | noticed.holding)),

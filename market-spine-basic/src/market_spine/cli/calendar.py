@@ -20,15 +20,14 @@ def calendar(count: int, run_date: str | None, domain: str | None, as_json: bool
     from market_spine import registry
     from market_spine.app.arguments import day
     from market_spine.compose import market_day
-    from market_spine.core.domain import PublicationCalendar
 
     today = day("--run-date", run_date) if run_date else market_day()
     chosen = [registry.find(domain)] if domain else registry.domains()
     expected = [
-        (each.name, each.publication_day(partition), partition.key)
+        (each.name, on, partition.key)
         for each in chosen
-        if isinstance(each, PublicationCalendar)
         for partition in each.upcoming(today, count)
+        if (on := each.publication_day(partition))
     ]
     if as_json:
         output.write_json(

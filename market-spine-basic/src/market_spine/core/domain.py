@@ -1,20 +1,22 @@
-"""What a domain is made of: its declarations, its transforms and its sources, as plain records and Protocols."""
+"""What a domain is made of: its declarations, its transforms and its sources."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Absent, Part, Payload, Unchanged, Unread
-from market_spine.core.manifest import Known
-from market_spine.core.partition import Partition, Scope
+from market_spine.core.kinds import EXAMPLES, read_value, write_value
+from market_spine.core.manifest import CALC, INGEST, NORMALIZE, Known
+from market_spine.core.partition import Partition, Value
 from market_spine.core.reconcile import Unknown
 from market_spine.core.revision import RowDiff
-from market_spine.core.schema import Table, View
+from market_spine.core.schema import Kind, Table, View
+from market_spine.errors import UsageError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -55,39 +57,95 @@ class Concern:
     hint: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The rows of a table, within a partition, whose ``column`` lies between two values, both inclusive."""
+
+    column: str
+    first: Value | date
+    last: Value | date
+
+
+@dataclass(frozen=True, slots=True)
+class CoversRange:
+    """A payload that tells of a range of its partition: what lies outside is neither compared nor touched.
+
+    Attributes:
+        ranges: table name to what the payload covers of it; a table without one is covered whole.
+    """
+
+    ranges: Mapping[str, Range]
+
+
+@dataclass(frozen=True, slots=True)
+class LacksFields:
+    """A payload that does not carry every field: what it cannot know is compared with nothing, and takes the
+    value of the row before.
+
+    Attributes:
+        tables: table name to what the payload does not carry; a table without an entry is known in full.
+    """
+
+    tables: Mapping[str, tuple[Unknown, ...]]
+
+
 @dataclass(frozen=True)
 class Normalized:
     """A payload read by its domain.
 
     Attributes:
-        tables: table name to its rows, typed and ordered as declared. The domain's first table is
-            the one whose rows a revision summary and ``diff`` count.
-        scopes: table name to what a replace may touch; missing = the partition's own columns.
-        rejects: rows refused, columns ``part`` (String), ``line`` (Int64), ``rule`` (String), ``raw`` (String).
+        tables: table name to its rows, typed as declared (``Table.frame`` does that). The domain's first table
+            is the one whose rows a revision summary and ``diff`` count.
+        rejects: rows refused, as ``rejected_rows`` makes them.
         rows_read: data rows in the payload = accepted + rejected + duplicates.
         duplicates: exact repetitions that were dropped.
         concerns: what the domain itself found that should hold the payload.
         anomalies: what is odd but holds nothing.
-        unknown: table name to the columns that the payload does not carry. Such a column is compared with
-            nothing, and takes the value of the row before; without an entry every column is known.
-        indistinct: table name to rows (key columns and their stand-ins) that were rejected only because the
-            payload lacks what tells them apart; known rows that may be these stay.
         grows: rows with new keys continue what is known; only removed and changed rows make a revision.
-        review: asked for further anomalies once the first table's rows were compared with those that stand
-            in its scope.
+        review: asked for further anomalies once the first table's rows were compared with those that stand.
+        partial: what of its partition the payload does not tell; by default it is all there is.
     """
 
     tables: Mapping[str, pl.DataFrame]
     rejects: pl.DataFrame
     rows_read: int
-    duplicates: int
-    scopes: Mapping[str, Scope] = field(default_factory=dict)
+    duplicates: int = 0
     concerns: tuple[Concern, ...] = ()
     anomalies: tuple[Anomaly, ...] = ()
-    unknown: Mapping[str, tuple[Unknown, ...]] = field(default_factory=dict)
-    indistinct: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     grows: bool = False
     review: Callable[[RowDiff], tuple[Anomaly, ...]] | None = None
+    partial: CoversRange | LacksFields | None = None
+
+    @property
+    def ranges(self) -> Mapping[str, Range]:
+        """What the payload covers of the tables that it does not cover whole."""
+        return self.partial.ranges if isinstance(self.partial, CoversRange) else {}
+
+    @property
+    def unknown(self) -> Mapping[str, tuple[Unknown, ...]]:
+        """What the payload does not carry of the tables that it does not know in full."""
+        return self.partial.tables if isinstance(self.partial, LacksFields) else {}
+
+
+def rejected_rows(rows: Sequence[tuple[str, int, str, str]] = ()) -> pl.DataFrame:
+    """The frame of refused rows from (part, line, rule, raw text)."""
+    import polars as pl
+
+    schema = {"part": pl.String, "line": pl.Int64, "rule": pl.String, "raw": pl.String}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a partition stands among those that can be compared with it.
+
+    Attributes:
+        line: names the line, such as a tier.
+        position: the place on it, such as the number of the week; neighbours differ by one.
+    """
+
+    line: str
+    position: int
 
 
 class WindowCalc(Protocol):
@@ -110,62 +168,130 @@ class WindowCalc(Protocol):
         """Compute the window of ``partition`` from the rows of the inputs that are present."""
 
 
-class Domain(Protocol):
-    """A domain's descriptor, found through the entry point group ``market_spine.domains``.
+class Domain:
+    """A domain's descriptor, found through the entry point group ``market_spine.domains``; to be inherited.
 
-    Importing it must cost next to nothing: methods import what they need when they are called.
+    Importing it must cost next to nothing: methods import what they need when they are called. It is pickled
+    along with every task, so what it holds are declarations only.
+
+    Attributes:
+        name: full name, such as ``finra.otc_transparency``.
+        scheduler: the scheduler's name in the result, such as ``weekly_ingest``.
+        unit: what a partition is called in the names of the pipelines: ``week`` makes ``<name>.ingest_week``,
+            ``<name>.normalize_week`` and ``<name>.compute_week``.
+        versions: of ``ingest``, ``normalize`` and ``calc``; each raised by hand whenever the stage's code would
+            compute something else from the same input.
+        partition_fields: names of a partition's values, such as ``("week_ending", "tier")``.
+        tables: the first is the one whose rows revision summaries and ``diff`` count.
+        views: derived views.
+        migrations: package that holds the numbered SQL files, such as ``spine.domains.x.migrations``; empty for
+            a domain without tables.
+        windows: calculations that look at neighbouring partitions.
+        legs: names of the parts that are legs: each completes the others, and comes as a file of its own.
     """
 
-    @property
-    def name(self) -> str:
-        """Full name, such as ``finra.otc_transparency``."""
-
-    @property
-    def scheduler(self) -> str:
-        """The scheduler's name in the result, such as ``weekly_ingest``."""
-
-    @property
-    def partition_fields(self) -> tuple[str, ...]:
-        """Names of a partition's values, such as ``("week_ending", "tier")``."""
-
-    @property
-    def tables(self) -> tuple[Table, ...]: ...
-    @property
-    def views(self) -> tuple[View, ...]: ...
-    @property
-    def migrations(self) -> str:
-        """Package that holds the numbered SQL files, such as ``spine.domains.x.migrations``."""
+    name: str
+    scheduler: str = "none"
+    unit: str = "partition"
+    versions: tuple[str, str, str] = ("1", "1", "1")
+    partition_fields: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    views: tuple[View, ...] = ()
+    migrations: str = ""
+    windows: tuple[WindowCalc, ...] = ()
+    legs: tuple[str, ...] = ()
 
     @property
     def stages(self) -> tuple[StageSpec, StageSpec, StageSpec]:
         """``ingest``, ``normalize`` and ``calc``."""
-
-    @property
-    def windows(self) -> tuple[WindowCalc, ...]: ...
+        ingest, normalize, calc = self.versions
+        return (
+            StageSpec(INGEST, f"{self.name}.ingest_{self.unit}", ingest),
+            StageSpec(NORMALIZE, f"{self.name}.normalize_{self.unit}", normalize),
+            StageSpec(CALC, f"{self.name}.compute_{self.unit}", calc),
+        )
 
     def partition(self, key: str) -> Partition:
-        """Check and build a partition from its key; raises UsageError saying what a key looks like."""
+        """Check and build a partition from its key, each value as the kind of its column is spelt.
+
+        Raises:
+            UsageError: it is none; says what a key looks like.
+        """
+        kinds = self._partition_kinds()
+        if not kinds:
+            raise UsageError(f"{self.name} has no partitions")
+        texts = key.split("|")
+        try:
+            values = [write_value(read_value(kind, text)) for kind, text in zip(kinds, texts, strict=True)]
+        except ValueError as error:
+            shape, example = "|".join(self.partition_fields), "|".join(EXAMPLES[kind] for kind in kinds)
+            raise UsageError(
+                f"{key!r} is not a partition of {self.name}", hint=f"a key is {shape}, such as {example}"
+            ) from error
+        return Partition(self.name, tuple(values))
+
+    def _partition_kinds(self) -> tuple[Kind, ...]:
+        """The kinds of the first table's partition columns."""
+        if not self.tables:
+            return ()
+        kinds = {column.name: column.kind for column in self.tables[0].columns}
+        return tuple(kinds[name] for name in self.tables[0].partition_by)
 
     def capture_labels(self, partition: Partition) -> tuple[str, ...]:
         """The partition's values in the order a capture id shows them."""
+        return partition.values
 
     def publication(self, partition: Partition, today: date) -> Publication:
-        """Where the partition stands in its publication calendar on that day."""
+        """Where the partition stands in its publication calendar on that day; by default it is published."""
+        return Publication.PUBLISHED
+
+    def publication_day(self, partition: Partition) -> date | None:
+        """The day on which the partition is expected, if that can be told ahead."""
+        return None
+
+    def upcoming(self, today: date, count: int) -> Sequence[Partition]:
+        """The next ``count`` partitions to be published, ``today`` included, soonest first, as far as is known;
+        each has a ``publication_day``."""
+        return ()
+
+    def place(self, partition: Partition) -> Place | None:
+        """Where the partition stands among those that it can be compared with, such as the weeks of a tier."""
+        return None
 
     def normalize(self, partition: Partition, parts: Sequence[Part]) -> Normalized:
         """Parse and normalize a payload; raises ContentError when it must be refused whole."""
+        raise NotImplementedError(f"{self.name} reads no payloads")
 
     def compute(self, partition: Partition, tables: Mapping[str, pl.DataFrame]) -> Mapping[str, pl.DataFrame]:
-        """Compute the ``calc`` tables of a partition from its normalized tables."""
+        """Compute the ``calc`` tables of a partition from its normalized tables; by default there are none."""
+        return {}
 
     def grid(self, today: date, count: int, known: Collection[str]) -> Sequence[Sequence[Partition]]:
         """Rows of partitions for ``status``, newest first, at most ``count`` (FINRA: weeks x tiers).
 
-        ``known`` names the partitions the store has, for domains whose partitions no calendar tells.
+        By default what is known, one a row: where the first value is a text in alphabetical order, else the
+        highest first.
+
+        Args:
+            today: the day that decides what is due.
+            count: how many rows.
+            known: keys of the partitions that the store has, for domains whose partitions no calendar tells.
         """
+        partitions = [self.partition(key) for key in known]
+        kinds = self._partition_kinds()
+
+        def order(partition: Partition) -> list[Value]:
+            return [read_value(kind, text) for kind, text in zip(kinds, partition.values, strict=True)]
+
+        ordered = sorted(partitions, key=order, reverse=kinds[:1] not in ((), ("text",)))
+        return [[partition] for partition in ordered[:count]]
 
     def commands(self) -> Mapping[str, str]:
-        """Platform command group to ``module:attribute`` of a click command: ``schedule``, ``sample-data``, ..."""
+        """Platform command group to ``module:attribute`` of a click command: ``schedule``, ``sample-data``, ...
+
+        By default a domain with partitions has ``schedule`` beside its descriptor.
+        """
+        return {"schedule": f"{type(self).__module__}:schedule"} if self.partition_fields else {}
 
 
 class Source(Protocol):
@@ -181,50 +307,3 @@ class Listing(Protocol):
 
     def lists(self, partition: Partition) -> bool | None:
         """Whether the partition is offered now; None where the source does not say."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a partition stands among those that can be compared with it.
-
-    Attributes:
-        line: names the line, such as a tier.
-        position: the place on it, such as the number of the week; neighbours differ by one.
-    """
-
-    line: str
-    position: int
-
-
-@runtime_checkable
-class Lined(Protocol):
-    """What a Domain may add: its partitions stand in lines, such as the weeks of a tier."""
-
-    @property
-    def legs(self) -> tuple[str, ...]:
-        """Names of the parts that are legs: each completes the others, and comes as a file of its own."""
-
-    def place(self, partition: Partition) -> Place:
-        """The partition's line, and its place there."""
-
-
-@runtime_checkable
-class PublicationCalendar(Protocol):
-    """What a Domain may add: its partitions are published on days that can be told ahead."""
-
-    def publication_day(self, partition: Partition) -> date:
-        """The day on which the partition is expected."""
-
-    def upcoming(self, today: date, count: int) -> Sequence[Partition]:
-        """The next ``count`` partitions to be published, ``today`` included, soonest first."""
-
-
-def place_of(domain: Domain, partition: Partition) -> Place | None:
-    """Where a partition stands in its line, if its domain has lines."""
-    return domain.place(partition) if isinstance(domain, Lined) else None
-
-
-def legs_of(domain: Domain, parts: Iterable[str]) -> tuple[str, ...]:
-    """Which of a domain's legs are among the names of parts."""
-    names = set(parts)
-    return tuple(leg for leg in domain.legs if leg in names) if isinstance(domain, Lined) else ()

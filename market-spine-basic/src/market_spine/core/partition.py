@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 Value = str | int | float
-"""A scope value as it is stored: text, a number, or an ISO date as text."""
+"""A scope value: text, a number, a truth value, or an ISO date as text."""
 
 
 @dataclass(frozen=True, slots=True)

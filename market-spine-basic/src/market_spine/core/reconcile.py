@@ -29,11 +29,14 @@ class Unknown:
             of one table never overlap.
         stand_ins: unknown key column to the known column whose value stands in its place; a key column
             without one holds the empty text.
+        indistinct: rows (key columns and their stand-ins) that were rejected only because the payload lacks
+            what tells them apart; rows before that may be these stay.
     """
 
     columns: tuple[str, ...]
     where: Mapping[str, str] = field(default_factory=dict)
     stand_ins: Mapping[str, str] = field(default_factory=dict)
+    indistinct: pl.DataFrame | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,6 @@ def reconcile(
     before: pl.DataFrame,
     before_unknown: Sequence[Unknown],
     key: Sequence[str],
-    indistinct: pl.DataFrame | None = None,
 ) -> Reconciled:
     """Complete ``new`` from ``before`` and compare the two on what both know.
 
@@ -70,12 +72,9 @@ def reconcile(
         before: rows of the version before, same columns; itself completed from those before it.
         before_unknown: what the payload that brought ``before`` did not carry.
         key: the table's key columns.
-        indistinct: key columns of rows that the newer version has but could not tell apart by what it
-            carries; rows before that may be these are kept as they are.
     """
     completed = _fill(new, new_unknown, before, before_unknown, key)
-    if indistinct is not None and indistinct.height:
-        completed = _keep_indistinct(completed, new_unknown, before, indistinct, key)
+    completed = _keep_indistinct(completed, new_unknown, before, key)
     known = _fill(before, before_unknown, completed, new_unknown, key)
     rows = completed.sort(list(key))
     return Reconciled(
@@ -143,17 +142,19 @@ def _fill_keys(
 
 
 def _keep_indistinct(
-    rows: pl.DataFrame, unknown: Sequence[Unknown], before: pl.DataFrame, indistinct: pl.DataFrame, key: Sequence[str]
+    rows: pl.DataFrame, unknown: Sequence[Unknown], before: pl.DataFrame, key: Sequence[str]
 ) -> pl.DataFrame:
+    """``rows`` with the rows before, as they are, that may be among those which could not be told apart."""
     import polars as pl
 
     kept = [
         before.filter(_in_leg(each))
-        .join(indistinct.filter(_in_leg(each)), on=_known_part(each, each.columns, key), how="semi")
+        .join(each.indistinct.filter(_in_leg(each)), on=_known_part(each, each.columns, key), how="semi")
         .join(rows, on=list(key), how="anti")
         for each in unknown
+        if each.indistinct is not None and each.indistinct.height
     ]
-    return pl.concat([rows, *kept])
+    return pl.concat([rows, *kept]) if kept else rows
 
 
 def _known_part(unknown: Unknown, names: Collection[str], key: Sequence[str]) -> list[str]:

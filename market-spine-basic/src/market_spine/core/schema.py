@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Kind = Literal["text", "integer", "float", "date", "boolean"]
-"""Column types. In frames: String, Int64, Float64, Date, Boolean. ``float`` is double precision."""
+"""Column types; ``core.kinds`` says what their values are. ``float`` is double precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,14 @@ class Table:
     def names(self) -> tuple[str, ...]:
         """The data columns' names in order."""
         return tuple(column.name for column in self.columns)
+
+    def frame(self, rows: Iterable[Sequence[Any]]) -> pl.DataFrame:
+        """Rows of Python values in the order of the columns as a frame, typed as declared and sorted by key."""
+        import polars as pl
+
+        from market_spine.core.kinds import frame_types
+
+        return pl.DataFrame(list(rows), schema=frame_types(self), orient="row").sort(self.key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ class Status:
 def load(domains: Sequence[Domain]) -> list[Migration]:
     """Read the platform's and the domains' migrations, in the order to apply them."""
     packages = {PLATFORM: "market_spine.store.sql"}
-    packages.update((domain.name, domain.migrations) for domain in domains)
+    packages.update((domain.name, domain.migrations) for domain in domains if domain.migrations)
     return [migration for set_name, package in packages.items() for migration in _load_set(set_name, package)]
 
 

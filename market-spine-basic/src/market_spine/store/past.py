@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import TYPE_CHECKING
 
+from market_spine.core.kinds import frame_type, frame_value
 from market_spine.core.manifest import QueryResult
 from market_spine.core.partition import Scope, Value
 from market_spine.core.schema import Table
-from market_spine.store.replacing import data_types
 from market_spine.store.views import quote
 
 if TYPE_CHECKING:
@@ -31,23 +30,16 @@ def typed(table: Table, found: QueryResult) -> pl.DataFrame:
     """The answer as a frame of the table's types; a query gives dates as text and booleans as numbers."""
     import polars as pl
 
-    types = data_types(table)
-    columns = {
-        name: [_value(row[number], types[name]) for row in found.rows] for number, name in enumerate(found.columns)
-    }
-    return pl.DataFrame(columns, schema={name: types[name] for name in found.columns})
-
-
-def _value(value: object, kind: pl.DataType) -> object:
-    import polars as pl
-
-    if value is None:
-        return None
-    if kind == pl.Date:
-        return date.fromisoformat(str(value))
-    if kind == pl.Boolean:
-        return bool(value)
-    return float(str(value)) if kind == pl.Float64 else value
+    kinds = {column.name: column.kind for column in table.columns}
+    columns = [
+        pl.Series(
+            name,
+            [None if row[number] is None else frame_value(kinds[name], row[number]) for row in found.rows],
+            dtype=frame_type(kinds[name]),
+        )
+        for number, name in enumerate(found.columns)
+    ]
+    return pl.DataFrame(columns)
 
 
 def _literal(value: Value) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from market_spine.core.kinds import frame_type, frame_types, frame_value
 from market_spine.core.partition import Scope, Value
 from market_spine.core.revision import Change, diff_rows
 from market_spine.core.schema import Column, Table
@@ -22,20 +22,6 @@ def scope_condition(scope: Scope, alias: str = "") -> tuple[str, list[Value]]:
     conditions += [f"{alias}{quote(name)} BETWEEN ? AND ?" for name in scope.between]
     bounds = [bound for pair in scope.between.values() for bound in pair]
     return " AND ".join(conditions) or "1 = 1", [*scope.equals.values(), *bounds]
-
-
-def data_types(table: Table) -> dict[str, pl.DataType]:
-    """The frame type of each column."""
-    import polars as pl
-
-    types = {
-        "text": pl.String(),
-        "integer": pl.Int64(),
-        "float": pl.Float64(),
-        "date": pl.Date(),
-        "boolean": pl.Boolean(),
-    }
-    return {column.name: types[column.kind] for column in table.columns}
 
 
 def replace_rows(
@@ -79,7 +65,7 @@ def check_frame(table: Table, scope: Scope, frame: pl.DataFrame) -> None:
     """Raise ValueError unless the frame's rows can be stored in the table under the scope."""
     import polars as pl
 
-    declared = data_types(table)
+    declared = frame_types(table)
     if dict(frame.schema) != declared or tuple(frame.columns) != table.names:
         raise ValueError(f"columns of {table.name} should be {declared}, not {dict(frame.schema)}")
     for column in table.columns:
@@ -101,12 +87,10 @@ def check_frame(table: Table, scope: Scope, frame: pl.DataFrame) -> None:
         raise ValueError(f"{table.name} has several rows with the same key ({', '.join(table.key)})")
 
 
-def _literal(column: Column, value: Value) -> Any:
+def _literal(column: Column, value: Value) -> pl.Expr:
     import polars as pl
 
-    if column.kind == "date":
-        return pl.lit(date.fromisoformat(str(value)))
-    return pl.lit(bool(value)) if column.kind == "boolean" else pl.lit(value)
+    return pl.lit(frame_value(column.kind, value), frame_type(column.kind))
 
 
 def _is_empty(db: Database, table: Table, scope: Scope) -> bool:

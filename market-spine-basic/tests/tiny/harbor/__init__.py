@@ -20,11 +20,11 @@ from market_spine.cli import output
 from market_spine.cli.schedule import common_options, schedule_command
 from market_spine.compose import Hooks, Request, Selection, run_schedule
 from market_spine.core.capture import Absent, Part, Payload
-from market_spine.core.domain import Domain, Normalized, Place, Publication, StageSpec, WindowCalc
+from market_spine.core.domain import Domain, Normalized, Place, Publication, StageSpec, rejected_rows
 from market_spine.core.manifest import Known
 from market_spine.core.partition import Partition
 from market_spine.core.schema import Column, Table, View
-from market_spine.errors import ContentError, UsageError
+from market_spine.errors import ContentError
 
 DAY = Column("day", "date", "Day of the landing.", nullable=False)
 LANDING = Table(
@@ -89,38 +89,21 @@ class Recent:
         return pl.DataFrame({"day": [day], "days": [len(present)], "tons": [float(sum(rows["tons"].to_list()))]})
 
 
-@dataclass(frozen=True, slots=True)
-class Harbor:
+class Harbor(Domain):
     """The descriptor."""
 
-    name: str = "harbor"
-    scheduler: str = "daily_landings"
-    partition_fields: tuple[str, ...] = ("day",)
-    tables: tuple[Table, ...] = (LANDING, TOTAL, RECENT)
-    views: tuple[View, ...] = (HEAVY,)
-    migrations: str = "harbor.migrations"
-    stages: tuple[StageSpec, StageSpec, StageSpec] = (
-        StageSpec("ingest", "harbor.ingest_day", "1"),
-        StageSpec("normalize", "harbor.normalize_day", "1"),
-        StageSpec("calc", "harbor.compute_day", "1"),
-    )
-    windows: tuple[WindowCalc, ...] = (Recent(),)
-    legs: tuple[str, ...] = ()
-
-    def partition(self, key: str) -> Partition:
-        """A day."""
-        try:
-            return Partition(self.name, (date.fromisoformat(key).isoformat(),))
-        except ValueError as error:
-            raise UsageError(f"'{key}' is not a day such as 2025-03-01") from error
+    name = "harbor"
+    scheduler = "daily_landings"
+    unit = "day"
+    partition_fields = ("day",)
+    tables = (LANDING, TOTAL, RECENT)
+    views = (HEAVY,)
+    migrations = "harbor.migrations"
+    windows = (Recent(),)
 
     def place(self, partition: Partition) -> Place:
         """The days stand in one line."""
         return Place("days", date.fromisoformat(partition.values[0]).toordinal())
-
-    def capture_labels(self, partition: Partition) -> tuple[str, ...]:
-        """The day."""
-        return partition.values
 
     def publication(self, partition: Partition, today: date) -> Publication:
         """A day's file is published on that day."""
@@ -131,7 +114,8 @@ class Harbor:
 
     def normalize(self, partition: Partition, parts: Sequence[Part]) -> Normalized:
         """Lines to rows; a file that starts with a bracket is refused."""
-        rows: list[tuple[str, float]] = []
+        day = date.fromisoformat(partition.values[0])
+        rows: list[tuple[date, str, float]] = []
         rejects: list[tuple[str, int, str, str]] = []
         read = 0
         for part in parts:
@@ -142,21 +126,10 @@ class Harbor:
                 read += 1
                 ship, _, tons = line.partition(" ")
                 try:
-                    rows.append((ship, float(tons)))
+                    rows.append((day, ship, float(tons)))
                 except ValueError:
                     rejects.append((part.name, number, "bad_number", line))
-        day = date.fromisoformat(partition.values[0])
-        frame = pl.DataFrame(
-            [(day, *row) for row in rows],
-            schema={"day": pl.Date, "ship": pl.String, "tons": pl.Float64},
-            orient="row",
-        ).sort("ship")
-        reject_frame = pl.DataFrame(
-            rejects,
-            schema={"part": pl.String, "line": pl.Int64, "rule": pl.String, "raw": pl.String},
-            orient="row",
-        )
-        return Normalized({"harbor_landing": frame}, reject_frame, read, 0)
+        return Normalized({"harbor_landing": LANDING.frame(rows)}, rejected_rows(rejects), read)
 
     def compute(self, partition: Partition, tables: Mapping[str, pl.DataFrame]) -> Mapping[str, pl.DataFrame]:
         """The day's total."""
@@ -176,7 +149,7 @@ class Harbor:
         return {"schedule": "harbor:schedule", "sample-data": "harbor:sample_data"}
 
 
-DOMAIN: Domain = Harbor()
+DOMAIN = Harbor()
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def told(capsys: pytest.CaptureFixture[str]) -> Told:
 
 def test_the_next_partitions_are_those_of_finras_calendar() -> None:
     """Around Thanksgiving 2026, by hand: Monday + 21 days for Tier 1, + 35 for the others, today included."""
-    ahead = [(DOMAIN.publication_day(each), each.key) for each in partitions.upcoming(date(2026, 11, 23), 5)]  # type: ignore[attr-defined]
+    ahead = [(DOMAIN.publication_day(each), each.key) for each in partitions.upcoming(date(2026, 11, 23), 5)]
     assert ahead == [
         (date(2026, 11, 23), "2026-10-23|NMS_TIER_2"),
         (date(2026, 11, 23), "2026-10-23|OTC"),

@@ -14,10 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market_spine.app.captures import choose_captures, diff_captures
+from market_spine.app.draft import covered_scopes
 from market_spine.compose import reader
 from market_spine.core.calendar import sessions
 from market_spine.core.capture import Part
 from market_spine.core.domain import Normalized
+from market_spine.core.partition import Scope
 from market_spine.errors import ContentError
 from spine.domains.market_data import DOMAIN
 
@@ -131,9 +133,10 @@ def test_repeated_bars() -> None:
 
 def test_the_scope_is_the_fetched_range() -> None:
     """A replace owns the symbol and source from the first to the last accepted bar, nothing more."""
-    scope = read(*series("2026-11-02", 5)).scopes["market_data_prices"]
-    assert dict(scope.equals) == {"symbol": "A", "source": "mock"}
-    assert dict(scope.between) == {"trade_date": ("2026-11-02", "2026-11-06")}
+    scopes = covered_scopes(DOMAIN, DOMAIN.partition("A|mock"), read(*series("2026-11-02", 5)))
+    assert scopes == {
+        "market_data_prices": Scope({"symbol": "A", "source": "mock"}, {"trade_date": ("2026-11-02", "2026-11-06")})
+    }
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
 from io import BytesIO
-from typing import Any
 
 import polars as pl
 
+from market_spine.core.kinds import frame_types, frame_value
 from market_spine.core.partition import Value
 from market_spine.core.schema import Table
 from market_spine.store.database import ROW_ID
-from market_spine.store.replacing import data_types
 
 _ROWS = 100_000
 """Rows that are CSV text at one time: bounds memory."""
@@ -40,17 +38,12 @@ def decode(
         constants: columns that are the same in every row, in their stored form.
         order: the names of the result's columns.
     """
-    types = data_types(table)
+    types = frame_types(table)
     kinds = {name: types.get(name, pl.String()) for name in fetched}
     # Booleans come as t and f.
     read = {name: pl.String() if kind == pl.Boolean else kind for name, kind in kinds.items()}
     frame = pl.read_csv(BytesIO(data), has_header=False, schema=read or {ROW_ID: pl.String()})
     flags = [name for name, kind in kinds.items() if kind == pl.Boolean]
-    same = [pl.lit(_value(value, types[name]), types[name]).alias(name) for name, value in constants.items()]
+    declared = {column.name: column.kind for column in table.columns}
+    same = [pl.lit(frame_value(declared[name], value), types[name]).alias(name) for name, value in constants.items()]
     return frame.with_columns(*(pl.col(name) == "t" for name in flags), *same).select(order)
-
-
-def _value(value: Value, kind: pl.DataType) -> Any:
-    if kind == pl.Date:
-        return date.fromisoformat(str(value))
-    return bool(value) if kind == pl.Boolean else value

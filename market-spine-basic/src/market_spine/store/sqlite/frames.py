@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from datetime import date
 from typing import Any
 
 import polars as pl
 
+from market_spine.core.kinds import frame_types, frame_value
 from market_spine.core.partition import Value
 from market_spine.core.schema import Table
-from market_spine.store.database import ROW_ID
-from market_spine.store.replacing import data_types
 from market_spine.store.views import quote
 
 _BOUND_VALUES = 900
@@ -21,13 +19,8 @@ _INSERT_ROWS = 25_000
 _FETCH_ROWS = 50_000
 """Rows that are Python objects at one time: bounds memory."""
 
-_STORED: dict[str, pl.DataType] = {
-    "text": pl.String(),
-    "integer": pl.Int64(),
-    "float": pl.Float64(),
-    "date": pl.String(),
-    "boolean": pl.Int64(),
-}
+_STORED = {pl.Date(): pl.String(), pl.Boolean(): pl.Int64()}
+"""Frame types that SQLite has no like of, and those of the values that it keeps instead."""
 
 
 def encode(frame: pl.DataFrame) -> list[list[Any]]:
@@ -102,7 +95,8 @@ def decode(
         order: the names of the result's columns.
     """
     kinds = {column.name: column.kind for column in table.columns}
-    stored = {name: pl.Int64() if name == ROW_ID else _STORED[kinds[name]] for name in fetched}
+    types = frame_types(table)
+    stored = {name: _STORED.get(types[name], types[name]) if name in types else pl.Int64() for name in fetched}
     chunks: list[pl.DataFrame] = []
     height = 0
     while rows := cursor.fetchmany(_FETCH_ROWS):
@@ -117,19 +111,12 @@ def decode(
             )
         )
     frame = pl.concat(chunks) if chunks else pl.DataFrame(schema=stored)
-    types = data_types(table)
     same = {
-        name: pl.Series(name, [_value(kinds[name], value)], dtype=types[name]).new_from_index(0, height)
+        name: pl.Series(name, [frame_value(kinds[name], value)], dtype=types[name]).new_from_index(0, height)
         for name, value in constants.items()
     }
     typed = [same[name] if name in same else _typed(frame[name], types.get(name)) for name in order]
     return pl.DataFrame(typed)
-
-
-def _value(kind: str, value: Value) -> Any:
-    if kind == "date":
-        return date.fromisoformat(str(value))
-    return bool(value) if kind == "boolean" else value
 
 
 def _typed(column: pl.Series, kind: pl.DataType | None) -> pl.Series:

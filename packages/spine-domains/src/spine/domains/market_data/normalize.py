@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from market_spine.core.capture import Part
-from market_spine.core.domain import Normalized
-from market_spine.core.partition import Partition, Scope
+from market_spine.core.domain import CoversRange, Normalized, Range
+from market_spine.core.partition import Partition
 from market_spine.errors import ContentError
 from spine.domains.market_data import quality, vendors
 from spine.domains.market_data.parse import day
@@ -27,8 +27,8 @@ def normalize_payload(partition: Partition, parts: Sequence[Part]) -> Normalized
     """Read a payload into rows of the tables that it has parts of.
 
     Bars of a session that was not over when they were fetched are left out and noted; those of sessions after
-    the latest wanted one, which a source without ranges sends along, are left out. The scope is the range from
-    the first to the last accepted bar: what lies outside is not touched.
+    the latest wanted one, which a source without ranges sends along, are left out. The payload covers the range from
+    the first to the last accepted bar.
 
     Raises:
         ContentError: as the vendor's parser does; ``conflicting_bars`` if two bars of one session differ,
@@ -68,10 +68,10 @@ def normalize_payload(partition: Partition, parts: Sequence[Part]) -> Normalized
         rejects=refused.sort("part", "line"),
         rows_read=bars.height + refused.height + duplicates,
         duplicates=duplicates,
-        scopes={PRICES.name: _range(partition, bars)},
         anomalies=(*quality.odd_series(partition.key, bars, latest, splits), *([noted] if noted else [])),
         grows=True,
         review=partial(quality.uniform_restatement, partition.key),
+        partial=CoversRange({PRICES.name: Range("trade_date", bars["trade_date"][0], bars["trade_date"][-1])}),
     )
 
 
@@ -118,12 +118,6 @@ def _owned(frame: pl.DataFrame, partition: Partition) -> pl.DataFrame:
 
     symbol, source = symbol_and_source(partition)
     return frame.with_columns(pl.lit(symbol).alias("symbol"), pl.lit(source).alias("source"))
-
-
-def _range(partition: Partition, bars: pl.DataFrame) -> Scope:
-    symbol, source = symbol_and_source(partition)
-    first, last = bars["trade_date"][0], bars["trade_date"][-1]
-    return Scope({"symbol": symbol, "source": source}, {"trade_date": (first.isoformat(), last.isoformat())})
 
 
 def _metadata(parts: Sequence[Part]) -> tuple[date | None, list[date]]:

@@ -124,8 +124,3 @@ def choose(
     taken = set(ordered[:most])
     left = tuple(symbol for symbol in ordered[most:])
     return Batch(tuple(symbol for symbol in symbols if symbol in taken), left)
-
-
-def grid(count: int, known: Collection[str]) -> list[list[Partition]]:
-    """The known partitions, one a row, in alphabetical order: no calendar says which symbols there could be."""
-    return [[parse_partition(key)] for key in sorted(known)[:count]]

@@ -6,20 +6,8 @@ code, and the view exists once both are there.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
-from typing import TYPE_CHECKING
-
-from market_spine.core.capture import Part
-from market_spine.core.domain import Domain, Normalized, Publication, StageSpec, WindowCalc
-from market_spine.core.manifest import CALC, INGEST, NORMALIZE
-from market_spine.core.partition import Partition
-from market_spine.core.schema import Table, View
-from market_spine.errors import UsageError
-
-if TYPE_CHECKING:
-    import polars as pl
+from market_spine.core.domain import Domain
+from market_spine.core.schema import View
 
 NAME = "off_exchange"
 
@@ -44,53 +32,12 @@ SELECT f.week_ending, f.tier, f.symbol, p.source AS price_source,
     " null where a leg, the prices or a session of the week is missing.",
 )
 
-_STAGES = (
-    StageSpec(INGEST, f"{NAME}.none", "1"),
-    StageSpec(NORMALIZE, f"{NAME}.none", "1"),
-    StageSpec(CALC, f"{NAME}.none", "1"),
-)
+
+class OffExchange(Domain):
+    """A domain without partitions: nothing is fetched and nothing computed, a view is all there is."""
+
+    name = NAME
+    views = (OFF_EXCHANGE_WEEK,)
 
 
-@dataclass(frozen=True, slots=True)
-class OffExchange:
-    """A Domain without partitions: nothing is fetched and nothing computed, a view is all there is."""
-
-    name: str = NAME
-    scheduler: str = "none"
-    partition_fields: tuple[str, ...] = ()
-    tables: tuple[Table, ...] = ()
-    views: tuple[View, ...] = (OFF_EXCHANGE_WEEK,)
-    migrations: str = "spine.domains.off_exchange.migrations"
-    stages: tuple[StageSpec, StageSpec, StageSpec] = _STAGES
-    windows: tuple[WindowCalc, ...] = ()
-
-    def partition(self, key: str) -> Partition:
-        """There are none; raises UsageError."""
-        raise UsageError(f"{NAME} has no partitions: it is a view over other domains")
-
-    def capture_labels(self, partition: Partition) -> tuple[str, ...]:
-        """Those of a partition, of which there are none."""
-        return partition.values
-
-    def publication(self, partition: Partition, today: date) -> Publication:
-        """Nothing is published."""
-        return Publication.NOT_DUE
-
-    def normalize(self, partition: Partition, parts: Sequence[Part]) -> Normalized:
-        """There is nothing to read; raises UsageError."""
-        raise UsageError(f"{NAME} reads no payloads: it is a view over other domains")
-
-    def compute(self, partition: Partition, tables: Mapping[str, pl.DataFrame]) -> Mapping[str, pl.DataFrame]:
-        """Nothing."""
-        return {}
-
-    def grid(self, today: date, count: int, known: Collection[str]) -> Sequence[Sequence[Partition]]:
-        """No partitions."""
-        return ()
-
-    def commands(self) -> Mapping[str, str]:
-        """No commands."""
-        return {}
-
-
-DOMAIN: Domain = OffExchange()
+DOMAIN = OffExchange()

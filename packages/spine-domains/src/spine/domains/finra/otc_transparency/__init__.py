@@ -8,21 +8,15 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from market_spine.core.capture import Part
-from market_spine.core.domain import Domain, Normalized, Place, Publication, StageSpec, WindowCalc
-from market_spine.core.manifest import CALC, INGEST, NORMALIZE
+from market_spine.core.domain import Domain, Normalized, Place, Publication, StageSpec
 from market_spine.core.partition import Partition
-from market_spine.core.schema import Table, View
+from market_spine.core.schema import Table
 from spine.domains.finra.otc_transparency import partitions, schema
 
 if TYPE_CHECKING:
     import polars as pl
 
 _ROLLING = StageSpec("rolling", f"{schema.NAME}.compute_rolling", "1")
-_STAGES = (
-    StageSpec(INGEST, f"{schema.NAME}.ingest_week", "1"),
-    StageSpec(NORMALIZE, f"{schema.NAME}.normalize_week", "1"),
-    StageSpec(CALC, f"{schema.NAME}.compute_week", "1"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +41,18 @@ class SymbolRolling:
         return compute_symbol_rolling(partition, present, rows)
 
 
-@dataclass(frozen=True, slots=True)
-class OtcTransparency:
-    """The descriptor of this domain; a Domain whose partitions stand in lines, with a PublicationCalendar."""
+class OtcTransparency(Domain):
+    """The descriptor of this domain."""
 
-    name: str = schema.NAME
-    scheduler: str = "weekly_ingest"
-    partition_fields: tuple[str, ...] = ("week_ending", "tier")
-    tables: tuple[Table, ...] = schema.TABLES
-    views: tuple[View, ...] = schema.VIEWS
-    migrations: str = "spine.domains.finra.otc_transparency.migrations"
-    stages: tuple[StageSpec, StageSpec, StageSpec] = _STAGES
-    windows: tuple[WindowCalc, ...] = (SymbolRolling(),)
-    legs: tuple[str, ...] = schema.VENUE_CLASSES
+    name = schema.NAME
+    scheduler = "weekly_ingest"
+    unit = "week"
+    partition_fields = ("week_ending", "tier")
+    tables = schema.TABLES
+    views = schema.VIEWS
+    migrations = "spine.domains.finra.otc_transparency.migrations"
+    windows = (SymbolRolling(),)
+    legs = schema.VENUE_CLASSES
 
     def partition(self, key: str) -> Partition:
         """Check and build a partition from a key such as ``2025-01-03|NMS_TIER_1``; raises UsageError."""
@@ -113,4 +106,4 @@ class OtcTransparency:
         }
 
 
-DOMAIN: Domain = OtcTransparency()
+DOMAIN = OtcTransparency()

@@ -7,7 +7,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from market_spine.core.capture import Part
-from market_spine.core.domain import Normalized
+from market_spine.core.domain import LacksFields, Normalized
 from market_spine.core.partition import Partition
 from market_spine.core.reconcile import Unknown
 from market_spine.errors import ContentError
@@ -66,8 +66,9 @@ def normalize_payload(partition: Partition, parts: Sequence[Part]) -> Normalized
         duplicates=sum(result.duplicates for result in results),
         concerns=tuple(concern for result in results for concern in result.concerns),
         anomalies=unverified(partition.key, rows),
-        unknown={VENUE_VOLUME.name: tuple(each for result in results for each in result.unknown[VENUE_VOLUME.name])},
-        indistinct={VENUE_VOLUME.name: pl.concat([result.indistinct[VENUE_VOLUME.name] for result in results])},
+        partial=LacksFields(
+            {VENUE_VOLUME.name: tuple(each for result in results for each in result.unknown[VENUE_VOLUME.name])}
+        ),
     )
 
 
@@ -90,11 +91,8 @@ def _normalize_part(partition: Partition, part: Part, totals: Part | None) -> No
     )
     rows, conflicting, duplicates = _make_unique(good)
     rows = rows.with_columns(*constants, pl.col("trade_count").cast(pl.Int64))
-    unknown = _unknown(file.rows.columns, part.name)
     conflicting = conflicting.with_columns(*constants)
-    indistinct = conflicting.select(*VENUE_VOLUME.key, "venue_name")
-    if not any("product_type" in each.columns for each in unknown):
-        indistinct = indistinct.clear()
+    unknown = _unknown(file.rows.columns, part.name, conflicting.select(*VENUE_VOLUME.key, "venue_name"))
     refused = pl.concat(
         [
             file.rejects,
@@ -113,20 +111,21 @@ def _normalize_part(partition: Partition, part: Part, totals: Part | None) -> No
         rows_read=file.rows_read,
         duplicates=duplicates,
         concerns=concerns,
-        unknown={VENUE_VOLUME.name: unknown},
-        indistinct={VENUE_VOLUME.name: indistinct},
+        partial=LacksFields({VENUE_VOLUME.name: unknown}),
     )
 
 
-def _unknown(columns: Sequence[str], venue_class: str) -> tuple[Unknown, ...]:
+def _unknown(columns: Sequence[str], venue_class: str, conflicting: pl.DataFrame) -> tuple[Unknown, ...]:
     """What a part of these columns does not carry. Without its column of identifiers (MPID for ATSs, CRD
-    numbers for firms) a venue is known by its name alone."""
+    numbers for firms) a venue is known by its name alone; without products, rows that conflict may be of
+    several."""
     lacking = [name for name, column in _CARRIED_IN.items() if column not in columns]
     stand_ins = {}
     if (parse.MPID if venue_class == ATS else parse.CRD) not in columns:
         lacking.append("venue_id")
         stand_ins["venue_id"] = "venue_name"
-    return (Unknown(tuple(lacking), {"venue_class": venue_class}, stand_ins),) if lacking else ()
+    indistinct = conflicting if "product_type" in lacking else None
+    return (Unknown(tuple(lacking), {"venue_class": venue_class}, stand_ins, indistinct),) if lacking else ()
 
 
 def _type_rows(rows: pl.DataFrame, tier: str) -> pl.DataFrame:
