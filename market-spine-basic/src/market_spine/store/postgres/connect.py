@@ -50,6 +50,9 @@ values mean or how they are spelt."""
 _LOCKED = ("55P03", "40P01", "40001")
 _CORRUPT = ("23", "XX001", "XX002")
 _SCHEMA = ("42", "3F", "2BP01")
+_LOST = ("08", "57P", "25P03", "25P04", "28", "3D")
+"""States in which there is no connection, or none any more: a server may end one that is idle for too long."""
+
 _NATIVE = frozenset(
     ("bytea", "int2", "int4", "int8", "oid", "float4", "float8", "bool", "numeric", "date", "timestamptz")
 )
@@ -181,7 +184,9 @@ def translate(error: psycopg.Error, url: StoreUrl, wait_seconds: float) -> Store
         return SchemaError(
             f"{name} does not have the schema that this program expects ({text})", hint="run `market-spine db upgrade`"
         )
-    if state and not state.startswith(("08", "57P", "28", "3D")):
+    # Without a state it comes from the driver: the connection, unless it is another kind of error.
+    lost = state.startswith(_LOST) if state else isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    if not lost:
         return StoreError(f"{name}: {text}")
     return StoreUnavailable(
         f"{name} cannot be reached ({text})", hint="check the address, the login, the network and the server"

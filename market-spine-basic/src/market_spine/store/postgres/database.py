@@ -63,18 +63,32 @@ class PostgresDatabase:
     def __init__(self, url: StoreUrl, wait_seconds: float, *, read_only: bool) -> None:
         self._url = url
         self._wait = wait_seconds
+        self._read_only = read_only
+        self._pinned = False
         self._connection, self._schema = connect(url, wait_seconds, read_only=read_only)
 
-    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    @contextmanager
+    def _linked(self) -> Iterator[psycopg.Connection]:
+        """The connection; whatever it complains about is translated.
+
+        One that was found lost is replaced, unless a transaction was lost with it: then every further statement
+        fails until that is rolled back.
+        """
         with translated(self._url, self._wait):
-            return self._connection.execute(*_prepared(sql, params)).fetchall()
+            if self._connection.closed and not self._pinned:
+                self._connection, self._schema = connect(self._url, self._wait, read_only=self._read_only)
+            yield self._connection
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._linked() as connection:
+            return connection.execute(*_prepared(sql, params)).fetchall()
 
     def run(self, sql: str, params: Sequence[Any] = ()) -> int:
-        with translated(self._url, self._wait):
-            return self._connection.execute(*_prepared(sql, params)).rowcount
+        with self._linked() as connection:
+            return connection.execute(*_prepared(sql, params)).rowcount
 
     def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
-        with translated(self._url, self._wait), self._connection.cursor() as cursor:
+        with self._linked() as connection, connection.cursor() as cursor:
             cursor.executemany(_marked(sql), rows)
             return cursor.rowcount
 
@@ -82,19 +96,19 @@ class PostgresDatabase:
         self.run(text)
         # Text compares and sorts by its bytes, as in SQLite: fast, and the same on every server for ever.
         named = sorted(self.relations().intersection(re.findall(r"\w+", text)))
-        with translated(self._url, self._wait):
-            found = self._connection.execute(_LOCALE_ORDERED, (self._schema, named)).fetchall()
+        with self._linked() as connection:
+            found = connection.execute(_LOCALE_ORDERED, (self._schema, named)).fetchall()
         for relation, column in found:
             self.run(f'ALTER TABLE {quote(relation)} ALTER COLUMN {quote(column)} TYPE TEXT COLLATE "C"')
 
     def relations(self) -> frozenset[str]:
-        with translated(self._url, self._wait):
-            return frozenset(name for (name,) in self._connection.execute(_RELATIONS, (self._schema,)))
+        with self._linked() as connection:
+            return frozenset(name for (name,) in connection.execute(_RELATIONS, (self._schema,)))
 
     def prepare_schema(self) -> None:
         # Looked for first, because IF NOT EXISTS asks for the privilege to create all the same.
-        with translated(self._url, self._wait):
-            found = self._connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (self._schema,))
+        with self._linked() as connection:
+            found = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (self._schema,))
             if not found.fetchone():
                 self.run(f"CREATE SCHEMA {quote(self._schema)}")
         if self.rows(f"SELECT to_regclass('{_IDS}')") == [(None,)]:
@@ -107,10 +121,11 @@ class PostgresDatabase:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        if self._in_transaction():
+        if self._pinned:
             yield
             return
         self.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        self._pinned = True
         try:
             yield
         finally:
@@ -119,6 +134,7 @@ class PostgresDatabase:
     def begin(self, lock: str = ALONE) -> None:
         # READ COMMITTED, so that what is read after the wait for a lock includes what its last holder wrote.
         self.run("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+        self._pinned = True
         try:
             self._lock(lock)
         except BaseException:
@@ -143,8 +159,10 @@ class PostgresDatabase:
         except BaseException:
             self.rollback()
             raise
+        self._pinned = False
 
     def rollback(self) -> None:
+        self._pinned = False
         if self._in_transaction():
             # Losing the connection rolls back too, and must not hide the error that led here.
             try:
@@ -211,8 +229,7 @@ class PostgresDatabase:
 
     @contextmanager
     def _copying(self, sql: str, params: Sequence[Any] = ()) -> Iterator[psycopg.Copy]:
-        cursor = self._connection.cursor()
-        with translated(self._url, self._wait), cursor, cursor.copy(*_prepared(sql, params)) as copy:
+        with self._linked() as connection, connection.cursor() as cursor, cursor.copy(*_prepared(sql, params)) as copy:
             yield copy
 
     def query(self, sql: str, views: ViewBuilder | None) -> QueryResult:
@@ -221,8 +238,9 @@ class PostgresDatabase:
         return query.run(self._url, self._wait, sql, views)
 
     def version(self) -> str:
-        server = self._connection.info.parameter_status("server_version")
-        return f"PostgreSQL {server}, encoding {encoding(self._connection)}, schema {self._schema}"
+        with self._linked() as connection:
+            server = connection.info.parameter_status("server_version")
+            return f"PostgreSQL {server}, encoding {encoding(connection)}, schema {self._schema}"
 
     def damage(self, *, deep: bool) -> list[str]:
         invalid = self.rows(_INVALID_INDICES, (self._schema,))
@@ -235,6 +253,7 @@ class PostgresDatabase:
         return found
 
     def close(self) -> None:
+        self._pinned = True
         self._connection.close()
 
 
