@@ -12,6 +12,8 @@ from typing import Any, cast
 
 import pytest
 
+from market_spine.app.scheduling import SchedulerResult
+from market_spine.compose import Hooks
 from market_spine.core.domain import Domain
 from market_spine.core.manifest import Entry
 from market_spine.core.partition import Partition, Scope
@@ -238,3 +240,41 @@ def put(
         return entry
 
     return commit_capture
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three days of landings."""
+    folder = tmp_path / "landings"
+    folder.mkdir()
+    for day, text in (("01", "ada 10\nbela 20\n"), ("02", "ada 30\n"), ("03", "ada 5\ncaro 7\n")):
+        (folder / f"2025-03-{day}.txt").write_text(text)
+    return folder
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a store that does not exist yet, of either kind."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("new_postgres")())
+    return str(tmp_path / "harbor.db")
+
+
+@pytest.fixture
+def run(folder: Path, database: str) -> Callable[..., SchedulerResult]:
+    """Run the tiny scheduler; every run starts a minute after the one before."""
+    from harbor import run_harbor
+
+    minutes = count()
+
+    def start(
+        days: str = "2025-03-01,2025-03-02,2025-03-03", *, run_date: str = "2025-03-09", **flags: Any
+    ) -> SchedulerResult:
+        ticks = count()
+        base = datetime(2025, 3, 9, 12, tzinfo=UTC) + timedelta(minutes=next(minutes))
+        hooks = flags.pop("hooks", {})
+        clock = Hooks(clock=lambda: base + timedelta(milliseconds=next(ticks)), **hooks)
+        result: SchedulerResult = run_harbor(folder, days, clock, db=database, run_date=run_date, **flags)
+        return result
+
+    return start

@@ -30,7 +30,7 @@ from spine.domains.finra.otc_transparency.scheduler import run_finra_schedule
 
 HISTORIES = 3 * int(os.environ.get("MARKET_SPINE_SOAK", "1"))
 STEPS = 8
-_OWN = {"core_migrations", "core_requests", "core_refusals"}
+_OWN = {"core_migrations", "core_requests", "core_refusals", "core_window_checks"}
 """What tells of the database itself and of calls to vendors, not of data."""
 
 

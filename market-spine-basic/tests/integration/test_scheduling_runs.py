@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,49 +11,13 @@ import pytest
 from market_spine import registry
 from market_spine.app.scheduling import RunStatus, SchedulerResult, SchedulerStatus
 from market_spine.app.task import Outcome
-from market_spine.compose import Hooks, utc_now
+from market_spine.compose import utc_now
 from market_spine.store import open_reader, parse_url
 
 pytestmark = pytest.mark.usefixtures("harbor")
 
 MARCH = "2025-03-01,2025-03-02,2025-03-03"
 Run = Callable[..., SchedulerResult]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Three days of landings."""
-    folder = tmp_path / "landings"
-    folder.mkdir()
-    for day, text in (("01", "ada 10\nbela 20\n"), ("02", "ada 30\n"), ("03", "ada 5\ncaro 7\n")):
-        (folder / f"2025-03-{day}.txt").write_text(text)
-    return folder
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of a store that does not exist yet, of either kind."""
-    if request.param == "postgresql":
-        return str(request.getfixturevalue("new_postgres")())
-    return str(tmp_path / "harbor.db")
-
-
-@pytest.fixture
-def run(folder: Path, database: str) -> Run:
-    """Run the tiny scheduler; every run starts a minute after the one before."""
-    from harbor import run_harbor
-
-    minutes = count()
-
-    def start(days: str = MARCH, *, run_date: str = "2025-03-09", **flags: Any) -> SchedulerResult:
-        ticks = count()
-        base = datetime(2025, 3, 9, 12, tzinfo=UTC) + timedelta(minutes=next(minutes))
-        hooks = flags.pop("hooks", {})
-        clock = Hooks(clock=lambda: base + timedelta(milliseconds=next(ticks)), **hooks)
-        result: SchedulerResult = run_harbor(folder, days, clock, db=database, run_date=run_date, **flags)
-        return result
-
-    return start
 
 
 def rows(database: str, sql: str) -> list[tuple[Any, ...]]:
@@ -65,11 +27,13 @@ def rows(database: str, sql: str) -> list[tuple[Any, ...]]:
 
 
 def everything_but_runs(database: str) -> dict[str, list[tuple[Any, ...]]]:
-    """The rows of every table and view but core_runs; nothing where there is no store."""
+    """The rows of every table and view that tells of data; nothing where there is no store."""
     with open_reader(parse_url(database), registry.domains(), clock=utc_now, missing_ok=True) as reader:
-        names = reader._db.relations() - {"core_runs"}
+        names = reader._db.relations() - {"core_runs", "core_migrations", "core_window_checks"}
         found = {name: sorted(reader.query(f'SELECT * FROM "{name}"').rows, key=repr) for name in names}
-    return {name: rows for name, rows in found.items() if rows and name != "core_migrations"}
+    return {
+        name: rows for name, rows in found.items() if rows and name not in ("core_migrations", "core_window_checks")
+    }
 
 
 def statuses(result: SchedulerResult) -> list[tuple[str, str, str]]:

@@ -26,7 +26,8 @@ from market_spine.app.windows import (
     WindowRunner,
     stale_windows,
     window_run,
-    windows_reached,
+    window_versions,
+    windows_foreseen,
 )
 from market_spine.core.anomaly import Severity
 from market_spine.core.manifest import CALC, AnomalyRecord, Known, RunRecord
@@ -218,29 +219,38 @@ def _side_by_side(
 
 def _windows(plan: Plan, report: _Report, stop: Callable[[], bool]) -> None:
     """Compute the windows whose inputs moved, in this run or before, inside the plan or outside it."""
-    with closing(plan.run.stores.reader()) as store:
-        known = store.known(plan.run.domain.name)
-        if plan.run.stores.writer is None:
-            moved = {run.partition_key for run in _runs(report) if run.status is RunStatus.PLANNED}
-            foreseen = windows_reached(plan.run.domain, known, moved)
+    run = plan.run
+    if not run.domain.windows:
+        return
+    with closing(run.stores.reader()) as store:
+        if run.stores.writer is None:
+            moved = {each.partition_key for each in _runs(report) if each.status is RunStatus.PLANNED}
+            keys = frozenset(store.partition_keys(run.domain.name)) if moved else frozenset()
+            foreseen = windows_foreseen(run.domain, keys, moved)
             report.windows = [window_run(window, RunStatus.PLANNED) for window in foreseen]
             return
-        again = {partition.key for partition in plan.partitions} if plan.run.options.force else set()
-        writer = plan.run.stores.writer
-        windows = WindowRunner(plan.run.domain, known, store, writer, plan.run.id, plan.run.clock)
-        incomplete = []
-        for window in stale_windows(plan.run.domain, known, again=again):
+        versions = window_versions(run.domain)
+        moves = store.moves(run.domain.name, versions)
+        again = {partition.key for partition in plan.partitions} if run.options.force else set()
+        stale, known = stale_windows(run.domain, store, moves.keys, again=again)
+        windows = WindowRunner(run.domain, known, store, run.stores.writer, run.id, run.clock)
+        for window in stale:
             if stop():
                 report.interrupted = True
                 report.warnings.append(f"stopped by a signal; not computed: {window.calc.spec.pipeline}")
                 return
             report.windows.append(windows.run(window))
-            if not window.complete:
-                incomplete.append(window.partition.key)
-        if incomplete:
+        if incomplete := [window.partition.key for window in stale if not window.complete]:
             report.warnings.append(
                 f"windows that look back beyond what is known are marked incomplete: {', '.join(incomplete)}"
             )
+    if (
+        moves.through
+        and moves.keys != frozenset()
+        and all(each.status is not RunStatus.FAILED for each in report.windows)
+    ):
+        with closing(run.stores.writer()) as store:
+            store.record_window_check(run.domain.name, versions, moves.through)
 
 
 def _runs(report: _Report) -> list[PipelineRun]:

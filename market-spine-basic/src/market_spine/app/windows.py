@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -43,24 +43,46 @@ class Window:
     standing: bool
 
 
-def stale_windows(domain: Domain, known: Mapping[str, Known], *, again: Collection[str] = ()) -> list[Window]:
-    """The windows whose inputs moved since they were computed, in partition order.
+def window_versions(domain: Domain) -> str:
+    """The versions of a domain's window calculations, as one text."""
+    return " ".join(f"{calc.spec.name}={calc.spec.version}" for calc in domain.windows)
+
+
+def windows_reached(
+    domain: Domain, keys: Iterable[str], moved: Collection[str] | None
+) -> list[tuple[WindowCalc, Partition]]:
+    """The windows of some partitions that look at one that moved, in partition order; all with ``moved`` None."""
+    return [
+        (calc, partition)
+        for partition in map(domain.partition, sorted(keys))
+        for calc in domain.windows
+        if moved is None or any(each.key in moved for each in calc.inputs(partition))
+    ]
+
+
+def stale_windows(
+    domain: Domain, reader: Reader, moved: Collection[str] | None, *, again: Collection[str] = ()
+) -> tuple[list[Window], Mapping[str, Known]]:
+    """The windows whose inputs moved since they were computed, in partition order, and what is known of those.
 
     Args:
         domain: whose window calculations.
-        known: all that the manifest holds of the domain.
+        reader: the store.
+        moved: where to look: at windows that look at one of these partitions; None for everywhere.
         again: partitions whose windows are wanted although nothing moved (``--force``).
     """
-    found = []
-    for key in sorted(known):
-        if CALC not in known[key].stages:
-            continue
-        partition = domain.partition(key)
-        for calc in domain.windows:
-            window = find_window(calc, partition, known)
-            if not window.standing or key in again:
-                found.append(window)
-    return found
+    if moved is None:
+        known = reader.known(domain.name)
+        candidates = windows_reached(domain, known, None)
+    elif moved or again:
+        candidates = windows_reached(domain, reader.partition_keys(domain.name), {*moved, *again})
+        known = reader.known(domain.name, sorted({key.key for calc, each in candidates for key in calc.inputs(each)}))
+    else:
+        return [], {}
+    found = [
+        find_window(calc, partition, known) for calc, partition in candidates if CALC in known[partition.key].stages
+    ]
+    return [window for window in found if not window.standing or window.partition.key in again], known
 
 
 def find_window(calc: WindowCalc, partition: Partition, known: Mapping[str, Known]) -> Window:
@@ -77,16 +99,19 @@ def find_window(calc: WindowCalc, partition: Partition, known: Mapping[str, Know
     return Window(calc, partition, present, len(present) == len(inputs), print_, standing)
 
 
-def windows_reached(domain: Domain, known: Collection[str], moved: Collection[str]) -> list[Window]:
-    """The windows a dry run foresees: those with an input among the partitions that would move."""
+def windows_foreseen(domain: Domain, keys: Collection[str], moved: Collection[str]) -> list[Window]:
+    """The windows a dry run foresees: those with an input among the partitions that would move.
+
+    Args:
+        domain: whose window calculations.
+        keys: the partitions that the manifest has.
+        moved: those that the run would write.
+    """
     found = []
-    for key in sorted({*known, *moved}):
-        partition = domain.partition(key)
-        for calc in domain.windows:
-            inputs = calc.inputs(partition)
-            present = tuple(each for each in inputs if each.key in known or each.key in moved)
-            if any(each.key in moved for each in present):
-                found.append(Window(calc, partition, present, len(present) == len(inputs), "", False))
+    for calc, partition in windows_reached(domain, {*keys, *moved}, moved):
+        inputs = calc.inputs(partition)
+        present = tuple(each for each in inputs if each.key in keys or each.key in moved)
+        found.append(Window(calc, partition, present, len(present) == len(inputs), "", False))
     return found
 
 
@@ -153,7 +178,7 @@ class WindowRunner:
                     self._check_unmoved(store, window)
             except Moved:
                 logger.info("another run committed an input of this window meanwhile: looking at it again")
-                self.known = self.reader.known(self.domain.name)
+                self.known = self.reader.known(self.domain.name, list(self.known))
             else:
                 return draft
         raise StoreLocked(

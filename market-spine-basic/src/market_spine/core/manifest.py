@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.decision import Decision
@@ -95,6 +95,19 @@ class Known:
     def current(self) -> Committed | None:
         """The ingest entry of the current capture."""
         return self.stages.get(INGEST)
+
+
+class Moves(NamedTuple):
+    """Which partitions of a domain moved since all of its windows were last found to stand.
+
+    Attributes:
+        through: the latest commit moment that was looked at; None in a store without commits.
+        keys: partitions with a manifest entry committed since; None if windows were never found to stand
+            under the versions at hand, so that any may be stale.
+    """
+
+    through: datetime | None
+    keys: frozenset[str] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from market_spine.core.manifest import (
     DecisionRecord,
     Entry,
     Known,
+    Moves,
     QueryResult,
     RunRecord,
 )
@@ -41,6 +42,12 @@ class Reader(Protocol):
     def known(self, domain: str, keys: Sequence[str] | None = None) -> Mapping[str, Known]:
         """The manifest's knowledge of each named partition, also of those it has never seen; with None, of
         every partition of the domain that it has seen."""
+
+    def partition_keys(self, domain: str) -> Sequence[str]:
+        """The keys of every partition of the domain that the manifest has an entry of, in text order."""
+
+    def moves(self, domain: str, versions: str) -> Moves:
+        """What moved since the domain's windows were last found to stand under these versions of their code."""
 
     def history(self, domain: str, key: str) -> Sequence[Committed]:
         """Every manifest entry of a partition, oldest first."""
@@ -145,6 +152,9 @@ class Writer(Reader, Protocol):
 
     def record_run(self, run: RunRecord) -> None:
         """Keep a scheduler result."""
+
+    def record_window_check(self, domain: str, versions: str, through: datetime) -> None:
+        """Keep that all windows of a domain stand, as far as what was committed through a moment goes."""
 
 
 class RequestLedger(Protocol):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from market_spine.core.manifest import INGEST, Committed, DecisionRecord, Known, PartRecord
-from market_spine.store import records
+from market_spine.core.manifest import INGEST, Committed, DecisionRecord, Known, Moves, PartRecord
+from market_spine.store import moments, records
 from market_spine.store.database import Database
 
 _CHUNK = 500
@@ -41,6 +41,8 @@ SELECT partition_key, capture_id
  WHERE verb = 'retract' AND decision_id IN (SELECT MAX(decision_id) FROM core_decisions
                                              WHERE {where} AND verb <> 'ack' GROUP BY partition_key, capture_id)
 """
+_CHECKED = "SELECT MAX(checked_through) FROM core_window_checks WHERE domain = ? AND versions = ?"
+_MOVED = "SELECT DISTINCT partition_key FROM core_manifest WHERE domain = ? AND committed_at > ?"
 
 
 def read_known(db: Database, domain: str, keys: Sequence[str] | None) -> dict[str, Known]:
@@ -128,6 +130,24 @@ def read_decisions(db: Database, where: str, params: tuple[Any, ...]) -> list[De
     """The decisions that meet a condition on ``core_decisions``, oldest first."""
     sql = f"SELECT {records.DECISION_COLUMNS} FROM core_decisions WHERE {where} ORDER BY decision_id"
     return [records.decision_record(row) for row in db.rows(sql, params)]
+
+
+def read_keys(db: Database, domain: str) -> list[str]:
+    """The keys of every partition of the domain, in text order."""
+    rows = db.rows("SELECT DISTINCT partition_key FROM core_manifest WHERE domain = ?", (domain,))
+    return sorted(key for (key,) in rows)
+
+
+def read_moves(db: Database, domain: str, versions: str) -> Moves:
+    """See ``Reader.moves``."""
+    # By moment and not by manifest id: on PostgreSQL a lower id can become visible later than a higher one.
+    ((latest,),) = db.rows("SELECT MAX(committed_at) FROM core_manifest")
+    ((checked,),) = db.rows(_CHECKED, (domain, versions))
+    through = None if latest is None else moments.from_text(latest)
+    if checked is None:
+        return Moves(through, None)
+    rows = db.rows(_MOVED, (domain, checked))
+    return Moves(through, frozenset(key for (key,) in rows))
 
 
 def read_entries(db: Database, where: str, params: tuple[Any, ...]) -> Iterator[Committed]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from market_spine.core.commitlog import PastCommit, PastRun
 from market_spine.core.domain import Domain
-from market_spine.core.manifest import AnomalyRecord, Committed, DecisionRecord, Known, QueryResult, RunRecord
+from market_spine.core.manifest import AnomalyRecord, Committed, DecisionRecord, Known, Moves, QueryResult, RunRecord
 from market_spine.core.partition import Scope
 from market_spine.core.ports import Clock
 from market_spine.core.schema import Table
@@ -39,6 +39,15 @@ class StoreReader:
         """The manifest's knowledge of the named partitions; a named one that was never seen is empty."""
         with self._db.snapshot():
             return manifest.read_known(self._db, domain, keys)
+
+    def partition_keys(self, domain: str) -> Sequence[str]:
+        """The keys of every partition of the domain, in text order."""
+        return manifest.read_keys(self._db, domain)
+
+    def moves(self, domain: str, versions: str) -> Moves:
+        """What moved since the domain's windows were last found to stand; see ``Reader.moves`` in ``core.ports``."""
+        with self._db.snapshot():
+            return manifest.read_moves(self._db, domain, versions)
 
     def history(self, domain: str, key: str) -> Sequence[Committed]:
         """Every manifest entry of a partition, oldest first."""

@@ -50,6 +50,7 @@ _CORE_AS_OF = {
     "core_rejects": _BY_ENTRY,
     "core_payloads": f"sha256 IN (SELECT sha256 FROM {{schema}}.core_capture_parts WHERE {_BY_ENTRY})",
     "core_runs": "recorded_at <= {at}",
+    "core_window_checks": "checked_at <= {at}",
     "core_anomaly_events": "occurred_at <= {at}",
     "core_decisions": "decided_at <= {at}",
     "core_migrations": "applied_at <= {at}",

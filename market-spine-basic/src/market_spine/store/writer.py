@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from market_spine.core.anomaly import Anomaly
@@ -214,13 +215,19 @@ class StoreWriter(StoreReader):
 
     def record_run(self, run: RunRecord) -> None:
         """Keep a scheduler result."""
+        self._record("core_runs", f"{records.RUN_COLUMNS}, recorded_at", records.run_row(run))
+
+    def record_window_check(self, domain: str, versions: str, through: datetime) -> None:
+        """Keep that all windows of a domain stand; see ``Writer.record_window_check`` in ``core.ports``."""
+        columns = "domain, versions, checked_through, checked_at"
+        self._record("core_window_checks", columns, (domain, versions, moments.to_text(through)))
+
+    def _record(self, table: str, columns: str, values: tuple[Any, ...]) -> None:
+        """Add one row whose last column is the moment at which it becomes visible."""
         self._db.begin()
         try:
-            recorded_at = moments.to_text(moments.next_moment(self._db, self._clock))
-            self._db.run(
-                records.insert_into("core_runs", f"{records.RUN_COLUMNS}, recorded_at"),
-                (*records.run_row(run), recorded_at),
-            )
+            moment = moments.to_text(moments.next_moment(self._db, self._clock))
+            self._db.run(records.insert_into(table, columns), (*values, moment))
         except BaseException:
             self._db.rollback()
             raise
