@@ -26,7 +26,7 @@ from market_spine.core.commitlog import LogReader
 from market_spine.core.domain import Domain, Source
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Clock, Reader, RequestLedger, Writer
-from market_spine.errors import MarketSpineError
+from market_spine.errors import MarketSpineError, UsageError
 from market_spine.store import open_ledger, open_reader, open_writer, parse_url
 
 MARKET_ZONE = "America/New_York"
@@ -163,6 +163,9 @@ def _plan(
     mode = choice("--mode", request.mode, MODES)
     only_stage = choice("--only-stage", request.only_stage, ONLY_STAGES)
     workers = whole_number("--workers", request.workers, least=1)
+    for flag, asked in (("--force", request.force), ("--only-stage", only_stage != "all")):
+        if asked and flag in domain.refuses:
+            raise UsageError(f"{flag}: {domain.name} cannot honour it: {domain.refuses[flag]}")
     given = None if request.run_date is None else day("--run-date", request.run_date)
     today = given or market_day(now)
     selection = select(today, _reader(request.db, hooks.store_clock, missing_ok=True))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from market_spine.core.anomaly import Anomaly
@@ -188,6 +189,7 @@ class Domain:
             a domain without tables.
         windows: calculations that look at neighbouring partitions.
         legs: names of the parts that are legs: each completes the others, and comes as a file of its own.
+        refuses: the flags ``--force`` or ``--only-stage``, if the domain cannot honour them, each with the reason.
     """
 
     name: str
@@ -200,6 +202,7 @@ class Domain:
     migrations: str = ""
     windows: tuple[WindowCalc, ...] = ()
     legs: tuple[str, ...] = ()
+    refuses: Mapping[str, str] = MappingProxyType({})
 
     @property
     def stages(self) -> tuple[StageSpec, StageSpec, StageSpec]:

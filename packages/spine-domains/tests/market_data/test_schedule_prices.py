@@ -48,6 +48,8 @@ def test_flags_and_defaults_are_those_of_the_guide() -> None:
         "sleep": "12.0",
         "max_symbols": "25",
         "mode": "run",
+        "force": False,
+        "only_stage": "all",
         "fail_fast": False,
         "db": None,
         "log_level": "INFO",

@@ -30,6 +30,7 @@ class Order:
         clock: tells the present.
         dry: ask nobody, only say what would be asked.
         due: how many partitions of the run are due: many share an answer that covers the whole market.
+        force: ask whatever is held.
     """
 
     outputsize: str
@@ -37,6 +38,7 @@ class Order:
     clock: Clock
     dry: bool = False
     due: int = 1
+    force: bool = False
 
     @property
     def full(self) -> bool:
@@ -61,9 +63,9 @@ def years_before(day: date, years: int) -> date:
 
 
 def is_due(known: Known, order: Order, latest: date) -> bool:
-    """Whether the source can have something that is not held: a later session, or history never asked for."""
+    """Whether the source is asked: it can have a later session, or history never asked for, or it is wanted anyway."""
     held = last_held(known)
-    if held is None or held < latest:
+    if order.force or held is None or held < latest:
         return True
     return order.full and noted(known).get(DEPTH) != "full"
 

@@ -18,6 +18,7 @@ from market_spine.app.arguments import choice, refused, whole_number
 from market_spine.app.scheduling import SchedulerResult
 from market_spine.compose import Hooks, Request, Selection, ledger, run_schedule
 from market_spine.core.domain import Source as SourcePort
+from market_spine.core.manifest import INGEST
 from market_spine.core.ports import Reader, RequestLedger
 from market_spine.core.quota import parse_limits
 from market_spine.errors import MarketSpineError, UsageError
@@ -42,6 +43,8 @@ def run_prices_schedule(
     sleep: float | str = 12.0,
     max_symbols: int | str = 25,
     mode: str = "run",
+    force: bool = False,
+    only_stage: str = "all",
     fail_fast: bool = False,
     db: str | None = None,
     run_date: str | date | None = None,
@@ -59,6 +62,8 @@ def run_prices_schedule(
         sleep: least seconds between two calls to a vendor.
         max_symbols: how many one run takes; the rest is named in ``warnings`` and comes first next time.
         mode: ``run``, or ``dry-run``, which calls no vendor and writes nothing.
+        force: ask the source whatever is held, and ignore revision detection and guards.
+        only_stage: ``ingest``, ``normalize``, ``calc`` (neither of which asks a source) or ``all``.
         fail_fast: start no further symbol after the first failure.
         db: path or URL; else ``DATABASE_URL``, else ``data/market_spine.db``.
         run_date: load no session after this day, and name captures by it; default: today in New York.
@@ -74,7 +79,9 @@ def run_prices_schedule(
         size = choice("--outputsize", outputsize, OUTPUTSIZES)
         floor = _seconds("--sleep", sleep)
         name, warnings = _choose_source(source, dry=mode == "dry-run")
-        order = Order(size, today, used.clock, mode == "dry-run")
+        # Stages that work from what is held ask nobody, and so need no key.
+        asks = mode != "dry-run" and only_stage in ("all", INGEST)
+        order = Order(size, today, used.clock, dry=not asks, force=force)
         open_ledger = ledger(db, used.store_clock)
         if not order.dry:
             open_ledger().close()  # brings an older database up to date before it is read
@@ -100,7 +107,7 @@ def run_prices_schedule(
             },
         )
 
-    request = Request(mode, fail_fast=fail_fast, db=db, run_date=run_date, workers=workers)
+    request = Request(mode, force, only_stage, fail_fast, db, run_date, workers)
     return run_schedule(DOMAIN, request, select, used)
 
 

@@ -28,14 +28,6 @@ from spine.domains.finra.otc_transparency.schema import TIERS
 @click.option("--tiers", metavar="TIER,...", help=f"Tiers: {', '.join(TIERS)}; default: all.")
 @click.option("--source", default="file", show_default=True, metavar="[file|api]", help="Where the data comes from.")
 @click.option("--data-dir", metavar="DIR|URL", help="Folder of the files; else FINRA_DATA_DIR, else data/finra.")
-@click.option("--force", is_flag=True, help="Ignore revision detection, guards and the largest lookback.")
-@click.option(
-    "--only-stage",
-    default="all",
-    show_default=True,
-    metavar="[ingest|normalize|calc|all]",
-    help="Run one stage from what the database holds.",
-)
 @common_options
 def schedule(**flags: Any) -> SchedulerResult:
     """Load FINRA's weekly OTC transparency data: ingest, normalize, calculate.
