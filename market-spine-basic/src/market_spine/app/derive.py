@@ -90,8 +90,9 @@ def draft_calc(task: Task, store: Callable[[], Reader], normalized: StageDraft |
     if stands and not task.run.options.force:
         return None
     started = task.run.clock()
+    domain = task.run.domain
     tables = _tables(task, store, normalized)
-    frames = task.run.domain.compute(task.partition, tables)
+    frames = domain.compute(task.partition, tables)
     digest = content_hash((frames[table.name], table.key) for table in task.run.domain.tables if table.name in frames)
     entry = _entry(task, task.run.domain.stages[2], source, print_, digest, frames)
     return StageDraft(
@@ -100,6 +101,7 @@ def draft_calc(task: Task, store: Callable[[], Reader], normalized: StageDraft |
         is_revision=CALC in task.known.stages,
         standing=stands,
         elapsed=task.run.clock() - started,
+        review=tuple(domain.review(task.partition, tables)),
     )
 
 

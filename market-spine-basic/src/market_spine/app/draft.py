@@ -35,6 +35,8 @@ class StageDraft:
     """The manifest has this very fingerprint already: only rows that differ are written."""
     elapsed: timedelta = timedelta()
     change: Change = field(default_factory=Change)
+    review: tuple[Anomaly, ...] = ()
+    """What the domain finds odd about the partition as a whole, with these rows."""
 
     def write(self, commit: Commit, domain: Domain, clock: Clock) -> None:
         """Replace each table; the manifest row is written only if it says something new."""

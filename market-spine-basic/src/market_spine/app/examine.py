@@ -10,8 +10,9 @@ from market_spine.app import guards
 from market_spine.app.draft import Draft, covered_scopes, partition_scope
 from market_spine.app.replay import Comparison, compare, replay
 from market_spine.app.task import Task
+from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part, Payload, capture_id, source_hash
-from market_spine.core.domain import Normalized
+from market_spine.core.domain import Concern, Normalized
 from market_spine.core.fingerprint import content_hash, fingerprint
 from market_spine.core.manifest import INGEST, Committed, Entry, ManifestStatus, PartRecord
 from market_spine.core.ports import Reader, payloads
@@ -135,8 +136,10 @@ def _compare(task: Task, store: Callable[[], Reader], current: Committed, normal
         found = compare(task.run.domain, normalized, before)
     if normalized.review is None or not (seen := normalized.review(found.diff)):
         return found
-    anomalies = (*found.normalized.anomalies, *seen)
-    return replace(found, normalized=replace(found.normalized, anomalies=anomalies))
+    known = found.normalized
+    anomalies = (*known.anomalies, *(each for each in seen if isinstance(each, Anomaly)))
+    concerns = (*known.concerns, *(each for each in seen if isinstance(each, Concern)))
+    return replace(found, normalized=replace(known, anomalies=anomalies, concerns=concerns))
 
 
 def _compare_range(task: Task, store: Reader, normalized: Normalized) -> Comparison:

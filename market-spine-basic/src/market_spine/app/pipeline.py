@@ -111,6 +111,7 @@ def _work(task: Task) -> Outcome:
         if task.run.stores.writer is None:
             return outcomes.planned(task, ingest, elapsed)
         problem = ingest.hold or _derive(task, store, ingest)
+        _keep_reviewed(task, ingest.draft)
         if isinstance(problem, _NOTED):
             ingest.draft.anomalies.append(outcomes.anomaly(task, problem, ingest.held))
     if ingest.draft:
@@ -147,6 +148,18 @@ def _derive(task: Task, store: Callable[[], Reader], ingest: Ingest) -> MarketSp
         else:
             draft.stages[stage] = drafted
     return None
+
+
+def _keep_reviewed(task: Task, draft: Draft) -> None:
+    """What a review of the whole partition opened, only a review ends: a payload may show a range of it."""
+    domain, calc = task.run.domain, draft.stages.get(CALC)
+    if not draft:
+        return
+    if calc is None:
+        draft.resolves -= domain.reviewed
+    else:
+        draft.anomalies.extend(calc.review)
+        draft.resolves |= domain.reviewed.intersection(task.open_anomalies)
 
 
 def _commit(task: Task, draft: Draft) -> None:

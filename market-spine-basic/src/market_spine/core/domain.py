@@ -103,7 +103,8 @@ class Normalized:
         concerns: what the domain itself found that should hold the payload.
         anomalies: what is odd but holds nothing.
         grows: rows with new keys continue what is known; only removed and changed rows make a revision.
-        review: asked for further anomalies once the first table's rows were compared with those that stand.
+        review: asked for further anomalies and concerns once the first table's rows were compared with those that
+            stand.
         partial: what of its partition the payload does not tell; by default it is all there is.
     """
 
@@ -114,7 +115,7 @@ class Normalized:
     concerns: tuple[Concern, ...] = ()
     anomalies: tuple[Anomaly, ...] = ()
     grows: bool = False
-    review: Callable[[RowDiff], tuple[Anomaly, ...]] | None = None
+    review: Callable[[RowDiff], tuple[Anomaly | Concern, ...]] | None = None
     partial: CoversRange | LacksFields | None = None
 
     @property
@@ -190,6 +191,7 @@ class Domain:
         windows: calculations that look at neighbouring partitions.
         legs: names of the parts that are legs: each completes the others, and comes as a file of its own.
         refuses: the flags ``--force`` or ``--only-stage``, if the domain cannot honour them, each with the reason.
+        reviewed: kinds of anomalies that only ``review`` opens and ends.
     """
 
     name: str
@@ -203,6 +205,7 @@ class Domain:
     windows: tuple[WindowCalc, ...] = ()
     legs: tuple[str, ...] = ()
     refuses: Mapping[str, str] = MappingProxyType({})
+    reviewed: frozenset[str] = frozenset()
 
     @property
     def stages(self) -> tuple[StageSpec, StageSpec, StageSpec]:
@@ -268,6 +271,11 @@ class Domain:
     def compute(self, partition: Partition, tables: Mapping[str, pl.DataFrame]) -> Mapping[str, pl.DataFrame]:
         """Compute the ``calc`` tables of a partition from its normalized tables; by default there are none."""
         return {}
+
+    def review(self, partition: Partition, tables: Mapping[str, pl.DataFrame]) -> Sequence[Anomaly]:
+        """What is odd about all that is known of a partition, from its normalized tables: for payloads that cover
+        only a range of it. By default nothing."""
+        return ()
 
     def grid(self, today: date, count: int, known: Collection[str]) -> Sequence[Sequence[Partition]]:
         """Rows of partitions for ``status``, newest first, at most ``count`` (FINRA: weeks x tiers).

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part
 from market_spine.core.domain import Domain, Normalized
 from market_spine.core.partition import Partition
@@ -24,6 +25,10 @@ class MarketData(Domain):
     tables = schema.TABLES
     views = schema.VIEWS
     migrations = "spine.domains.market_data.migrations"
+    versions = ("1", "1", "2")
+    reviewed = frozenset(
+        ("gap", "zero_volume", "vwap_outside", "frozen", "split_like_jump", "price_jump", "split_disagrees")
+    )
 
     def partition(self, key: str) -> Partition:
         """Check and build a partition from a key such as ``AAPL|polygon``; raises UsageError."""
@@ -40,6 +45,12 @@ class MarketData(Domain):
         from spine.domains.market_data.calculations import compute_prices
 
         return compute_prices(partition, tables)
+
+    def review(self, partition: Partition, tables: Mapping[str, pl.DataFrame]) -> Sequence[Anomaly]:
+        """What is odd about all that is held of a symbol: gaps, jumps, splits that prices do not show."""
+        from spine.domains.market_data.normalize import review_partition
+
+        return review_partition(partition, tables)
 
     def commands(self) -> Mapping[str, str]:
         """The scheduler and the simulated vendors."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from market_spine.core import calendar
 from market_spine.core.partition import Partition
+from spine.domains.market_data.agreement import judge_splits, ratios_of
 from spine.domains.market_data.schema import ADJUSTMENTS, DIVIDENDS, PRICES, PRICES_DAILY, SPLITS, SYMBOL_WEEK
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 WINDOW = 20
 """Bars in the rolling average and volatility: about a month of sessions."""
 SESSIONS_PER_YEAR = 252
-
-_LARGE = 1.4
-"""A split of at least this ratio must show in the prices, or it is not applied."""
 
 
 def compute_prices(partition: Partition, tables: Mapping[str, pl.DataFrame]) -> Mapping[str, pl.DataFrame]:
@@ -47,25 +45,13 @@ def compute_prices(partition: Partition, tables: Mapping[str, pl.DataFrame]) -> 
 
 
 def confirmed_splits(bars: pl.DataFrame, splits: pl.DataFrame) -> dict[date, float]:
-    """Ex-date to ratio (new shares for one old) of the splits to apply.
+    """Ex-date to ratio (new shares for one old) of the splits to apply: those that prices agree with.
 
-    A split counts from its ex-date on, once there is a bar. One whose ratio is 1.4 or more, or the inverse,
-    must show between the closes before and after it: vendors report splits that never were, or on a wrong day.
+    A split counts from its ex-date on, once there is a bar. Vendors report splits that never were, of another
+    ratio, or on a wrong day: such a one is not applied.
     """
-    if bars.is_empty():
-        return {}
-    days, closes = bars["trade_date"].to_list(), bars["close"].to_list()
-    found: dict[date, float] = {}
-    for ex_date, old, new in splits.sort("ex_date").select("ex_date", "split_from", "split_to").rows():
-        after = next((place for place, day in enumerate(days) if day >= ex_date), None)
-        if after is None:
-            continue
-        ratio = new / old
-        seen = closes[after - 1] / closes[after] if after else ratio
-        large = max(ratio, 1 / ratio) >= _LARGE
-        if not large or abs(math.log(seen / ratio)) < abs(math.log(seen)):
-            found[ex_date] = ratio
-    return found
+    ratios = ratios_of(splits)
+    return {day: ratios[day] for judged in judge_splits(bars, ratios) if judged.agrees for day in judged.days}
 
 
 def compute_adjustments(bars: pl.DataFrame, splits: Mapping[date, float], dividends: pl.DataFrame) -> pl.DataFrame:

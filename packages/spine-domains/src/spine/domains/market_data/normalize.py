@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part
 from market_spine.core.domain import CoversRange, Normalized, Range
 from market_spine.core.partition import Partition
 from market_spine.errors import ContentError
 from spine.domains.market_data import quality, vendors
+from spine.domains.market_data.agreement import noted_ratios, ratios_of, settle_splits, shown
 from spine.domains.market_data.parse import day
 from spine.domains.market_data.partitions import symbol_and_source
 from spine.domains.market_data.schema import DIVIDENDS, PRICES, SPLITS
-from spine.domains.market_data.vendors import FETCHED_AT, LATEST, SPLIT_DATES
+from spine.domains.market_data.vendors import FETCHED_AT, LATEST, SPLIT_RATIOS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,31 +53,94 @@ def normalize_payload(partition: Partition, parts: Sequence[Part]) -> Normalized
             hint="run again after the session's close",
             kind="no_bars",
         )
+    latest, ratios = _metadata(groups[vendors.BARS])
     tables = {PRICES.name: _owned(bars, partition).select(PRICES.names)}
-    for table, kind, read in (
-        (SPLITS, vendors.SPLITS, source.parse_splits),
-        (DIVIDENDS, vendors.DIVIDENDS, source.parse_dividends),
-    ):
-        if groups[kind]:
-            frame = pl.concat([read(part, symbol) for part in groups[kind]]).unique(keep="first", maintain_order=True)
+    last = bars["trade_date"][-1]
+    anomalies = [quality.stale(partition.key, last, latest)] if latest is not None and last < latest else []
+    for table, read in ((SPLITS, _splits), (DIVIDENDS, _dividends)):
+        frame, odd = read(source, partition, groups[_PART[table.name]], bars)
+        anomalies += odd
+        if frame is not None:
             tables[table.name] = _owned(frame, partition).select(table.names).sort(table.key)
-    latest, splits = _metadata(groups[vendors.BARS])
     if SPLITS.name in tables:
-        splits = tables[SPLITS.name]["ex_date"].to_list()
+        ratios = ratios_of(tables[SPLITS.name])
     noted = quality.partial_bars(partition.key, partial_days)
+    concern = quality.far_bar(partition.key, bars, ratios)
     return Normalized(
         tables=tables,
         rejects=refused.sort("part", "line"),
         rows_read=bars.height + refused.height + duplicates,
         duplicates=duplicates,
-        anomalies=(*quality.odd_series(partition.key, bars, latest, splits), *([noted] if noted else [])),
+        concerns=(concern,) if concern else (),
+        anomalies=(*anomalies, *([noted] if noted else [])),
         grows=True,
-        review=partial(quality.uniform_restatement, partition.key),
+        review=partial(quality.review_restatement, partition.key, bars.height),
         partial=CoversRange({PRICES.name: Range("trade_date", bars["trade_date"][0], bars["trade_date"][-1])}),
     )
 
 
+def review_partition(partition: Partition, tables: Mapping[str, pl.DataFrame]) -> list[Anomaly]:
+    """What is odd about all that is held of a symbol."""
+    ratios = ratios_of(tables[SPLITS.name])
+    return quality.review_series(partition.key, tables[PRICES.name].sort("trade_date"), ratios)
+
+
 _KINDS = (vendors.BARS, vendors.SPLITS, vendors.DIVIDENDS)
+_PART = {SPLITS.name: vendors.SPLITS, DIVIDENDS.name: vendors.DIVIDENDS}
+
+
+def _splits(
+    source: vendors.PriceSource, partition: Partition, parts: Sequence[Part], bars: pl.DataFrame
+) -> tuple[pl.DataFrame | None, list[Anomaly]]:
+    """The splits of an answer, one a day, and what is odd about them; None where they cannot be relied on."""
+    symbol, _ = symbol_and_source(partition)
+    frame, odd = _read(partition, parts, lambda part: source.parse_splits(part, symbol))
+    if frame is None:
+        return None, odd
+    settled, conflicts = settle_splits(bars, frame)
+    if conflicts:
+        named = "; ".join(f"{day}: {' and '.join(map(shown, ratios))}" for day, ratios in conflicts.items())
+        kept = "none of the answer's splits is taken" if settled is None else "the one that prices show is taken"
+        details = {day.isoformat(): ratios for day, ratios in conflicts.items()}
+        message = f"the source reports different splits of one day, and {kept}: {named}"
+        odd.append(Anomaly("conflicting_splits", "warning", partition.key, message, details))
+    return settled, odd
+
+
+def _dividends(
+    source: vendors.PriceSource, partition: Partition, parts: Sequence[Part], bars: pl.DataFrame
+) -> tuple[pl.DataFrame | None, list[Anomaly]]:
+    """The dividends of an answer, those of one day, kind and currency summed, and what is odd about them."""
+    import polars as pl
+
+    symbol, _ = symbol_and_source(partition)
+    frame, odd = _read(partition, parts, lambda part: source.parse_dividends(part, symbol))
+    if frame is None:
+        return None, odd
+    keys = ["ex_date", "kind", "currency"]
+    listed = frame.sort(*keys, "amount").group_by(keys, maintain_order=True).agg("amount")
+    several = listed.filter(pl.col("amount").list.len() > 1)
+    if several.height:
+        told = {f"{day} {kind}": amounts for day, kind, _, amounts in several.rows()}
+        named = "; ".join(f"{what}: {' and '.join(f'{amount:g}' for amount in told[what])}" for what in told)
+        message = f"the source reports different dividends of one day and kind; they are added up: {named}"
+        odd.append(Anomaly("conflicting_dividends", "warning", partition.key, message, told))
+    return listed.with_columns(pl.col("amount").list.sum()), odd
+
+
+def _read(
+    partition: Partition, parts: Sequence[Part], read: Callable[[Part], pl.DataFrame]
+) -> tuple[pl.DataFrame | None, list[Anomaly]]:
+    """All parts of one kind, read; None if there are none, or if one cannot be read, which is told."""
+    import polars as pl
+
+    if not parts:
+        return None, []
+    try:
+        return pl.concat([read(part) for part in parts]).unique(maintain_order=True), []
+    except ContentError as error:
+        message = f"an answer about splits or dividends is left out: {error.message}"
+        return None, [Anomaly("unread_actions", "warning", partition.key, message)]
 
 
 def _checked(source: vendors.PriceSource, part: Part, symbol: str) -> pl.DataFrame:
@@ -120,8 +185,7 @@ def _owned(frame: pl.DataFrame, partition: Partition) -> pl.DataFrame:
     return frame.with_columns(pl.lit(symbol).alias("symbol"), pl.lit(source).alias("source"))
 
 
-def _metadata(parts: Sequence[Part]) -> tuple[date | None, list[date]]:
+def _metadata(parts: Sequence[Part]) -> tuple[date | None, dict[date, float]]:
     """The latest session that could be had, and the splits on file, as the source noted them."""
     facts: Mapping[str, str] = {name: value for part in parts for name, value in part.metadata.items()}
-    splits = [found for text in facts.get(SPLIT_DATES, "").split(",") if (found := day(text))]
-    return day(facts.get(LATEST)), splits
+    return day(facts.get(LATEST)), noted_ratios(facts.get(SPLIT_RATIOS, ""))

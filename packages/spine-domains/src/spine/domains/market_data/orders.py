@@ -11,7 +11,7 @@ from market_spine.core.manifest import Known
 from market_spine.core.ports import Clock
 from spine.domains.market_data import quality
 from spine.domains.market_data.partitions import last_held
-from spine.domains.market_data.vendors import BARS, SPLIT_DATES, Wanted
+from spine.domains.market_data.vendors import BARS, SPLIT_RATIOS, Wanted
 
 OUTPUTSIZES = ("compact", "full")
 COMPACT_SESSIONS = 100
@@ -79,7 +79,7 @@ def noted(known: Known) -> Mapping[str, str]:
 def carried(known: Known, order: Order) -> dict[str, str]:
     """What a new capture remembers of the one before."""
     before = noted(known)
-    facts = {name: before[name] for name in (DEPTH, SPLIT_DATES) if name in before}
+    facts = {name: before[name] for name in (DEPTH, SPLIT_RATIOS) if name in before}
     return facts | ({DEPTH: "full"} if order.full else {})
 
 

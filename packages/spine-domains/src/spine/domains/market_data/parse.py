@@ -93,23 +93,30 @@ def bars_frame(rows: Iterable[tuple[str, date | None, Mapping[str, Any]]]) -> pl
 
 
 def splits_frame(rows: Iterable[tuple[date | None, float | None, float | None, str]]) -> pl.DataFrame:
-    """Splits as ``ex_date``, ``split_from``, ``split_to``, ``kind``; what is no split at all is left out."""
+    """Splits as ``ex_date``, ``split_from``, ``split_to``, ``kind``; what is no split at all is left out.
+
+    A day may have several: which of them counts is not a question of their order.
+    """
     import polars as pl
 
     good = [row for row in rows if row[0] and (row[1] or 0) > 0 and (row[2] or 0) > 0]
     schema = {"ex_date": pl.Date, "split_from": pl.Float64, "split_to": pl.Float64, "kind": pl.String}
-    return pl.DataFrame(good, schema=schema, orient="row").unique("ex_date", keep="first").sort("ex_date")
+    return pl.DataFrame(good, schema=schema, orient="row").unique().sort(list(schema))
 
 
 def dividends_frame(rows: Iterable[tuple[date | None, str, float | None, str]]) -> pl.DataFrame:
-    """Dividends as ``ex_date``, ``kind``, ``amount``, ``currency``, those of one day, kind and currency summed."""
+    """Dividends as ``ex_date``, ``kind``, ``amount``, ``currency``, equal ones summed.
+
+    A day, kind and currency may still have several amounts.
+    """
     import polars as pl
 
     good = sorted(row for row in rows if row[0] and row[2] is not None and row[2] > 0)
     schema = {"ex_date": pl.Date, "kind": pl.String, "amount": pl.Float64, "currency": pl.String}
     frame = pl.DataFrame(good, schema=schema, orient="row")
-    keys = ["ex_date", "kind", "currency"]
-    return frame.group_by(keys, maintain_order=True).agg(pl.col("amount").sum()).sort(keys).select(list(schema))
+    keys = ["ex_date", "kind", "currency", "amount"]
+    together = frame.group_by(keys, maintain_order=True).agg(pl.col("amount").sum().alias("sum"))
+    return together.sort(keys).select("ex_date", "kind", pl.col("sum").alias("amount"), "currency")
 
 
 def shown(body: bytes) -> str:

@@ -143,7 +143,7 @@ class Polygon:
         """
         if part.metadata.get("form") == GROUPED:
             envelope, rows = _grouped(part.data, part.origin)
-            found = [(number, row) for number, row in [rows.get(symbol, (0, None))] if row is not None]
+            found = rows.get(symbol, [])
         else:
             envelope = parse.read_json(part)
             found = list(enumerate(_results(envelope, part.origin), start=1))
@@ -226,17 +226,21 @@ def _results(envelope: Any, origin: str) -> list[dict[str, Any]]:
 
 
 @lru_cache(maxsize=4)
-def _grouped(data: bytes, origin: str) -> tuple[dict[str, Any], dict[str, tuple[int, dict[str, Any]]]]:
-    """A whole session by ticker, read once for all symbols: the envelope, and ticker to (line, row)."""
+def _grouped(data: bytes, origin: str) -> tuple[dict[str, Any], dict[str, list[tuple[int, dict[str, Any]]]]]:
+    """A whole session by ticker, read once for all symbols: the envelope, and ticker to each (line, row) of it."""
     envelope = parse.read_json(Part(BARS, data, origin))
     rows = _results(envelope, origin)
-    by_ticker = {str(row.get("T")): (number, row) for number, row in enumerate(rows, start=1)}
+    by_ticker: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    for number, row in enumerate(rows, start=1):
+        by_ticker.setdefault(str(row.get("T")), []).append((number, row))
     return {name: value for name, value in envelope.items() if name != "results"}, by_ticker
 
 
 def _own(part: Part, symbol: str) -> list[dict[str, Any]]:
+    """The symbol's rows, one of those that repeat each other under one id."""
     rows = _results(parse.read_json(part), part.origin)
-    return [row for row in rows if row.get("ticker") == symbol]
+    own = [row for row in rows if row.get("ticker") == symbol]
+    return [row for place, row in enumerate(own) if row.get("id") is None or row not in own[:place]]
 
 
 def _session(milliseconds: Any) -> date | None:

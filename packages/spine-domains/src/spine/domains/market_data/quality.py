@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from market_spine.core import calendar
 from market_spine.core.anomaly import Anomaly
+from market_spine.core.domain import Concern
+from spine.domains.market_data.agreement import judge_splits, nice_ratio, shown, unexplained_jumps
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,9 +22,18 @@ SETTLE = timedelta(minutes=20)
 FROZEN_SESSIONS = 5
 """So many identical bars in a row look like a feed that stands still."""
 
-_RATIOS = (1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 100.0)
+FAR = 10.0
+"""A bar so many times its neighbours is held: of 15,293 real bars the farthest is 1.16 times them,
+and what does happen (a collapse, a split that is not on file yet) has neighbours of its own the day after."""
+
+REWRITTEN = 0.5
+"""A fetched range of which a larger share changed, without one ratio, is held: vendors correct single bars."""
+REWRITTEN_FROM = 10
+"""Bars that a range must share with what is held before its share of changed ones means anything."""
+
 _RATIO_TOLERANCE = 0.05
 _UNIFORM_TOLERANCE = 0.005
+_PRICES = ("open", "high", "low", "close")
 _LISTED = 10
 """Sessions named in a message; the details have all."""
 
@@ -71,37 +81,94 @@ def sessions_of(days: pl.Series) -> list[date]:
     return calendar.sessions(max(low, calendar.FIRST_DAY), min(high, calendar.LAST_DAY))
 
 
-def odd_series(key: str, bars: pl.DataFrame, latest: date | None, splits: Collection[date]) -> list[Anomaly]:
-    """The warnings about a series of accepted bars, in session order.
+def review_series(key: str, bars: pl.DataFrame, ratios: Mapping[date, float]) -> list[Anomaly]:
+    """The warnings about all bars that are held of a symbol, in session order.
 
     Args:
         key: the partition's key.
-        bars: accepted bars of one payload, sorted by ``trade_date``.
-        latest: the latest session that could be had, if the source knew.
-        splits: ex-dates of the splits on file.
+        bars: its bars, sorted by ``trade_date``.
+        ratios: ex-date to ratio of the splits on file.
     """
     import polars as pl
 
-    days = bars["trade_date"].to_list()
-    held = set(days)
-    missing = [day for day in sessions_of(bars["trade_date"]) if day not in held]
+    known = set(bars["trade_date"])
+    missing = [day for day in sessions_of(bars["trade_date"]) if day not in known]
     outside = (pl.col("vwap") < pl.col("low")) | (pl.col("vwap") > pl.col("high"))
     found = [
         _about(key, "gap", missing, "{count} sessions have no bar: {days}"),
         _about(key, "zero_volume", _days(bars, pl.col("volume") == 0), "{count} bars have no volume: {days}"),
         _about(key, "vwap_outside", _days(bars, outside), "{count} bars have a vwap outside low to high: {days}"),
         _about(key, "frozen", _frozen(bars), "{count} bars repeat the one before them: {days}"),
+        _disagreements(key, bars, ratios),
+        *_left_jumps(key, bars, ratios),
     ]
-    jumps = {day: ratio for day, ratio in split_like_jumps(bars).items() if day not in splits}
-    if jumps:
-        named = ", ".join(f"{day} ({ratio:g}:1)" for day, ratio in jumps.items())
-        details = {day.isoformat(): ratio for day, ratio in jumps.items()}
-        message = f"prices and volumes jump as in a split, and no split is on file for that day: {named}"
-        found.append(Anomaly("split_like_jump", "warning", key, message, details))
-    if latest is not None and days and days[-1] < latest:
-        message = f"the last bar is of {days[-1]}, though the session of {latest} is over"
-        found.append(Anomaly("stale", "warning", key, message, {"last": str(days[-1]), "expected": str(latest)}))
     return [anomaly for anomaly in found if anomaly is not None]
+
+
+def _disagreements(key: str, bars: pl.DataFrame, ratios: Mapping[date, float]) -> Anomaly | None:
+    """The warning about splits on file that prices do not show, with both figures."""
+    wrong = [each for each in judge_splits(bars, ratios) if not each.agrees]
+    if not wrong:
+        return None
+    told, details = [], {}
+    for each in wrong:
+        seen = each.seen or 1.0
+        days = ", ".join(map(str, each.days))
+        told.append(f"{shown(each.reported)} of {days}, where prices moved {shown(seen)}")
+        details[days] = {"reported": each.reported, "seen": round(seen, 6)}
+    message = f"splits that prices do not show are not applied: {'; '.join(told)}"
+    return Anomaly("split_disagrees", "warning", key, message, details)
+
+
+def _left_jumps(key: str, bars: pl.DataFrame, ratios: Mapping[date, float]) -> list[Anomaly]:
+    """The warnings about moves that no split on file explains."""
+    jumps = unexplained_jumps(bars, ratios)
+    found = []
+    for kind, words, chosen in (
+        ("split_like_jump", "prices and volumes jump as in a split, and no split on file agrees", True),
+        ("price_jump", "prices jump, and no split on file explains it", False),
+    ):
+        own = {each.day: each.ratio for each in jumps if each.split_like is chosen}
+        if own:
+            days = list(own)
+            named = ", ".join(f"{day} ({shown(own[day])})" for day in days[:_LISTED])
+            more = f" and {len(days) - _LISTED} more" if len(days) > _LISTED else ""
+            details = {day.isoformat(): round(ratio, 6) for day, ratio in own.items()}
+            found.append(Anomaly(kind, "warning", key, f"{words}: {named}{more}", details))
+    return found
+
+
+def stale(key: str, last: date, latest: date) -> Anomaly:
+    """The warning that the latest session that is over has no bar yet."""
+    message = f"the last bar is of {last}, though the session of {latest} is over"
+    return Anomaly("stale", "warning", key, message, {"last": str(last), "expected": str(latest)})
+
+
+def far_bar(key: str, bars: pl.DataFrame, ratios: Mapping[date, float]) -> Concern | None:
+    """The reason to hold a series with a bar that is ten times its neighbours, or a tenth of them.
+
+    A bar is compared with the ones before and after it, the last with the one before; splits that prices agree
+    with are taken into account. The first has too little beside it.
+    """
+    applied = {each.day: each.reported for each in judge_splits(bars, ratios) if each.agrees}
+    rows = bars.select("trade_date", "high", "low").rows()
+    for place in range(1, len(rows)):
+        day, high, low = rows[place]
+        split = applied.get(day, 1.0)
+        beside = [(rows[place - 1][1] / split, rows[place - 1][2] / split)]
+        if place + 1 < len(rows):
+            after, following_high, following_low = rows[place + 1]
+            basis = applied.get(after, 1.0)
+            beside.append((following_high * basis, following_low * basis))
+        most, least = max(each[0] for each in beside), min(each[1] for each in beside)
+        if high >= FAR * most or low <= least / FAR:
+            return Concern(
+                "implausible",
+                f"{key}: the bar of {day} goes from {low:g} to {high:g}, its neighbours from {least:g} to {most:g}:"
+                f" {FAR:g} times or more, and no split on file explains it",
+                "if the bar is right, run again with --force; else run again later, for vendors mend such bars",
+            )
+    return None
 
 
 def partial_bars(key: str, days: Sequence[date]) -> Anomaly | None:
@@ -110,34 +177,50 @@ def partial_bars(key: str, days: Sequence[date]) -> Anomaly | None:
     return note and Anomaly(note.kind, "info", key, note.message, note.details)
 
 
-def split_like_jumps(bars: pl.DataFrame) -> dict[date, float]:
-    """Sessions that open near n:1 or 1:n of the close before while the volume moves the other way.
+def review_restatement(key: str, compared: int, diff: RowDiff) -> tuple[Anomaly | Concern, ...]:
+    """What is odd about a range beside the bars that were held in it.
 
-    Only neighbouring sessions are compared. The ratio is new shares for one old share.
+    Args:
+        key: the partition's key.
+        compared: bars in the range, those that nothing was held for included.
+        diff: how it differs from what was held.
     """
-    found: dict[date, float] = {}
-    rows = bars.select("trade_date", "open", "close", "volume").rows()
-    for (before, _, close, old_volume), (day, opening, _, volume) in pairwise(rows):
-        ratio = close / opening
-        if 1 / 1.4 < ratio < 1.4 or calendar.next_session(before + timedelta(days=1)) != day:
-            continue
-        nice = nice_ratio(ratio)
-        grew = volume >= ratio / 4 * old_volume if ratio > 1 else volume <= 4 * ratio * old_volume
-        if nice is not None and grew:
-            found[day] = nice
-    return found
+    held = compared - diff.added.height
+    changed = [
+        (old, new)
+        for old, new in zip(*(frame.select(*_PRICES, "volume").rows() for frame in (diff.old, diff.new)), strict=True)
+        if old != new
+    ]
+    if held < REWRITTEN_FROM or len(changed) <= REWRITTEN * held or _share_one_ratio(changed):
+        return _uniform_restatement(key, diff)
+    first, last = diff.new["trade_date"][0], diff.new["trade_date"][-1]
+    concern = Concern(
+        "replaced",
+        f"{key}: {len(changed)} of {held} bars from {first} to {last} differ from those held, and not by one ratio:"
+        f" more than {REWRITTEN:.0%}",
+        "look at it with market-spine diff: the symbol may have passed to another company, or the vendor's answer"
+        " be wrong; run again with --force to accept it",
+    )
+    return (concern,)
 
 
-def nice_ratio(ratio: float) -> float | None:
-    """The usual split ratio (new shares for one old) that a number is within 5 % of; None if there is none."""
-    for usual in _RATIOS:
-        for candidate in (usual, 1 / usual):
-            if abs(ratio / candidate - 1) <= _RATIO_TOLERANCE:
-                return candidate
-    return None
+def _share_one_ratio(changed: Sequence[tuple[tuple[float, ...], tuple[float, ...]]]) -> bool:
+    """Whether nine in ten of the bars that changed did so by one ratio of prices, up to rounding to cents."""
+    ratios = sorted(old[3] / new[3] for old, new in changed)
+    ratio = ratios[len(ratios) // 2]
+    if abs(ratio - 1) < _UNIFORM_TOLERANCE:
+        return False
+    others = sum(
+        any(
+            abs(before - after * ratio) > max(_UNIFORM_TOLERANCE * before, 0.005 * ratio)
+            for before, after in zip(old[:4], new[:4], strict=True)
+        )
+        for old, new in changed
+    )
+    return others <= len(changed) / 10
 
 
-def uniform_restatement(key: str, diff: RowDiff) -> tuple[Anomaly, ...]:
+def _uniform_restatement(key: str, diff: RowDiff) -> tuple[Anomaly, ...]:
     """The tag of a restatement that divided bars by one ratio: a split or another adjustment.
 
     At least two bars must have changed, every price of them by the same ratio within half a per cent.
@@ -145,11 +228,7 @@ def uniform_restatement(key: str, diff: RowDiff) -> tuple[Anomaly, ...]:
     old, new = diff.old, diff.new
     if new.height < 2:
         return ()
-    ratios = sorted(
-        before / after
-        for name in ("open", "high", "low", "close")
-        for before, after in zip(old[name], new[name], strict=True)
-    )
+    ratios = sorted(before / after for name in _PRICES for before, after in zip(old[name], new[name], strict=True))
     low, high = ratios[0], ratios[-1]
     middle = ratios[len(ratios) // 2]
     if high / low - 1 > _UNIFORM_TOLERANCE or abs(middle - 1) < _UNIFORM_TOLERANCE:

@@ -7,22 +7,27 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from market_spine.core import calendar
 from market_spine.core.capture import Part, Payload, Unchanged, Unread
 from market_spine.core.manifest import Known
 from market_spine.core.partition import Partition
 from market_spine.errors import ContentError, SourceError
-from spine.domains.market_data import quality
+from spine.domains.market_data.agreement import (
+    note_ratios,
+    noted_ratios,
+    ratios_of,
+    settle_splits,
+    unexplained_jumps,
+)
 from spine.domains.market_data.calling import KEY, SERVICE, Access, Caller
 from spine.domains.market_data.orders import Order, carried, is_due, years_before
-from spine.domains.market_data.parse import day
 from spine.domains.market_data.partitions import last_held, symbol_and_source
 from spine.domains.market_data.vendors import (
     BARS,
     LATEST,
-    SPLIT_DATES,
+    SPLIT_RATIOS,
     SPLITS,
     Call,
     Finding,
@@ -31,6 +36,9 @@ from spine.domains.market_data.vendors import (
     Vendor,
     Wanted,
 )
+
+if TYPE_CHECKING:
+    import polars as pl
 
 logger = logging.getLogger(__name__)
 
@@ -183,17 +191,9 @@ class VendorSource:
                 logger.warning("%s of %s could not be fetched: %s", call.part, symbol, finding.message)
         return found
 
-    def _jumps(self, symbol: str, parts: list[Part], facts: Mapping[str, str]) -> bool:
-        import polars as pl
-
-        on_file = {day(text) for text in facts.get(SPLIT_DATES, "").split(",")}
-        try:
-            bars = pl.concat([self._vendor.parse_bars(part, symbol).frame for part in parts])
-        except ContentError:
-            return False  # the same error comes again when the payload is read
-        usable = (pl.col("open") > 0) & (pl.col("close") > 0) & pl.col("volume").is_not_null()
-        jumps = quality.split_like_jumps(bars.filter(usable & pl.col("trade_date").is_not_null()).sort("trade_date"))
-        return not on_file.issuperset(jumps)
+    def _jumps(self, symbol: str, parts: Sequence[Part], facts: Mapping[str, str]) -> bool:
+        bars = _sound_bars(self._vendor, parts, symbol)
+        return bars is not None and bool(unexplained_jumps(bars, noted_ratios(facts.get(SPLIT_RATIOS, ""))))
 
     def _no_bars(self, partition: Partition, symbol: str, finding: Finding) -> SourceError:
         """The error for a symbol without bars, after asking the vendor what became of it."""
@@ -247,12 +247,30 @@ def _payload(source: PriceSource, symbol: str, parts: Sequence[Part], facts: Map
     """
     noted = dict(facts)
     named = []
+    bars = _sound_bars(source, parts, symbol)
     for part in parts:
-        if part.name == SPLITS:
-            noted[SPLIT_DATES] = ",".join(map(str, source.parse_splits(part, symbol)["ex_date"]))
+        if part.name == SPLITS and bars is not None:
+            splits, _ = settle_splits(bars, source.parse_splits(part, symbol))
+            if splits is not None:
+                noted[SPLIT_RATIOS] = note_ratios(ratios_of(splits))
         beyond = part.name == BARS and _reaches_beyond(source, part, symbol, facts[LATEST])
         named.append(replace(part, name=f"{BARS}-until-{facts[LATEST]}") if beyond else part)
     return Payload(tuple(replace(part, metadata={**part.metadata, **noted}) for part in named), whole=True)
+
+
+def _sound_bars(source: PriceSource, parts: Sequence[Part], symbol: str) -> pl.DataFrame | None:
+    """The bars of some parts that have a day, prices and a volume; None if one cannot be read: the error comes
+    again when the payload is read."""
+    import polars as pl
+
+    own = [part for part in parts if part.name.partition("-")[0] == BARS]
+    try:
+        bars = pl.concat([source.parse_bars(part, symbol).frame for part in own])
+    except ContentError:
+        return None
+    priced = (pl.col(name) > 0 for name in ("open", "high", "low", "close"))
+    sound = pl.all_horizontal(*priced, pl.col("volume") >= 0, pl.col("trade_date").is_not_null())
+    return bars.filter(sound).unique("trade_date", keep="none").sort("trade_date")
 
 
 def _reaches_beyond(source: PriceSource, part: Part, symbol: str, latest: str) -> bool:

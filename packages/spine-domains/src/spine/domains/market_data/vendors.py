@@ -30,8 +30,8 @@ FETCHED_AT = "fetched_at"
 """Metadata of every part: the moment before its request went out."""
 LATEST = "latest"
 """Metadata of a bars part: the latest session that could be had."""
-SPLIT_DATES = "split_dates"
-"""Metadata of a bars part: ex-dates of the splits on file, comma-separated; absent if never asked for."""
+SPLIT_RATIOS = "split_ratios"
+"""Metadata of a bars part: the splits on file, as ``agreement.note_ratios`` writes them."""
 
 
 @dataclass(frozen=True, slots=True)
