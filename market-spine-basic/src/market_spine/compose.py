@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from market_spine import registry, settings, stopping
@@ -45,8 +44,7 @@ def market_day(now: datetime | None = None) -> date:
     return (now or utc_now()).astimezone(ZoneInfo(MARKET_ZONE)).date()
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """The flags that every scheduler has, as given."""
 
     mode: str = "run"
@@ -58,21 +56,19 @@ class Request:
     workers: int | str = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(NamedTuple):
     """What a domain makes of its own flags: the partitions, where they come from, what to tell about it."""
 
     partitions: Sequence[Partition]
     source: Source
     warnings: tuple[str, ...] = ()
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = {}
 
 
 Select = Callable[[date, Callable[[], Reader]], Selection]
 
 
-@dataclass(frozen=True, slots=True)
-class Hooks:
+class Hooks(NamedTuple):
     """What the caller wants to be asked and told while a schedule runs."""
 
     clock: Clock = utc_now

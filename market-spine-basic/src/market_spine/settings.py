@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from market_spine.errors import UsageError
 
 DEFAULT_DATABASE = "data/market_spine.db"
 
 
-@dataclass(frozen=True, slots=True)
-class ChosenDatabase:
+class ChosenDatabase(NamedTuple):
     """Which database to use: a path or URL, and whether it is merely our default.
 
     Only the default's parent folder is created; a folder the user named must exist.

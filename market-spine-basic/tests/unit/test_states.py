@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from itertools import product
 
@@ -25,11 +24,11 @@ def captured(name: str) -> Committed:
 
 
 NOTHING = Known(PARTITION.key)
-LOADED = replace(NOTHING, stages={INGEST: captured("a")}, captures=("a",))
-REVISED = replace(LOADED, captures=("a", "b"), stages={INGEST: captured("b")}, revisions=1)
-HELD = replace(LOADED, captures=("a", "b"), held=captured("b"))
-TAKEN_BACK = replace(LOADED, captures=("a", "b"), retracted=frozenset({"b"}))
-EMPTIED = replace(NOTHING, captures=("a",), retracted=frozenset({"a"}))
+LOADED = NOTHING._replace(stages={INGEST: captured("a")}, captures=("a",))
+REVISED = LOADED._replace(captures=("a", "b"), stages={INGEST: captured("b")}, revisions=1)
+HELD = LOADED._replace(captures=("a", "b"), held=captured("b"))
+TAKEN_BACK = LOADED._replace(captures=("a", "b"), retracted=frozenset({"b"}))
+EMPTIED = NOTHING._replace(captures=("a",), retracted=frozenset({"a"}))
 QUIET = Noticed()
 PUBLISHED, DUE, NOT_DUE = Publication.PUBLISHED, Publication.DUE, Publication.NOT_DUE
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -45,8 +45,7 @@ class StageDraft:
         self.change = self.replace_rows(commit, domain, manifest_id)
         if self.change or not self.standing:
             commit.add_entry(
-                replace(
-                    self.entry,
+                self.entry._replace(
                     manifest_id=manifest_id,
                     change=self.change,
                     is_revision=self.is_revision and bool(self.change),
@@ -97,7 +96,7 @@ class Draft:
     def write(self, commit: Commit, domain: Domain, clock: Clock) -> None:
         """Write it all through one open transaction."""
         if self.ingest is not None:
-            entry = replace(self.ingest, manifest_id=commit.next_id())
+            entry = self.ingest._replace(manifest_id=commit.next_id())
             for part in self.parts:
                 commit.add_payload(part)
             commit.add_entry(entry)

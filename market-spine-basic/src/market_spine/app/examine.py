@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from market_spine.app import guards
 from market_spine.app.draft import Draft, covered_scopes, partition_scope
@@ -26,8 +26,7 @@ _AGREES = ("same_bytes", "same_rows", "unchanged_at_source")
 """Reasons that say that the source has what we hold."""
 
 
-@dataclass(frozen=True)
-class Content:
+class Content(NamedTuple):
     """A payload as its domain reads it, completed from what was known.
 
     Attributes:
@@ -139,7 +138,7 @@ def _compare(task: Task, store: Callable[[], Reader], current: Committed, normal
     known = found.normalized
     anomalies = (*known.anomalies, *(each for each in seen if isinstance(each, Anomaly)))
     concerns = (*known.concerns, *(each for each in seen if isinstance(each, Concern)))
-    return replace(found, normalized=replace(known, anomalies=anomalies, concerns=concerns))
+    return found._replace(normalized=known._replace(anomalies=anomalies, concerns=concerns))
 
 
 def _compare_range(task: Task, store: Reader, normalized: Normalized) -> Comparison:
@@ -190,8 +189,7 @@ def _same_rows(task: Task, payload: Payload, parts: tuple[Part, ...], content: C
 
 def _noted(task: Task, current: Committed, payload: Payload, parts: tuple[Part, ...]) -> Entry:
     """The record that these parts, too, hold the rows of the current capture."""
-    return replace(
-        current.entry,
+    return current.entry._replace(
         status="noted",
         source_hash=source_hash({part.name: part.sha256 for part in parts}),
         run_id=task.run.id,

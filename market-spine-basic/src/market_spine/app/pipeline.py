@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from functools import cache
 from typing import TypeVar
 
@@ -49,7 +48,7 @@ def run_partition(task: Task) -> Outcome:
                 logger.info("another run committed this partition meanwhile: examining it again")
                 with closing(task.run.stores.reader()) as store:
                     known = store.known(task.run.domain.name, [task.partition.key])
-                task = replace(task, known=known[task.partition.key])
+                task = task._replace(known=known[task.partition.key])
         return outcomes.skip(task, SkipReason.LOCKED)
 
 

@@ -7,7 +7,7 @@ What cannot be derived (anomalies that were seen, results of runs) is carried ov
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -227,8 +227,7 @@ class _Replay:
             return entry
         rows = content.normalized.tables[self.domain.tables[0].name].height
         version = self.domain.stages[0].version
-        found = replace(
-            entry,
+        found = entry._replace(
             fingerprint=fingerprint(INGEST, version, (entry.capture_id, entry.source_hash)),
             pipeline_version=version,
             content_hash=content.content_hash,
@@ -257,8 +256,7 @@ class _Replay:
             return lambda commit: commit.add_entry(entry)
         found = self._compared(
             entry,
-            replace(
-                entry,
+            entry._replace(
                 fingerprint=draft.entry.fingerprint,
                 pipeline_version=draft.entry.pipeline_version,
                 content_hash=draft.entry.content_hash,
@@ -268,7 +266,7 @@ class _Replay:
 
         def write(commit: Commit) -> None:
             change = draft.replace_rows(commit, self.domain, entry.manifest_id)
-            commit.add_entry(entry if found is entry else replace(found, change=change))
+            commit.add_entry(entry if found is entry else found._replace(change=change))
 
         return write
 

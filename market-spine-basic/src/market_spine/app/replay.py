@@ -7,8 +7,7 @@ manifest entry names; replaying it completes it from there again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from market_spine.core.domain import Domain, Normalized
 from market_spine.core.manifest import INGEST, Entry
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(NamedTuple):
     """A payload beside the rows that stood before it.
 
     Attributes:
@@ -76,7 +74,7 @@ def compare(domain: Domain, new: Normalized, before: Normalized) -> Comparison:
     }
     filled: dict[str, pl.DataFrame] = {name: each.rows for name, each in found.items() if each.carried}
     return Comparison(
-        replace(new, tables={**new.tables, **filled}) if filled else new,
+        new._replace(tables={**new.tables, **filled}) if filled else new,
         before.tables,
         {name: each.diff for name, each in found.items()},
         _same_rejects(new, before),

@@ -8,7 +8,7 @@ from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from market_spine.app.pipeline import guarded, run_partition
 from market_spine.app.scheduling import (
@@ -43,8 +43,7 @@ logger = logging.getLogger(__name__)
 _UNCHANGED = (SkipReason.SAME_BYTES, SkipReason.SAME_ROWS, SkipReason.UNCHANGED_AT_SOURCE, SkipReason.UP_TO_DATE)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What to run and how: everything the composition root decided.
 
     Attributes:
@@ -58,7 +57,7 @@ class Plan:
     run: Run
     partitions: Sequence[Partition]
     warnings: tuple[str, ...] = ()
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = {}
     fail_fast: bool = False
     workers: int = 1
 
@@ -250,7 +249,7 @@ def _windows(plan: Plan, report: _Report, stop: Callable[[], bool]) -> None:
         and all(each.status is not RunStatus.FAILED for each in report.windows)
     ):
         with closing(run.stores.writer()) as store:
-            store.record_window_check(run.domain.name, versions, moves.through)
+            store.record_window_check(run.domain.name, versions, moves.through, run.id)
 
 
 def _runs(report: _Report) -> list[PipelineRun]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import date
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from market_spine.app.scheduling import PipelineRun
 from market_spine.core.anomaly import Anomaly, Severity
@@ -18,8 +17,7 @@ OnlyStage = Literal["ingest", "normalize", "calc", "all"]
 Mode = Literal["run", "dry-run"]
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """What the user asked for, as far as one partition is concerned."""
 
     force: bool = False
@@ -30,16 +28,14 @@ class Options:
         return self.only_stage in ("all", stage)
 
 
-@dataclass(frozen=True, slots=True)
-class Stores:
+class Stores(NamedTuple):
     """How to open the store. Without ``writer`` the run is dry: it has no means of writing."""
 
     reader: Callable[[], Reader]
     writer: Callable[[], Writer] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """What all partitions of one scheduler run share.
 
     Attributes:
@@ -58,8 +54,7 @@ class Run:
     clock: Clock
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """One partition to work through.
 
     Attributes:
@@ -70,11 +65,10 @@ class Task:
     run: Run
     partition: Partition
     known: Known
-    open_anomalies: Mapping[str, Severity] = field(default_factory=dict)
+    open_anomalies: Mapping[str, Severity] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one partition: an entry for each pipeline run, and the anomalies seen."""
 
     partition_key: str

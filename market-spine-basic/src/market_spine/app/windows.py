@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from market_spine.app.draft import StageDraft, partition_scope
 from market_spine.app.outcomes import stage_run
@@ -31,8 +31,7 @@ _FRAMES_KEPT = 64
 """Input frames kept in memory while windows are computed: neighbouring windows share most of theirs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """One window to compute: its calculation, the partition it belongs to, and those of its inputs that are present."""
 
     calc: WindowCalc

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,13 @@ class Payload:
         return source_hash({part.name: part.sha256 for part in self.parts})
 
 
-@dataclass(frozen=True, slots=True)
-class Absent:
+class Absent(NamedTuple):
     """The source has nothing for this partition now."""
 
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Unchanged:
+class Unchanged(NamedTuple):
     """The source could tell, without being read in full, that the current capture is what it has.
 
     Attributes:

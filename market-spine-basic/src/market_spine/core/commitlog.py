@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.decision import Decision
@@ -14,16 +13,14 @@ from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader
 
 
-@dataclass(frozen=True, slots=True)
-class AnomalyEvent:
+class AnomalyEvent(NamedTuple):
     """One row of ``core_anomaly_events``: an anomaly that was seen, or (None) a kind that was resolved."""
 
     kind: str
     seen: Anomaly | None
 
 
-@dataclass(frozen=True, slots=True)
-class PastCommit:
+class PastCommit(NamedTuple):
     """What became visible at one moment: entries, anomaly events and decisions of one partition.
 
     Attributes:
@@ -40,8 +37,7 @@ class PastCommit:
     decisions: tuple[Decision, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PastRun:
+class PastRun(NamedTuple):
     """A scheduler result that was recorded at one moment."""
 
     moment: datetime

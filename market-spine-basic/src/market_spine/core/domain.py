@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Absent, Part, Payload, Unchanged, Unread
@@ -34,8 +33,7 @@ class Publication(StrEnum):
     """It has been published; if it is absent and was never captured, it is late."""
 
 
-@dataclass(frozen=True, slots=True)
-class StageSpec:
+class StageSpec(NamedTuple):
     """One stage of a partition.
 
     Attributes:
@@ -49,8 +47,7 @@ class StageSpec:
     version: str
 
 
-@dataclass(frozen=True, slots=True)
-class Concern:
+class Concern(NamedTuple):
     """A reason to hold a payload that otherwise parsed; ``--force`` lets it through."""
 
     kind: str
@@ -58,8 +55,7 @@ class Concern:
     hint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(NamedTuple):
     """The rows of a table, within a partition, whose ``column`` lies between two values, both inclusive."""
 
     column: str
@@ -67,8 +63,7 @@ class Range:
     last: Value | date
 
 
-@dataclass(frozen=True, slots=True)
-class CoversRange:
+class CoversRange(NamedTuple):
     """A payload that tells of a range of its partition: what lies outside is neither compared nor touched.
 
     Attributes:
@@ -78,8 +73,7 @@ class CoversRange:
     ranges: Mapping[str, Range]
 
 
-@dataclass(frozen=True, slots=True)
-class LacksFields:
+class LacksFields(NamedTuple):
     """A payload that does not carry every field: what it cannot know is compared with nothing, and takes the
     value of the row before.
 
@@ -90,8 +84,7 @@ class LacksFields:
     tables: Mapping[str, tuple[Unknown, ...]]
 
 
-@dataclass(frozen=True)
-class Normalized:
+class Normalized(NamedTuple):
     """A payload read by its domain.
 
     Attributes:
@@ -137,8 +130,7 @@ def rejected_rows(rows: Sequence[tuple[str, int, str, str]] = ()) -> pl.DataFram
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a partition stands among those that can be compared with it.
 
     Attributes:

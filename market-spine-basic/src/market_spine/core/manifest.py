@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -20,8 +20,7 @@ ManifestStatus = Literal["committed", "held", "noted", "retracted", "emptied"]
 ``retracted``: a person took the capture back. ``emptied``: likewise, and the partition holds nothing without it."""
 
 
-@dataclass(frozen=True, slots=True)
-class PartRecord:
+class PartRecord(NamedTuple):
     """Where one part of a capture is kept: ``carried`` when an earlier capture brought it."""
 
     name: str
@@ -29,11 +28,10 @@ class PartRecord:
     origin: str
     size: int
     carried: bool = False
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One row of ``core_manifest`` before it is committed; ``manifest_id`` comes from ``Commit.next_id``."""
 
     manifest_id: int
@@ -52,12 +50,11 @@ class Entry:
     is_revision: bool = False
     change: Change | None = None
     input_captures: tuple[str, ...] = ()
-    scope: Mapping[str, Any] = field(default_factory=dict)
+    scope: Mapping[str, Any] = {}
     parts: tuple[PartRecord, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(NamedTuple):
     """One row of ``core_manifest`` as read back. ``captured_at``: when its capture was first committed."""
 
     entry: Entry
@@ -65,8 +62,7 @@ class Committed:
     captured_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """All that the manifest says of one partition now.
 
     Attributes:
@@ -82,8 +78,8 @@ class Known:
     """
 
     partition_key: str
-    stages: Mapping[str, Committed] = field(default_factory=dict)
-    accepted: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    stages: Mapping[str, Committed] = {}
+    accepted: Mapping[str, frozenset[str]] = {}
     held: Committed | None = None
     captures: tuple[str, ...] = ()
     revisions: int = 0
@@ -110,8 +106,7 @@ class Moves(NamedTuple):
     keys: frozenset[str] | None
 
 
-@dataclass(frozen=True, slots=True)
-class RunRecord:
+class RunRecord(NamedTuple):
     """One row of ``core_runs``: a scheduler result, whole."""
 
     run_id: str
@@ -144,8 +139,7 @@ class AnomalyRecord:
     acknowledged_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DecisionRecord:
+class DecisionRecord(NamedTuple):
     """One row of ``core_decisions``."""
 
     domain: str
@@ -153,8 +147,7 @@ class DecisionRecord:
     decided_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class QueryResult:
+class QueryResult(NamedTuple):
     """Column names and rows of plain Python values (str, int, float, bool, None) of a query."""
 
     columns: tuple[str, ...]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 Value = str | int | float
 """A scope value: text, a number, a truth value, or an ISO date as text."""
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
+class Partition(NamedTuple):
     """One unit of work of one domain.
 
     Attributes:
@@ -27,8 +26,7 @@ class Partition:
         return "|".join(self.values)
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """The rows of a table that one ``replace`` owns.
 
     Attributes:
@@ -37,4 +35,4 @@ class Scope:
     """
 
     equals: Mapping[str, Value]
-    between: Mapping[str, tuple[Value, Value]] = field(default_factory=dict)
+    between: Mapping[str, tuple[Value, Value]] = {}

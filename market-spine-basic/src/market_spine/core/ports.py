@@ -153,8 +153,11 @@ class Writer(Reader, Protocol):
     def record_run(self, run: RunRecord) -> None:
         """Keep a scheduler result."""
 
-    def record_window_check(self, domain: str, versions: str, through: datetime) -> None:
-        """Keep that all windows of a domain stand, as far as what was committed through a moment goes."""
+    def record_window_check(self, domain: str, versions: str, through: datetime, run_id: str) -> None:
+        """Keep that all windows of a domain stand, as far as what was committed through a moment goes.
+
+        What the named run, which computed them, committed since stands too, if no other run committed meanwhile.
+        """
 
 
 class RequestLedger(Protocol):

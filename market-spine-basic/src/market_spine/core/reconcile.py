@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from market_spine.core.revision import RowDiff, diff_rows
 
@@ -39,8 +39,7 @@ class Unknown:
     indistinct: pl.DataFrame | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Reconciled:
+class Reconciled(NamedTuple):
     """A newer version of rows, completed from the one before it.
 
     Attributes:

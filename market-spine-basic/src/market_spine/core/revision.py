@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -11,8 +10,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """How many rows one version has more, fewer and different from another, matched by key."""
 
     added: int = 0
@@ -23,8 +21,7 @@ class Change:
         return bool(self.added or self.removed or self.changed)
 
 
-@dataclass(frozen=True, slots=True)
-class RowDiff:
+class RowDiff(NamedTuple):
     """The rows in which two versions differ. ``old`` and ``new`` hold the changed rows in the same order.
 
     All frames have the compared frames' columns; each is sorted by key.

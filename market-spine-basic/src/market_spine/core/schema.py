@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     import polars as pl
@@ -13,8 +12,7 @@ Kind = Literal["text", "integer", "float", "date", "boolean"]
 """Column types; ``core.kinds`` says what their values are. ``float`` is double precision."""
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """One column: its name, type, whether it may be NULL, and one line that says what it means."""
 
     name: str
@@ -23,8 +21,7 @@ class Column:
     nullable: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """A system-versioned table; physically ``<name>_versions``, with a view ``<name>`` of what is known now.
 
     Attributes:
@@ -66,8 +63,7 @@ class Table:
         return pl.DataFrame(list(rows), schema=frame_types(self), orient="row").sort(self.key)
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """A declared view over tables and other views: recreated as a whole when its declaration changes.
 
     Attributes:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from market_spine import stopping
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
+class Folder(NamedTuple):
     """One folder, without those below it. Picklable: it holds its location only.
 
     A file system that hangs is left behind once the run is to stop: every method raises Interrupted.

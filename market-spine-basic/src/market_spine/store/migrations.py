@@ -11,8 +11,8 @@ import hashlib
 import importlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from market_spine.core.domain import Domain
 from market_spine.core.ports import Clock
@@ -38,8 +38,7 @@ CREATE TABLE core_migrations (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
+class Migration(NamedTuple):
     """One numbered SQL file of a set."""
 
     set_name: str
@@ -56,8 +55,7 @@ class Migration:
         return f"{self.set_name}/{self.number:04d}_{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """How the database stands to the code.
 
     Attributes:

@@ -33,6 +33,9 @@ SELECT kind FROM core_anomaly_events
  WHERE event = 'seen' AND event_id IN (SELECT MAX(event_id) FROM core_anomaly_events
                                         WHERE domain = ? AND partition_key = ? GROUP BY kind)
 """
+_COMMITTED_SINCE = """\
+SELECT MAX(committed_at), SUM(CASE WHEN run_id = ? THEN 0 ELSE 1 END) FROM core_manifest WHERE committed_at > ?
+"""
 _FIRST_CAPTURED = "SELECT MIN(captured_at) FROM core_manifest WHERE capture_id = ? AND stage = 'ingest'"
 
 
@@ -217,10 +220,14 @@ class StoreWriter(StoreReader):
         """Keep a scheduler result."""
         self._record("core_runs", f"{records.RUN_COLUMNS}, recorded_at", records.run_row(run))
 
-    def record_window_check(self, domain: str, versions: str, through: datetime) -> None:
+    def record_window_check(self, domain: str, versions: str, through: datetime, run_id: str) -> None:
         """Keep that all windows of a domain stand; see ``Writer.record_window_check`` in ``core.ports``."""
+        checked = moments.to_text(through)
+        ((latest, others),) = self._db.rows(_COMMITTED_SINCE, (run_id, checked))
+        if latest is not None and not others:
+            checked = latest
         columns = "domain, versions, checked_through, checked_at"
-        self._record("core_window_checks", columns, (domain, versions, moments.to_text(through)))
+        self._record("core_window_checks", columns, (domain, versions, checked))
 
     def _record(self, table: str, columns: str, values: tuple[Any, ...]) -> None:
         """Add one row whose last column is the moment at which it becomes visible."""

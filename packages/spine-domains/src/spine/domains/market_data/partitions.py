@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from market_spine.core.manifest import Known
 from market_spine.core.partition import Partition
@@ -24,8 +23,7 @@ _SOURCE = re.compile(r"[a-z][a-z0-9_]*")
 NEVER = datetime.min.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """The symbols of a run: those it takes, in order, and those left for the next one."""
 
     taken: tuple[str, ...]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from market_spine.core.capture import Part
 from market_spine.core.domain import Domain, Normalized, Place, Publication, StageSpec
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
 _ROLLING = StageSpec("rolling", f"{schema.NAME}.compute_rolling", "1")
 
 
-@dataclass(frozen=True, slots=True)
-class SymbolRolling:
+class SymbolRolling(NamedTuple):
     """The six weeks of a tier that end with a partition; a WindowCalc."""
 
     spec: StageSpec = _ROLLING

@@ -8,8 +8,8 @@ weeks). All days are New York dates.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import NamedTuple
 
 from market_spine.core.calendar import FIRST_DAY, next_session
 from market_spine.core.domain import Publication
@@ -34,8 +34,7 @@ _MONDAY_TO_FRIDAY = timedelta(days=4)
 _WEEK = timedelta(weeks=1)
 
 
-@dataclass(frozen=True, slots=True)
-class WeekPlan:
+class WeekPlan(NamedTuple):
     """What a run is asked to do.
 
     Attributes:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from typing import NamedTuple
 
 from market_spine.core.capture import Absent, Part, Payload
 from market_spine.core.compression import decompress
@@ -30,8 +31,7 @@ _WEEK = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class WeeklyFile:
+class WeeklyFile(NamedTuple):
     """What the name of a weekly file says.
 
     Attributes:
