@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
-from collections.abc import Callable
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
@@ -188,6 +192,54 @@ def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[],
         return make
     numbers = count()
     return lambda: str(tmp_path / f"faults{next(numbers)}.db")
+
+
+@dataclass(frozen=True)
+class Others:
+    """How to run Python as other users.
+
+    Attributes:
+        python: an interpreter of this version that they can run: root's own may lie in root's home.
+        environ: where they find what is installed here, and nothing else.
+    """
+
+    python: str
+    environ: dict[str, str]
+
+    def how(self, uid: int, groups: Sequence[int] = ()) -> dict[str, Any]:
+        """What to tell subprocess."""
+        return {"user": uid, "group": uid, "extra_groups": list(groups), "env": self.environ}
+
+
+@pytest.fixture(scope="session")
+def others() -> Others:
+    """Other users; only root can act as them."""
+    if os.geteuid():
+        pytest.skip("the tests do not run as root, who alone can act as other users")
+    own = (sys.base_prefix, sys.base_exec_prefix)
+    places = [place for place in sys.path if place and not place.startswith(own)]
+    environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": os.pathsep.join(places), "PYTHONDONTWRITEBYTECODE": "1"}
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for candidate in (sys.executable, shutil.which(version, path="/usr/local/bin:/usr/bin")):
+        if candidate is None:
+            continue
+        found = Others(candidate, environ)
+        try:
+            trial = [candidate, "-c", "import market_spine.store, polars"]
+            subprocess.run(trial, check=True, capture_output=True, **found.how(65100))
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        return found
+    pytest.skip(f"other users than root can run no {version} here")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that other users can reach: pytest's own are closed to them."""
+    folder = Path(tempfile.mkdtemp(prefix="market-spine-shared-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,7 @@ def rebuild(into: str, accept: bool, db: str | None, as_json: bool) -> None:
     Capture ids, moments, rows and every answer as of every moment come out the same. Works offline and leaves
     the old database as it is.
     """
-    from market_spine import registry
+    from market_spine import registry, settings
     from market_spine.app.rebuild import MomentClock
     from market_spine.app.rebuild import rebuild as replay
     from market_spine.compose import reader, utc_now
@@ -36,7 +36,8 @@ def rebuild(into: str, accept: bool, db: str | None, as_json: bool) -> None:
 
     url = parse_url(into)
     clock = MomentClock(utc_now())
-    with closing(reader(db)) as source, new_store(url, registry.domains(), clock) as target:
+    old = parse_url(settings.database(db).url)
+    with closing(reader(db)) as source, new_store(url, registry.domains(), clock, like=old) as target:
         report = replay(source.log(), source, target, clock, registry.domains(), accept=accept)
     if as_json:
         output.write_json({"into": url.display, **asdict(report)})

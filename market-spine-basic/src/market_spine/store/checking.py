@@ -44,17 +44,21 @@ def check(url: StoreUrl, domains: Sequence[Domain], *, deep: bool, wait_seconds:
         deep: also read every payload and every page.
         wait_seconds: how long to wait for other processes.
     """
-    found: list[CheckResult] = []
     try:
-        with closing(opening.for_reading(url, wait_seconds)) as db, db.snapshot():
-            found.append(CheckResult("reachable", True, f"{url.display}, {db.version()}"))
-            for name, test in _tests(db, domains, deep):
-                found.append(_finding(name, test))
-                if name in ("schema", "views") and not found[-1].ok:
-                    break
+        with closing(opening.for_reading(url, wait_seconds)) as db:
+            return db.steadily(lambda: _check(url, db, domains, deep))
     except MarketSpineError as error:
-        found.append(CheckResult("reachable", False, error.message, error.hint))
-    return found
+        return [CheckResult("reachable", False, error.message, error.hint)]
+
+
+def _check(url: StoreUrl, db: Database, domains: Sequence[Domain], deep: bool) -> list[CheckResult]:
+    with db.snapshot():
+        found = [CheckResult("reachable", True, f"{url.display}, {db.version()}")]
+        for name, test in _tests(db, domains, deep):
+            found.append(_finding(name, test))
+            if name in ("schema", "views") and not found[-1].ok:
+                break
+        return found
 
 
 _Test = Callable[[], str]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import polars as pl
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from market_spine.core.manifest import QueryResult
     from market_spine.core.partition import Scope
     from market_spine.core.schema import Table
+
+T = TypeVar("T")
 
 ROW_ID = "\0row_id"
 """Name of the frame column that holds the database's own address of a row."""
@@ -51,6 +53,13 @@ class Database(Protocol):
 
     def snapshot(self) -> AbstractContextManager[None]:
         """Let everything read in the block see one state; inside a transaction it adds nothing."""
+
+    def steadily(self, work: Callable[[], T]) -> T:
+        """Do what only reads, a second time where the database is a file that somebody changed meanwhile.
+
+        All that is read for one purpose belongs into one call; one inside another adds nothing. Raises StoreLocked
+        if the file changed each time.
+        """
 
     def prepare_schema(self) -> None:
         """Make what the migrations build on, where it is missing, inside a transaction."""

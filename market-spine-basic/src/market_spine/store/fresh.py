@@ -13,19 +13,23 @@ from market_spine.core.ports import Clock
 from market_spine.errors import StoreUnavailable, UsageError
 from market_spine.store import WAIT_SECONDS, opening
 from market_spine.store.location import StoreUrl
-from market_spine.store.sqlite.connect import connect_for_reading, translated
+from market_spine.store.sqlite import sharing
+from market_spine.store.sqlite.connect import steadily, translated
 from market_spine.store.writer import StoreWriter
 
 _SIDE_FILES = ("", "-wal", "-shm", "-journal")
 
 
 @contextmanager
-def new_store(url: StoreUrl, domains: Sequence[Domain], clock: Clock) -> Iterator[StoreWriter]:
+def new_store(
+    url: StoreUrl, domains: Sequence[Domain], clock: Clock, *, like: StoreUrl | None = None
+) -> Iterator[StoreWriter]:
     """Open an empty store to be filled.
 
     An SQLite file gets its name only when the block ends without an error; until then, and if the process
     dies, nothing is there but ``<name>.<digits>.partial``. Elsewhere the database must be empty, and a failed
-    block leaves it half filled, to be dropped.
+    block leaves it half filled, to be dropped. What the file of the store that it is ``like`` denies to everybody,
+    the new file does too.
 
     Raises:
         UsageError: there is something already.
@@ -38,7 +42,8 @@ def new_store(url: StoreUrl, domains: Sequence[Domain], clock: Clock) -> Iterato
             yield store
             store.reserve_ids()
         return
-    with _partial(url.path) as partial, _opened(StoreUrl("sqlite", str(partial)), domains, clock) as store:
+    copied = like.path if like is not None and like.kind == "sqlite" else None
+    with _partial(url.path, copied) as partial, _opened(StoreUrl("sqlite", str(partial)), domains, clock) as store:
         yield store
 
 
@@ -59,25 +64,31 @@ def backup(url: StoreUrl, path: str) -> int:
             "db backup copies SQLite files; this is a PostgreSQL database",
             hint='use its own tool: pg_dump --format=custom --file=FILE "$DATABASE_URL"',
         )
-    with closing(connect_for_reading(url.path, WAIT_SECONDS)) as source, _partial(path) as partial:
-        with translated(str(partial), WAIT_SECONDS), closing(sqlite3.connect(partial)) as copy:
-            # One step: a reader's snapshot of the write-ahead log, which neither waits for writers nor stops them.
-            source.backup(copy)
-            copy.execute("PRAGMA journal_mode = DELETE")
-            (verdict,) = copy.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
+    with _partial(path, like=url.path) as partial:
+
+        def copy(source: sqlite3.Connection) -> str:
+            with translated(str(partial), WAIT_SECONDS), closing(sqlite3.connect(partial)) as target:
+                target.execute("PRAGMA temp_store = MEMORY")
+                # One step: a reader's snapshot of the write-ahead log, which neither waits for writers nor stops them.
+                source.backup(target)
+                target.execute("PRAGMA journal_mode = DELETE")
+                (verdict,) = target.execute("PRAGMA quick_check(1)").fetchone()
+                return str(verdict)
+
+        if (verdict := steadily(url.path, WAIT_SECONDS, copy)) != "ok":
             raise StoreUnavailable(f"{url.display} is damaged: {verdict}", hint="market-spine rebuild makes a new one")
     return Path(path).stat().st_size
 
 
 @contextmanager
-def _partial(path: str) -> Iterator[Path]:
+def _partial(path: str, like: str | None = None) -> Iterator[Path]:
     """A name of its own under which a file is made; it gets the final one when the block ends without an error."""
     final = Path(path)
     _refuse_existing(final)
     if not final.absolute().parent.is_dir():
         raise StoreUnavailable(f"the folder {final.absolute().parent} does not exist", hint="create it")
     partial = final.with_name(f"{final.name}.{uuid.uuid4().hex[:8]}.partial")
+    sharing.create(partial, None if like is None else Path(like))
     try:
         yield partial
         # SQLite tells nobody when closing could not move everything out of the log.

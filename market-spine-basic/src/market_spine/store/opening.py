@@ -41,15 +41,22 @@ def reader(
         return _empty(domains, clock)
     db = for_reading(url, wait_seconds)
     try:
-        if missing_ok and migrations.TABLE not in db.relations():
+        if not db.steadily(lambda: _is_readable(db, domains, missing_ok)):
             db.close()
             return _empty(domains, clock)
-        with db.snapshot():
-            migrations.check_readable(db, domains)
     except BaseException:
         db.close()
         raise
     return StoreReader(db, domains, clock or db.now)
+
+
+def _is_readable(db: Database, domains: Sequence[Domain], missing_ok: bool) -> bool:
+    """Whether there is a store, where there need not be one; raises SchemaError unless the code fits it."""
+    with db.snapshot():
+        if missing_ok and migrations.TABLE not in db.relations():
+            return False
+        migrations.check_readable(db, domains)
+        return True
 
 
 def _for_writing(url: StoreUrl, wait_seconds: float, create_parent: bool) -> Database:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from functools import partial
+from functools import partial, wraps
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from market_spine.core.commitlog import PastCommit, PastRun
 from market_spine.core.domain import Domain
@@ -26,7 +26,26 @@ _LAST_ASKED = "SELECT subject, MAX(planned_at) FROM core_requests WHERE source =
 _MOST_ROWS = 2**63 - 1
 """The largest number that a database takes."""
 
+R = TypeVar("R")
 
+
+def _steadily(reader: type[R]) -> type[R]:
+    """Let every public method see one state, also of a file that others may change: see ``Database.steadily``."""
+    for name, method in list(vars(reader).items()):
+        if not name.startswith("_") and name != "close":
+            setattr(reader, name, _steady(method))
+    return reader
+
+
+def _steady(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def read(self: StoreReader, *arguments: Any, **named: Any) -> Any:
+        return self._db.steadily(lambda: method(self, *arguments, **named))
+
+    return read
+
+
+@_steadily
 class StoreReader:
     """Reads through one connection; each method sees one state of the store. Closes as a context manager."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -24,6 +24,8 @@ from market_spine.store.views import quote
 
 if TYPE_CHECKING:
     import polars as pl
+
+T = TypeVar("T")
 
 _RELATIONS = """\
 SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -130,6 +132,9 @@ class PostgresDatabase:
             yield
         finally:
             self.rollback()
+
+    def steadily(self, work: Callable[[], T]) -> T:
+        return work()
 
     def begin(self, lock: str = ALONE) -> None:
         # READ COMMITTED, so that what is read after the wait for a lock includes what its last holder wrote.

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from market_spine.errors import SchemaError, StoreCorrupt, StoreError, StoreLocked, StoreUnavailable
+from market_spine.store.sqlite import sharing
+from market_spine.store.sqlite.sharing import Bare, Hold
+
+T = TypeVar("T")
+
+ATTEMPTS = 10
+"""How often a file is read that changes under its reader."""
 
 _UNAVAILABLE = {
     sqlite3.SQLITE_CANTOPEN: "cannot be opened",
@@ -19,11 +30,40 @@ _UNAVAILABLE = {
 }
 
 
-def connect_for_writing(path: str, wait_seconds: float, create_parent: bool) -> sqlite3.Connection:
+class Connection(sqlite3.Connection):
+    """A connection that takes care of other users of its file.
+
+    Attributes:
+        address: the file as SQLite takes it, for a further connection beside this one.
+        hold: the lock that keeps side files in place, where this user is not the owner.
+        bare: what is read without side files.
+    """
+
+    address: str
+    hold: Hold | None = None
+    bare: Bare | None = None
+
+    def close(self) -> None:
+        """Close it, and let writers remove their side files."""
+        super().close()
+        bare, hold, self.bare, self.hold = self.bare, self.hold, None, None
+        if bare is not None:
+            bare.leave()
+        if hold is not None:
+            hold.leave()
+
+
+def connect_for_writing(path: str, wait_seconds: float, create_parent: bool) -> Connection:
     """Open a database file, creating it if it does not exist, in write-ahead mode."""
     _check_place(path, create_parent)
+    real = Path(os.path.realpath(path))
+    sharing.create(real)
+    # Before SQLite opens it: that would fall back to reading, and leave side files.
+    if real.exists() and not os.access(real, os.W_OK):
+        raise StoreUnavailable(f"{path} cannot be written", hint="check its permissions, or read it only")
+    sharing.reclaim(real, wait_seconds)
     with translated(path, wait_seconds):
-        connection = sqlite3.connect(path, timeout=wait_seconds, isolation_level=None)
+        connection = _open(real, "rw", wait_seconds)
         try:
             # Of a new file only; twice the usual size makes a bulk load an eighth faster.
             connection.execute("PRAGMA page_size = 8192")
@@ -39,6 +79,8 @@ def connect_for_writing(path: str, wait_seconds: float, create_parent: bool) -> 
 
 
 def _check_place(path: str, create_parent: bool) -> None:
+    if path == ":memory:":
+        raise StoreUnavailable(f"{path} cannot have a write-ahead log", hint="name a file on a local disk")
     parent = Path(path).absolute().parent
     if Path(path).is_dir():
         raise StoreUnavailable(f"{path} is a folder, not a database file", hint="give the file's name too")
@@ -71,33 +113,122 @@ def _write_ahead(connection: sqlite3.Connection, path: str) -> None:
                 raise StoreUnavailable(f"{path} cannot have a write-ahead log", hint="name a file on a local disk")
 
 
-def connect_for_reading(path: str, wait_seconds: float, detect_types: int = 0) -> sqlite3.Connection:
+def connect_for_reading(path: str, wait_seconds: float, detect_types: int = 0) -> Connection:
     """Open an existing database file so that nothing can be written through the connection.
 
+    What is read through one that is ``bare`` counts only if nobody has changed the file: see ``steadily``.
     ``detect_types`` is what ``sqlite3.connect`` takes.
     """
-    if not Path(path).is_file():
-        raise StoreUnavailable(
-            f"there is no database at {path}" if not Path(path).exists() else f"{path} is not a file",
-            hint="give the path with --db or DATABASE_URL, or run a scheduler first",
-        )
+    _check_readable(path)
     with translated(path, wait_seconds):
-        connection = sqlite3.connect(
-            read_only_uri(path), uri=True, timeout=wait_seconds, isolation_level=None, detect_types=detect_types
-        )
+        connection = _open(Path(os.path.realpath(path)), "ro", wait_seconds, detect_types)
         try:
             connection.execute("PRAGMA query_only = ON")
-            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
         except BaseException:
             connection.close()
             raise
         return connection
 
 
-def read_only_uri(path: str) -> str:
-    """A file's address for SQLite that allows reading only."""
-    escaped = str(Path(path).absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-    return f"file:{escaped}?mode=ro"
+def _check_readable(path: str) -> None:
+    try:
+        mode = Path(path).stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        problem = f"there is no database at {path}"
+    except OSError as error:
+        raise StoreUnavailable(
+            f"{path} cannot be read ({error.strerror})", hint="check the permissions of the file and its folders"
+        ) from error
+    else:
+        if stat.S_ISREG(mode) and os.access(path, os.R_OK):
+            return
+        problem = f"{path} cannot be read by this user" if stat.S_ISREG(mode) else f"{path} is not a file"
+    raise StoreUnavailable(problem, hint="give the path with --db or DATABASE_URL, or run a scheduler first")
+
+
+def _open(real: Path, mode: str, wait_seconds: float, detect_types: int = 0) -> Connection:
+    if not sharing.is_others(real):
+        return _connect(real, mode, wait_seconds, detect_types)
+    with sharing.opening:
+        hold = Hold.take(real, wait_seconds)
+        bare = None
+        try:
+            if (hold.has_log or mode == "rw") and not sharing.make_side_files(real) and mode == "ro":
+                bare = _bare(real, hold)
+            connection = _connect(real, "ro&immutable=1" if bare else mode, wait_seconds, detect_types)
+        except BaseException:
+            hold.unlock()
+            hold.leave()
+            raise
+        connection.hold, connection.bare = hold, bare
+        if bare is None:
+            # By now SQLite has a lock of its own that keeps the side files in place.
+            hold.unlock()
+        return connection
+
+
+def _bare(real: Path, hold: Hold) -> Bare:
+    bare = Bare(real, hold)
+    if sharing.log_size(real):
+        raise StoreUnavailable(
+            f"{real} has commits in {real}-wal, which this user can only read where {real}-shm can be made and read",
+            hint="let the owner open the database once, or give this user the rights of the database's group",
+        )
+    return bare
+
+
+def _connect(real: Path, mode: str, wait_seconds: float, detect_types: int) -> Connection:
+    escaped = str(real).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    address = f"file:{escaped}?mode={mode}"
+    connection = sqlite3.connect(
+        address,
+        uri=True,
+        timeout=wait_seconds,
+        isolation_level=None,
+        detect_types=detect_types,
+        factory=Connection,
+    )
+    try:
+        connection.address = address
+        # Where the database's folder is all that can be written, SQLite has nowhere else to put them.
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def steadily(path: str, wait_seconds: float, work: Callable[[Connection], T], detect_types: int = 0) -> T:
+    """Open a database file for reading and read from it; again if that met two states of a file.
+
+    Raises:
+        StoreLocked: the file changed each time.
+    """
+    for _ in range(ATTEMPTS):
+        with closing(connect_for_reading(path, wait_seconds, detect_types)) as connection:
+            if found := untorn(connection, partial(work, connection)):
+                return found[0]
+    raise never_steady(path)
+
+
+def untorn(connection: Connection, work: Callable[[], T]) -> tuple[T] | None:
+    """What is read from a connection; None if it may stem from two states of the file, errors included."""
+    try:
+        result = work()
+    except Exception:
+        if connection.bare is not None and connection.bare.torn():
+            return None
+        raise
+    return None if connection.bare is not None and connection.bare.torn() else (result,)
+
+
+def never_steady(path: str) -> StoreLocked:
+    """The error for a file that changed however often it was read."""
+    return StoreLocked(
+        f"{path} was changed {ATTEMPTS} times while it was read",
+        hint="run again, or give this user the rights of the database's group",
+    )
 
 
 @contextmanager

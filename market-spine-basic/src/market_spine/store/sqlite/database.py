@@ -5,21 +5,30 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from market_spine.core.manifest import QueryResult
 from market_spine.core.partition import Scope
 from market_spine.core.schema import Table
 from market_spine.store.database import ALONE, ROW_ID, ViewBuilder
 from market_spine.store.replacing import scope_condition
-from market_spine.store.sqlite.connect import translated
+from market_spine.store.sqlite.connect import (
+    ATTEMPTS,
+    Connection,
+    connect_for_reading,
+    never_steady,
+    translated,
+    untorn,
+)
 from market_spine.store.views import quote
 
 if TYPE_CHECKING:
     import polars as pl
+
+T = TypeVar("T")
 
 
 class SqliteDatabase:
@@ -37,6 +46,7 @@ class SqliteDatabase:
         self._name = path or "the empty store"
         self._wait = wait_seconds
         self._latest_id: int | None = None
+        self._is_steady = False
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with translated(self._name, self._wait):
@@ -75,6 +85,30 @@ class SqliteDatabase:
             yield
         finally:
             self.rollback()
+
+    def steadily(self, work: Callable[[], T]) -> T:
+        if self._is_steady or not self._is_bare():
+            return work()
+        self._is_steady = True
+        try:
+            return self._repeated(work)
+        finally:
+            self._is_steady = False
+
+    def _is_bare(self) -> bool:
+        return isinstance(self._connection, Connection) and self._connection.bare is not None
+
+    def _repeated(self, work: Callable[[], T]) -> T:
+        assert self._path is not None
+        for _ in range(ATTEMPTS):
+            assert isinstance(self._connection, Connection)
+            # What has come since: from now on with the side files, if there are any.
+            if self._connection.bare is not None and self._connection.bare.outdated():
+                self._connection.close()
+                self._connection = connect_for_reading(self._path, self._wait)
+            if found := untorn(self._connection, work):
+                return found[0]
+        raise never_steady(self._path)
 
     def prepare_schema(self) -> None:
         pass
@@ -117,7 +151,7 @@ class SqliteDatabase:
         return datetime.now(UTC)
 
     def settle(self) -> None:
-        if self._path is None or self._connection.in_transaction:
+        if self._path is None or self._connection.in_transaction or self._is_bare():
             return
         if not os.access(self._path, os.W_OK):
             return

@@ -8,7 +8,7 @@ import sqlite3
 from market_spine.core.manifest import QueryResult
 from market_spine.errors import UsageError
 from market_spine.store.database import ViewBuilder
-from market_spine.store.sqlite.connect import connect_for_reading, read_only_uri, translated
+from market_spine.store.sqlite.connect import Connection, steadily, translated
 from market_spine.store.views import quote
 
 # Other columns' declared types name no converter; DATE names one of Python's own, which makes a datetime.date.
@@ -37,24 +37,28 @@ _HINT = "see the data dictionary for the names of views and columns"
 
 def run_on_file(path: str, sql: str, views: ViewBuilder | None, wait_seconds: float) -> QueryResult:
     """Run a statement on a database file; see ``Database.query``."""
-    if views is None:
-        connection = connect_for_reading(path, wait_seconds, detect_types=_TYPED)
-        try:
-            with translated(path, wait_seconds):
+
+    def answer(connection: Connection) -> QueryResult:
+        with translated(path, wait_seconds):
+            if views is None:
                 return _run(connection, sql, as_of=False)
-        finally:
-            connection.close()
+            return _run_beside(connection, sql, views, wait_seconds)
+
+    return steadily(path, wait_seconds, answer, _TYPED)
+
+
+def _run_beside(opened: Connection, sql: str, views: ViewBuilder, wait_seconds: float) -> QueryResult:
     # The file is attached under a name nobody can guess, so that no statement can qualify its tables.
     schema = f"store_{secrets.token_hex(16)}"
-    with translated(path, wait_seconds):
-        connection = sqlite3.connect(
-            "file::memory:", uri=True, timeout=wait_seconds, isolation_level=None, detect_types=_TYPED
-        )
-        try:
-            connection.execute(f"ATTACH ? AS {schema}", (read_only_uri(path),))
-            return _run_as_of(connection, schema, sql, views)
-        finally:
-            connection.close()
+    connection = sqlite3.connect(
+        "file::memory:", uri=True, timeout=wait_seconds, isolation_level=None, detect_types=_TYPED
+    )
+    try:
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute(f"ATTACH ? AS {schema}", (opened.address,))
+        return _run_as_of(connection, schema, sql, views)
+    finally:
+        connection.close()
 
 
 def run_in_memory(image: bytes, sql: str, views: ViewBuilder | None) -> QueryResult:
