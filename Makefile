@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PACKAGES := packages/spine-domains market-spine-basic
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-api test soak check format lint types imports bench generate lock clean
+.PHONY: help install demo demo-api test quick soak check format lint types imports bench generate lock clean
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -23,6 +23,9 @@ demo-api: install ## the same over HTTP: a simulated FINRA whose clock is moved 
 
 test: install ## all tests
 	$(BIN)/python -m pytest -n auto
+
+quick: install ## the tests that need no server, start no process and repeat nothing: under a minute on two cores
+	$(BIN)/python -m pytest -n auto -m "not server and not process and not soak"
 
 soak: install ## faults, concurrency, recovery and security at length: SOAK=10 times an ordinary test run
 	MARKET_SPINE_SOAK=$(SOAK) $(BIN)/python -m pytest -n auto market-spine-basic/tests/faults \
@@ -47,10 +50,11 @@ imports: install
 bench: install ## the benchmarks, which install what they compare with
 	$(BIN)/python benchmarks/run.py
 
-generate: install ## the generated files: the NYSE calendar, the JSON Schema, the data dictionary
+generate: install ## the generated files: the NYSE calendar, the JSON Schema, the data dictionary, the commands
 	$(BIN)/python scripts/generate_calendar.py
 	$(BIN)/python scripts/generate_schema.py
 	$(BIN)/python scripts/generate_dictionary.py
+	$(BIN)/python scripts/generate_commands.py
 
 lock: install ## requirements.lock, from the dependencies named in the pyproject.toml files
 	$(BIN)/python -m pip install --quiet uv

@@ -26,7 +26,23 @@ else:
     settings.load_profile("house")
 
 
+SERVERS = frozenset(("start_postgres", "postgres_server", "new_postgres"))
+"""Fixtures that start a PostgreSQL."""
+
 POSTGRES_VERSION = int(os.environ.get("MARKET_SPINE_TEST_POSTGRES", "18"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a PostgreSQL, by its fixtures and parameters, and what tries faults at length."""
+    for item in items:
+        values = (
+            item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+        )
+        if SERVERS.intersection(getattr(item, "fixturenames", ())) or "postgresql" in map(str, values):
+            item.add_marker("server")
+        if "faults" in item.path.parts:
+            item.add_marker("soak")
 
 
 @pytest.fixture(scope="session")
