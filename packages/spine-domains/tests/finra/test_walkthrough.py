@@ -84,7 +84,7 @@ def test_the_walkthrough_is_what_happens(tmp_path: Path, capsys: pytest.CaptureF
     file = tmp_path / "otc_week_2025-11-21.csv"
     db = str(tmp_path / "spine.db")
     file.write_text(first)
-    assert run_finra_schedule(db=db, **FLAGS).exit_code == 0  # type: ignore[arg-type]
+    assert run_finra_schedule(db=db, data_dir=str(tmp_path), **FLAGS).exit_code == 0  # type: ignore[arg-type]
     old = next(line for line in first.splitlines() if line.split("|")[:5] == restated.split("|")[:5])
     assert old != restated.strip()
     file.write_text(first.replace(old, restated.strip()))
