@@ -8,7 +8,7 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -138,17 +138,20 @@ def test_status_table(counts: tuple[int, int, int]) -> None:
 
 
 def test_optional_additions_are_omitted_when_absent() -> None:
-    """The guide's fields are always there, null included; run_id, reason and error only when they say something."""
+    """The guide's fields are always there, null included; the additions only when they say something."""
     guide = json.loads(GUIDE_EXAMPLE)
     document = json.loads(a_result(runs=(a_run(),)).to_json())
     assert list(document) == list(guide)
     assert list(document["runs"][0]) == list(guide["runs"][0])
     full = a_result(
         runs=(a_run("skipped", reason=SkipReason.SAME_BYTES), a_run("failed", error=FAILED)),
+        next_publication=date(2025, 12, 22),
         run_id="r1",
         error=FAILED,
     )
     document = json.loads(full.to_json())
+    assert list(document) == [*guide, "next_publication", "run_id", "error"]
+    assert document["next_publication"] == "2025-12-22"
     assert document["run_id"] == "r1" and document["runs"][0]["reason"] == "same_bytes"
     assert (
         document["error"]
@@ -304,6 +307,7 @@ def results(draw: st.DrawFn) -> SchedulerResult:
         anomalies=tuple(draw(st.lists(anomalies, max_size=2))),
         warnings=tuple(draw(st.lists(texts, max_size=2))),
         config=draw(objects),
+        next_publication=draw(st.none() | st.dates()),
         run_id=draw(st.none() | texts),
         error=draw(st.none() | details),
     )

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from market_spine.app.pipeline import guarded, run_partition
+from market_spine.app.publication import next_publication
 from market_spine.app.scheduling import (
     SCHEMA_VERSION,
     ErrorDetail,
@@ -282,9 +283,20 @@ def _result(plan: Plan, report: _Report, started: datetime) -> SchedulerResult:
         anomalies=tuple(anomaly for outcome in report.outcomes for anomaly in outcome.anomalies),
         warnings=tuple(report.warnings),
         config=plan.config,
+        next_publication=_next_publication(plan, runs),
         run_id=plan.run.id,
         error=ErrorDetail.of(report.error) if report.error else None,
     )
+
+
+def _next_publication(plan: Plan, runs: Sequence[PipelineRun]) -> date | None:
+    captured = {run.partition_key for run in runs if run.capture_id is not None}
+    found = guarded(lambda: next_publication(plan.run.domain, plan.partitions, captured, plan.run.today))
+    # A calendar that ends soon is no reason to fail what has been done.
+    day = None if isinstance(found, MarketSpineError) else found
+    if day is not None:
+        logger.info("next publication of what was selected: %s", day, extra={"next_publication": day.isoformat()})
+    return day
 
 
 def _stats(report: _Report, planned: set[str]) -> tuple[SchedulerStats, int]:

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -203,6 +203,8 @@ class SchedulerResult:
     """Odd requests and what was done with them, one sentence each."""
     config: Mapping[str, Any]
     """The values in effect, after clamping."""
+    next_publication: date | None = None
+    """The day on which something of what was selected is published next, this very day if it is still to come."""
     run_id: str | None = None
     """Identifies this run in core_runs and on every log line."""
     error: ErrorDetail | None = None
@@ -346,6 +348,8 @@ def _plain(value: Any) -> Any:
         return [_plain(content) for content in value]
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, float) and not math.isfinite(value):

@@ -64,6 +64,8 @@ def write_result(result: SchedulerResult, *, as_json: bool) -> None:
         f"{result.status.value}: {stats.attempted} partitions attempted, {stats.succeeded} succeeded,"
         f" {stats.failed} failed, {stats.skipped} skipped"
     )
+    if result.next_publication:
+        write(f"next publication of what was selected: {result.next_publication:%a} {result.next_publication}")
 
 
 def write_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
