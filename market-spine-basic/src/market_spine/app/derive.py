@@ -116,31 +116,29 @@ def _surely_current(task: Task, ingest: Ingest) -> Mapping[str, pl.DataFrame]:
 
 
 def _tables(task: Task, store: Callable[[], Reader], normalized: StageDraft | None) -> Mapping[str, pl.DataFrame]:
-    """The partition's normalized rows whole: a payload that covers only a range lies over those that stand."""
+    """Every normalized table of the partition, whole.
+
+    A payload that covers only a range lies over the rows that stand; of a table that it does not fill they stand.
+    """
     import polars as pl
 
-    if normalized is None:
-        return _read_tables(task, store)
-    if not normalized.scopes:
-        return normalized.frames
-    tables = dict(_read_tables(task, store))
+    tables: dict[str, pl.DataFrame] = {}
     for table in task.run.domain.tables:
-        if table.name not in normalized.frames:
+        if table.stage != NORMALIZE:
             continue
-        fresh, scope = normalized.frames[table.name], normalized.scopes.get(table.name)
-        if scope is not None:
+        fresh = normalized.frames.get(table.name) if normalized else None
+        scope = normalized.scopes.get(table.name) if normalized else None
+        if fresh is None or scope is not None:
+            stands = store().read(table, partition_scope(table, task.partition))
+        if fresh is None:
+            tables[table.name] = stands
+        elif scope is None:
+            tables[table.name] = fresh
+        else:
             covered = store().read(table, scope, table.key)
-            fresh = pl.concat([tables[table.name].join(covered, on=list(table.key), how="anti"), fresh])
-        tables[table.name] = fresh.sort(table.key)
+            outside = stands.join(covered, on=list(table.key), how="anti")
+            tables[table.name] = pl.concat([outside, fresh]).sort(table.key)
     return tables
-
-
-def _read_tables(task: Task, store: Callable[[], Reader]) -> Mapping[str, pl.DataFrame]:
-    return {
-        table.name: store().read(table, partition_scope(table, task.partition))
-        for table in task.run.domain.tables
-        if table.stage == NORMALIZE
-    }
 
 
 def _entry(

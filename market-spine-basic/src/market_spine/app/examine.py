@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from market_spine.app import guards
 from market_spine.app.draft import Draft, covered_scopes, partition_scope
-from market_spine.app.replay import Comparison, compare, replay
+from market_spine.app.replay import Comparison, compare, growing_tables, replay
 from market_spine.app.task import Task
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part, Payload, capture_id, source_hash
@@ -150,7 +150,7 @@ def _compare_range(task: Task, store: Reader, normalized: Normalized) -> Compari
         for name, table in compared.items()
     }
     diffs = {name: diff_rows(before[name], normalized.tables[name], table.key) for name, table in compared.items()}
-    return Comparison(normalized, before, diffs, same_rejects=normalized.rejects.is_empty())
+    return Comparison(normalized, before, diffs, normalized.rejects.is_empty(), growing_tables(task.run.domain))
 
 
 def skipped(task: Task, reason: str) -> Ingest:

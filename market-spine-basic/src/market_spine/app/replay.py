@@ -29,6 +29,7 @@ class Comparison(NamedTuple):
         before: the tables it was compared with, as they stood.
         diffs: table name to the rows that differ in the fields that both carry; the domain's first table first.
         same_rejects: it was refused the same rows.
+        growing: names of the tables that grow.
         carried: some of its values were taken from the rows before.
         enriched: it knows values that the rows before lacked.
     """
@@ -37,6 +38,7 @@ class Comparison(NamedTuple):
     before: Mapping[str, pl.DataFrame]
     diffs: Mapping[str, RowDiff]
     same_rejects: bool
+    growing: frozenset[str] = frozenset()
     carried: bool = False
     enriched: bool = False
 
@@ -53,10 +55,13 @@ class Comparison(NamedTuple):
     @property
     def revised(self) -> bool:
         """It says something else, not merely more."""
-        changes = [each.change for each in self.diffs.values()]
-        if self.normalized.grows:
-            return any(change.removed or change.changed for change in changes)
-        return not self.same_rejects or any(changes)
+        first = next(iter(self.diffs))
+        if not self.same_rejects and first not in self.growing:
+            return True
+        return any(
+            diff.change.removed or diff.change.changed or (diff.change.added and name not in self.growing)
+            for name, diff in self.diffs.items()
+        )
 
 
 def compare(domain: Domain, new: Normalized, before: Normalized) -> Comparison:
@@ -78,9 +83,15 @@ def compare(domain: Domain, new: Normalized, before: Normalized) -> Comparison:
         before.tables,
         {name: each.diff for name, each in found.items()},
         _same_rejects(new, before),
+        growing_tables(domain),
         carried=bool(filled),
         enriched=any(each.enriched for each in found.values()),
     )
+
+
+def growing_tables(domain: Domain) -> frozenset[str]:
+    """Names of a domain's tables to which new rows are a continuation."""
+    return frozenset(table.name for table in domain.tables if table.grows)
 
 
 def _same_rejects(one: Normalized, other: Normalized) -> bool:

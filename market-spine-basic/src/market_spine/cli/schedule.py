@@ -46,7 +46,7 @@ def schedule_command(domain: Domain, name: str) -> Callable[[Callable[..., Any]]
 
     def declare(function: Callable[..., SchedulerResult]) -> ScheduleCommand:
         def callback(*, as_json: bool, log_level: str, **flags: Any) -> int:
-            return _execute(function, flags, as_json=as_json, log_level=log_level)
+            return _execute(domain, function, flags, as_json=as_json, log_level=log_level)
 
         callback.__doc__ = function.__doc__
         callback.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
@@ -95,16 +95,23 @@ def common_options(function: C) -> C:
     return function
 
 
-def _execute(function: Callable[..., SchedulerResult], flags: dict[str, Any], *, as_json: bool, log_level: str) -> int:
+def _execute(
+    domain: Domain, function: Callable[..., SchedulerResult], flags: dict[str, Any], *, as_json: bool, log_level: str
+) -> int:
     terminal = sys.stderr.isatty()
     # Signals first: until they are handled, one ends the process without a result.
     with _signals() as stop, _progress(shown=terminal) as (planned, step):
-        from market_spine.compose import Hooks
+        from market_spine.app.pipeline import guarded
+        from market_spine.compose import Hooks, failure, utc_now
 
         # The bar stands in for stderr by now, and puts what is logged above itself.
         domains = (target.partition(":")[0] for target in registry.entries().values())
         configure_logging(log_level, domains, as_text=terminal)
-        result = function(**flags, hooks=Hooks(stop=stop, planned=planned, progress=step))
+        hooks = Hooks(stop=stop, planned=planned, progress=step)
+        started = utc_now()
+        result = guarded(lambda: function(**flags, hooks=hooks))
+        if isinstance(result, MarketSpineError):
+            result = failure(domain, result, started, utc_now())
     output.write_result(result, as_json=as_json)
     return result.exit_code
 

@@ -95,7 +95,6 @@ class Normalized(NamedTuple):
         duplicates: exact repetitions that were dropped.
         concerns: what the domain itself found that should hold the payload.
         anomalies: what is odd but holds nothing.
-        grows: rows with new keys continue what is known; only removed and changed rows make a revision.
         review: asked for further anomalies and concerns once the first table's rows were compared with those that
             stand.
         partial: what of its partition the payload does not tell; by default it is all there is.
@@ -107,7 +106,6 @@ class Normalized(NamedTuple):
     duplicates: int = 0
     concerns: tuple[Concern, ...] = ()
     anomalies: tuple[Anomaly, ...] = ()
-    grows: bool = False
     review: Callable[[RowDiff], tuple[Anomaly | Concern, ...]] | None = None
     partial: CoversRange | LacksFields | None = None
 
@@ -261,7 +259,13 @@ class Domain:
         raise NotImplementedError(f"{self.name} reads no payloads")
 
     def compute(self, partition: Partition, tables: Mapping[str, pl.DataFrame]) -> Mapping[str, pl.DataFrame]:
-        """Compute the ``calc`` tables of a partition from its normalized tables; by default there are none."""
+        """Compute the ``calc`` tables of a partition; by default there are none.
+
+        Args:
+            partition: whose.
+            tables: every table that ``normalize`` fills, with all rows of the partition, also those that the
+                latest payload left out.
+        """
         return {}
 
     def review(self, partition: Partition, tables: Mapping[str, pl.DataFrame]) -> Sequence[Anomaly]:

@@ -34,6 +34,7 @@ class Table(NamedTuple):
         stage: the stage that fills it: ``normalize``, ``calc`` or a window calculation's stage.
         laid_by: the columns by which one load's rows are laid down, so that those often read together lie
             together; empty: as they come, which is by key.
+        grows: rows with new keys continue what is known: only removed and changed rows make a revision.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Table(NamedTuple):
     doc: str
     stage: str = "calc"
     laid_by: tuple[str, ...] = ()
+    grows: bool = False
 
     @property
     def versions(self) -> str:

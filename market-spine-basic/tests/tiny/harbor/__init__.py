@@ -1,6 +1,8 @@
 """A tiny domain for the platform's tests: ships that landed cargo on a day, from files named after the day.
 
-A file holds lines ``SHIP TONS``. A ship called BREAK makes the calculation raise, one called WRECK the window.
+``DAY.txt`` and ``DAY.ferry.txt`` hold lines ``SHIP TONS`` of one day; together they are what landed. ``DAY.tides.txt``
+holds lines ``HOUR METRES``: a gauge that is read on and on, and whose file covers the hours from its first to its last
+line. A ship called BREAK makes the calculation raise, 666 tons the window; a thousandfold cargo is noted.
 """
 
 from __future__ import annotations
@@ -8,23 +10,37 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import polars as pl
 
 from market_spine.app.arguments import days
 from market_spine.app.scheduling import SchedulerResult
 from market_spine.cli import output
 from market_spine.cli.schedule import common_options, schedule_command
 from market_spine.compose import Hooks, Request, Selection, run_schedule
+from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Absent, Part, Payload
-from market_spine.core.domain import Domain, Normalized, Place, Publication, StageSpec, rejected_rows
+from market_spine.core.domain import (
+    CoversRange,
+    Domain,
+    Normalized,
+    Place,
+    Publication,
+    Range,
+    StageSpec,
+    rejected_rows,
+)
 from market_spine.core.manifest import Known
 from market_spine.core.partition import Partition
+from market_spine.core.revision import RowDiff
 from market_spine.core.schema import Column, Table, View
 from market_spine.errors import ContentError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 DAY = Column("day", "date", "Day of the landing.", nullable=False)
 LANDING = Table(
@@ -38,6 +54,19 @@ LANDING = Table(
     ("day",),
     "What each ship landed.",
     stage="normalize",
+)
+TIDE = Table(
+    "harbor_tide",
+    (
+        DAY,
+        Column("hour", "integer", "Full hour of the reading.", nullable=False),
+        Column("metres", "float", "Height of the water.", nullable=False),
+    ),
+    ("day", "hour"),
+    ("day",),
+    "What the gauge read.",
+    stage="normalize",
+    grows=True,
 )
 TOTAL = Table(
     "harbor_total",
@@ -85,8 +114,16 @@ class Recent:
         """One row."""
         if rows["tons"].max() == 666.0:
             raise RuntimeError("the window is wrecked")
-        day = date.fromisoformat(partition.values[0])
-        return pl.DataFrame({"day": [day], "days": [len(present)], "tons": [float(sum(rows["tons"].to_list()))]})
+        return RECENT.frame([(date.fromisoformat(partition.values[0]), len(present), sum(rows["tons"].to_list()))])
+
+
+def thousandfold(key: str, diff: RowDiff) -> tuple[Anomaly, ...]:
+    """Cargo that became a thousand times what it was: kilograms, most likely."""
+    old, new = (frame["tons"].to_list() for frame in (diff.old, diff.new))
+    ships = [ship for ship, one, other in zip(diff.new["ship"], old, new, strict=True) if other == 1000 * one]
+    if not ships:
+        return ()
+    return (Anomaly("thousandfold", "warning", key, f"a thousand times the cargo: {', '.join(ships)}"),)
 
 
 class Harbor(Domain):
@@ -96,7 +133,7 @@ class Harbor(Domain):
     scheduler = "daily_landings"
     unit = "day"
     partition_fields = ("day",)
-    tables = (LANDING, TOTAL, RECENT)
+    tables = (LANDING, TIDE, TOTAL, RECENT)
     views = (HEAVY,)
     migrations = "harbor.migrations"
     windows = (Recent(),)
@@ -115,30 +152,41 @@ class Harbor(Domain):
     def normalize(self, partition: Partition, parts: Sequence[Part]) -> Normalized:
         """Lines to rows; a file that starts with a bracket is refused."""
         day = date.fromisoformat(partition.values[0])
-        rows: list[tuple[date, str, float]] = []
+        landed: list[tuple[date, str, float]] = []
+        read: list[tuple[date, int, float]] = []
         rejects: list[tuple[str, int, str, str]] = []
-        read = 0
         for part in parts:
             text = part.data.decode()
             if text.startswith("<"):
                 raise ContentError("a web page, not landings", kind="html", hint="fetch the file again")
             for number, line in enumerate(text.splitlines(), 1):
-                read += 1
-                ship, _, tons = line.partition(" ")
+                name, _, amount = line.partition(" ")
                 try:
-                    rows.append((day, ship, float(tons)))
+                    if part.name == "tides":
+                        read.append((day, int(name), float(amount)))
+                    else:
+                        landed.append((day, name, float(amount)))
                 except ValueError:
                     rejects.append((part.name, number, "bad_number", line))
-        return Normalized({"harbor_landing": LANDING.frame(rows)}, rejected_rows(rejects), read)
+        tables = {LANDING.name: LANDING.frame(landed)}
+        hours = [hour for _, hour, _ in read]
+        if hours:
+            tables[TIDE.name] = TIDE.frame(read)
+        return Normalized(
+            tables,
+            rejected_rows(rejects),
+            rows_read=len(landed) + len(read) + len(rejects),
+            review=partial(thousandfold, partition.key),
+            partial=CoversRange({TIDE.name: Range("hour", min(hours), max(hours))}) if hours else None,
+        )
 
     def compute(self, partition: Partition, tables: Mapping[str, pl.DataFrame]) -> Mapping[str, pl.DataFrame]:
         """The day's total."""
         landing = tables["harbor_landing"]
         if "BREAK" in landing["ship"]:
             raise RuntimeError("the calculation is broken")
-        tons = float(sum(landing["tons"].to_list()))
-        day = date.fromisoformat(partition.values[0])
-        return {"harbor_total": pl.DataFrame({"day": [day], "ships": [landing.height], "tons": [tons]})}
+        tons = sum(landing["tons"].sort().to_list())
+        return {"harbor_total": TOTAL.frame([(date.fromisoformat(partition.values[0]), landing.height, tons)])}
 
     def grid(self, today: date, count: int, known: Collection[str]) -> Sequence[Sequence[Partition]]:
         """The latest days."""
@@ -159,11 +207,11 @@ class Quay:
     folder: str
 
     def fetch(self, partition: Partition, known: Known) -> Payload | Absent:
-        """The day's file."""
-        path = Path(self.folder) / f"{partition.key}.txt"
-        if not path.exists():
-            return Absent()
-        return Payload((Part("landings", path.read_bytes(), path.name),))
+        """The day's files."""
+        names = {"landings": "txt", "ferry": "ferry.txt", "tides": "tides.txt"}
+        paths = {name: Path(self.folder) / f"{partition.key}.{ending}" for name, ending in names.items()}
+        parts = tuple(Part(name, path.read_bytes(), path.name) for name, path in paths.items() if path.exists())
+        return Payload(parts) if parts else Absent()
 
 
 def run_harbor(

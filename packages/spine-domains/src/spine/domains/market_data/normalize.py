@@ -73,7 +73,6 @@ def normalize_payload(partition: Partition, parts: Sequence[Part]) -> Normalized
         duplicates=duplicates,
         concerns=(concern,) if concern else (),
         anomalies=(*anomalies, *([noted] if noted else [])),
-        grows=True,
         review=partial(quality.review_restatement, partition.key, bars.height),
         partial=CoversRange({PRICES.name: Range("trade_date", bars["trade_date"][0], bars["trade_date"][-1])}),
     )

@@ -32,6 +32,7 @@ PRICES = Table(
     _PARTITION,
     "Daily bars as traded (not adjusted for splits or dividends), one row per symbol, session and source.",
     stage="normalize",
+    grows=True,
 )
 
 SPLITS = Table(
@@ -48,6 +49,7 @@ SPLITS = Table(
     _PARTITION,
     "Share splits as the source reports them.",
     stage="normalize",
+    grows=True,
 )
 
 DIVIDENDS = Table(
@@ -64,6 +66,7 @@ DIVIDENDS = Table(
     _PARTITION,
     "Cash dividends as the source reports them; several of one kind on one day are summed.",
     stage="normalize",
+    grows=True,
 )
 
 ADJUSTMENTS = Table(
