@@ -120,7 +120,8 @@ def test_a_domain_without_a_mistake_passes(migrations: Callable[[str], str]) -> 
     [
         ({"name": ""}, r'write `name = "treasury"`'),
         ({"scheduler": "none"}, r"write such as `scheduler = "),
-        ({"tables": LEVELS}, r"tables of lake is no tuple: mind the comma"),
+        ({"tables": LEVELS}, r"tables of lake is no tuple of Table: mind the comma"),
+        ({"partition_fields": "year"}, r"partition_fields of lake is no tuple of str: mind the comma"),
         ({"tables": ()}, r"write `tables = \(\.\.\.\)`"),
         ({"refuses": {"--json": "no"}}, r"it takes --force and --only-stage"),
     ],

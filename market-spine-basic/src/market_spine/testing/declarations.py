@@ -14,7 +14,7 @@ import click
 from market_spine import registry
 from market_spine.core.domain import Domain
 from market_spine.core.manifest import NORMALIZE
-from market_spine.core.schema import Kind, Table
+from market_spine.core.schema import Kind, Table, View
 from market_spine.errors import MarketSpineError, UsageError
 
 SQL_TYPES: dict[Kind, str] = {
@@ -38,9 +38,10 @@ def of_the_descriptor(domain: Domain) -> Iterator[str]:
     if not getattr(domain, "name", ""):
         yield f'{type(domain).__name__} has no name: write `name = "treasury"` in it'
         return
-    for field in ("partition_fields", "tables", "views", "windows"):
-        if not isinstance(getattr(domain, field), tuple):
-            yield f"{field} of {domain.name} is no tuple: mind the comma in `{field} = (...,)`"
+    for field, kind in (("partition_fields", str), ("tables", Table), ("views", View)):
+        given = getattr(domain, field)
+        if not isinstance(given, tuple) or not all(isinstance(each, kind) for each in given):
+            yield f"{field} of {domain.name} is no tuple of {kind.__name__}: mind the comma in `{field} = (...,)`"
             return
     if domain.partition_fields and domain.scheduler == "none":
         yield f'{domain.name} has no scheduler: write such as `scheduler = "yearly_yields"`, the name in the result'
