@@ -38,7 +38,7 @@ def environment(service: Simulated, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FINRA_API_URL", service.url)
     monkeypatch.setenv("FINRA_TOKEN_URL", service.url + TOKEN_PATH)
-    for name in ("DATABASE_URL", "FINRA_CLIENT_ID", "FINRA_CLIENT_SECRET"):
+    for name in ("DATABASE_URL", "FINRA_SOURCE", "FINRA_CLIENT_ID", "FINRA_CLIENT_SECRET"):
         monkeypatch.delenv(name, raising=False)
     quick = partial(source_api.ApiSource, rate=1e6, policy=AT_ONCE, sleep=no_sleep)
     monkeypatch.setattr(source_api, "ApiSource", quick)
@@ -54,6 +54,33 @@ def test_everything_that_finra_offers_is_loaded_in_one_command_and_can_be_resume
     assert set(ingested(again).values()) == {("skipped", "unchanged_at_source")}
     calc = run_finra_schedule(source="api", weeks="all", tiers="OTC", run_date=DAY, only_stage="calc")
     assert calc.stats.skipped == first.stats.succeeded
+
+
+def test_the_environment_chooses_the_source_unless_the_flag_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FINRA_SOURCE=api asks FINRA without --source; the flag wins; an empty variable means files."""
+    monkeypatch.setenv("FINRA_SOURCE", "api")
+    asked = run_finra_schedule(tiers="OTC", run_date=DAY)
+    assert (asked.exit_code, asked.config["source"], asked.stats.succeeded) == (0, "api", 4)
+    flagged = run_finra_schedule(source="file", tiers="OTC", run_date=DAY)
+    assert flagged.error is not None
+    assert flagged.error.kind == "source_missing"
+    monkeypatch.setenv("FINRA_SOURCE", "")
+    empty = run_finra_schedule(tiers="OTC", run_date=DAY)
+    assert empty.error is not None
+    assert (empty.error.kind, "FINRA_SOURCE=api" in empty.error.hint) == ("source_missing", True)
+
+
+@pytest.mark.parametrize(("flag", "variable", "named"), [(None, "ftp", "FINRA_SOURCE"), ("", "api", "--source")])
+def test_a_source_that_does_not_exist_is_refused_by_where_it_was_named(
+    flag: str | None, variable: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unknown source is a usage error that names the flag or the variable, whichever it came from."""
+    monkeypatch.setenv("FINRA_SOURCE", variable)
+    refused = run_finra_schedule(source=flag, run_date=DAY)
+    assert refused.error is not None
+    assert (refused.exit_code, refused.error.kind) == (1, "usage")
+    assert refused.error.message.startswith(f"{named}: ")
+    assert "file, api" in refused.error.message
 
 
 def test_an_interrupted_history_goes_on_where_it_stopped(tmp_path: Path) -> None:

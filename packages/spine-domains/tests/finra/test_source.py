@@ -154,13 +154,14 @@ def test_unrecognised_files(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_names_the_ways_to_another(tmp_path: Path) -> None:
-    """A data folder that does not exist is an error that names it, the flag and the variable."""
+    """A data folder that does not exist is an error that names it, the ways to another one and the way without."""
     with pytest.raises(SourceError) as caught:
         FileSource(str(tmp_path / "nowhere")).fetch(OTC, Known(OTC.key))
     assert caught.value.kind == "source_missing"
     assert str(tmp_path / "nowhere") in caught.value.message
     assert "--data-dir" in caught.value.hint
     assert "FINRA_DATA_DIR" in caught.value.hint
+    assert "FINRA_SOURCE=api" in caught.value.hint
 
 
 def test_the_source_is_picklable(tmp_path: Path) -> None:

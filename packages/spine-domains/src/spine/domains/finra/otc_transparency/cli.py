@@ -26,7 +26,7 @@ from spine.domains.finra.otc_transparency.schema import TIERS
 )
 @click.option("--weeks", metavar="DATE,...", help="Weeks instead of a lookback: any date in each, or all.")
 @click.option("--tiers", metavar="TIER,...", help=f"Tiers: {', '.join(TIERS)}; default: all.")
-@click.option("--source", default="file", show_default=True, metavar="[file|api]", help="Where the data comes from.")
+@click.option("--source", metavar="[file|api]", help="Where the data comes from; else FINRA_SOURCE, else file.")
 @click.option("--data-dir", metavar="DIR|URL", help="Folder of the files; else FINRA_DATA_DIR, else data/finra.")
 @common_options
 def schedule(**flags: Any) -> SchedulerResult:

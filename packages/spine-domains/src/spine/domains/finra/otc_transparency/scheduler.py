@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from spine.domains.finra.otc_transparency.api.source import ApiSource
 
 MAX_LOOKBACK_WEEKS = 12
+SOURCE_VARIABLE = "FINRA_SOURCE"
 SOURCES = ("file", "api")
 DEFAULT_DATA_DIR = "data/finra"
 WEEKS = "dates as YYYY-MM-DD, comma-separated, or all"
@@ -37,7 +38,7 @@ def run_finra_schedule(
     lookback_weeks: int | str = 4,
     weeks: str | Sequence[str | date] | None = None,
     tiers: str | Sequence[str] | None = None,
-    source: str = "file",
+    source: str | None = None,
     mode: str = "run",
     force: bool = False,
     only_stage: str = "all",
@@ -56,7 +57,7 @@ def run_finra_schedule(
             ``api`` also ``all``: whatever FINRA offers.
         tiers: NMS_TIER_1, NMS_TIER_2, OTC; all by default.
         source: ``file``, or ``api`` for FINRA's Query API (``FINRA_API_URL``, ``FINRA_TOKEN_URL``; anonymous
-            unless ``FINRA_CLIENT_ID`` and ``FINRA_CLIENT_SECRET`` are set).
+            unless ``FINRA_CLIENT_ID`` and ``FINRA_CLIENT_SECRET`` are set); else ``FINRA_SOURCE``, else ``file``.
         mode: ``run``, or ``dry-run``, which plans and writes nothing.
         force: ignore revision detection, guards and the largest lookback.
         only_stage: ``ingest``, ``normalize``, ``calc`` or ``all``.
@@ -82,7 +83,7 @@ class _Wanted:
     lookback_weeks: int | str
     weeks: str | Sequence[str | date] | None
     tiers: str | Sequence[str] | None
-    source: str
+    source: str | None
     force: bool
     only_stage: str
     data_dir: str | None
@@ -99,14 +100,15 @@ class _Wanted:
             warnings.append(f"Lookback {wanted} exceeds max {MAX_LOOKBACK_WEEKS}, clamped. Use --force to override.")
             wanted = MAX_LOOKBACK_WEEKS
         chosen = choices("--tiers", self.tiers, TIERS)
+        source = _choose_source(self.source)
         plan = partitions.plan(today, wanted, explicit, chosen)
         config: dict[str, Any] = {
             "lookback_weeks": wanted,
             "weeks": sorted({partitions.week_ending_of(day).isoformat() for day in explicit}),
             "tiers": list(chosen),
-            "source": choice("--source", self.source, SOURCES),
+            "source": source,
         }
-        if self.source == "file":
+        if source == "file":
             if everything:
                 raise UsageError(f"--weeks: {ALL_WEEKS!r} needs --source api, which lists what there is")
             folder, told = _folder(self.data_dir)
@@ -124,6 +126,13 @@ class _Wanted:
         if whole_number("--workers", self.workers, least=1) == 1:
             asked = self.opened[0] = _ahead(api, plan.partitions, open_reader)
         return Selection(plan.partitions, asked, (*warnings, *plan.warnings), config)
+
+
+def _choose_source(flag: str | None) -> str:
+    """The source that the flag names, else the environment, else files."""
+    if flag is not None:
+        return choice("--source", flag, SOURCES)
+    return choice(SOURCE_VARIABLE, variable(SOURCE_VARIABLE, SOURCES[0]), SOURCES)
 
 
 def _folder(data_dir: str | None) -> tuple[FileSource, list[str]]:

@@ -123,7 +123,8 @@ class FileSource:
             raise SourceError(
                 f"data folder {error.message}",
                 kind=error.kind,
-                hint="put FINRA's weekly files there, or name another folder: --data-dir or FINRA_DATA_DIR",
+                hint="put FINRA's weekly files there, name another folder with --data-dir or FINRA_DATA_DIR, or ask"
+                " FINRA itself with --source api or FINRA_SOURCE=api",
             ) from error
 
     @cached_property
