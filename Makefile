@@ -56,11 +56,9 @@ generate: install ## the generated files: the NYSE calendar, the JSON Schema, th
 	$(BIN)/python scripts/generate_dictionary.py
 	$(BIN)/python scripts/generate_commands.py
 
-lock: install ## requirements.lock, from the dependencies named in the pyproject.toml files
+lock: install ## the lock files, from the packages named in the pyproject.toml files
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile market-spine-basic/pyproject.toml --group pyproject.toml:dev --universal \
-		--fork-strategy fewest --python-version 3.11 --generate-hashes --upgrade --quiet \
-		--custom-compile-command "make lock" --output-file requirements.lock
+	$(BIN)/python scripts/lock.py
 
 clean: ## remove the virtual environment, the demo and every cache
 	rm -rf $(VENV) benchmarks/.venv demo .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
