@@ -8,7 +8,8 @@ BIN := $(VENV)/bin
 PACKAGES := packages/spine-domains market-spine-basic
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-api test quick soak check format lint types imports bench generate lock clean
+.PHONY: help install demo demo-api test quick soak check format lint types imports bench generate lock dist deploy-check \
+	deploy-trial clean
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -31,7 +32,17 @@ soak: install ## faults, concurrency, recovery and security at length: SOAK=10 t
 	MARKET_SPINE_SOAK=$(SOAK) $(BIN)/python -m pytest -n auto market-spine-basic/tests/faults \
 		$(foreach suite,concurrency recovery security security_files,market-spine-basic/tests/integration/test_$(suite).py)
 
-check: lint types imports test ## format, lint, types, import contracts, tests
+check: lint types imports deploy-check test ## format, lint, types, import contracts, what deploy/ ships, tests
+
+deploy-check: install ## what deploy/ ships: linted, validated, its commands and variables compared with the program's
+	$(BIN)/python -m scripts.deploy_check
+
+deploy-trial: install ## what deploy/ ships, run in containers: Debian as root, installs podman and builds base images
+	$(BIN)/python -m scripts.deploy_trial
+
+dist: install ## wheels and source archives, into dist/
+	rm -rf dist
+	for package in $(PACKAGES); do (cd $$package && $(abspath $(BIN))/hatchling build -d $(CURDIR)/dist) || exit 1; done
 
 format: install ## format the code and mend what the linter can mend
 	$(BIN)/ruff check --fix .
