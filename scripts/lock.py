@@ -1,8 +1,8 @@
 """Write the lock files: exact versions with hashes, for the packages that the pyproject.toml files name.
 
-``make lock`` runs it. ``requirements.lock`` is what developers install, ``requirements-runtime.lock`` what a run needs and
-nothing else. ``deploy/locks`` has one more file for each extra (what it adds to the runtime), for the build backend, and
-for the validators of ``make deploy-check``. All but the validators agree with ``requirements.lock``.
+``make lock`` runs it. ``requirements.lock`` is what developers install, ``requirements-runtime.lock`` what a run needs
+and nothing else. ``deploy/locks`` has one more file for each extra (what it adds to the runtime), for the build
+backend, and for the validators of ``make deploy-check``. All but the validators agree with ``requirements.lock``.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def check_image(root: Path) -> list[str]:
         found.append(f"Dockerfile: ARG VERSION is {labelled}, the program's version is {version}")
     for source in re.findall(r"^COPY (?!--from)(.*) \S+$", text, re.MULTILINE):
         found += [f"Dockerfile: there is no {name}" for name in source.split() if not (root / name).exists()]
-    names = [name for line in re.findall(r"^ENV (.*(?:\\\n.*)*)", text, re.MULTILINE) for name in _assigned(line)]
+    names = [name for line in re.findall(r"^ENV ((?:.*\\\n)*.*)", text, re.MULTILINE) for name in _assigned(line)]
     known = re.compile(r"PATH|PIP_\w+|PYTHON\w+")
     strange = [name for name in names if not known.fullmatch(name) and name not in program.variables()]
     return found + [f"Dockerfile: {name} is no variable of the program" for name in strange]
@@ -63,7 +63,7 @@ def _service(name: str, service: Mapping[str, Any], path: Path) -> Iterator[str]
     for variable in service.get("environment", {}):
         if variable not in program.variables():
             yield f"{variable} is no variable of the program"
-    if command := service.get("command"):
+    if command := " ".join(str(service.get("command", "")).split()):
         if not list(shell.commands(command)):
             yield f"{command!r} is no command of the program"
         yield from shell.check_text("command", command)

@@ -44,7 +44,9 @@ def check_systemd(root: Path) -> list[str]:
     units = sorted((root / "deploy/systemd").iterdir())
     done = tools.call("systemdlint", "--norootfs", *units, cwd=root)
     lines = (done.stdout + done.stderr).splitlines()
-    found = [line.replace(f"{root}/", "") for line in lines if line and not any(f"[{each}]" in line for each in UNFOUNDED)]
+    found = [
+        line.replace(f"{root}/", "") for line in lines if line and not any(f"[{each}]" in line for each in UNFOUNDED)
+    ]
     names = {unit.name for unit in units}
     for unit in units:
         text = unit.read_text("utf-8")

@@ -10,7 +10,6 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-
 from scripts.deploy_check import program, shell, tools
 from scripts.deploy_check.documents import find, load_all, schedule_problem
 
@@ -93,8 +92,21 @@ def _cronjob(document: Mapping[str, Any]) -> Iterator[str]:
         yield f"CronJob {name}: two of its jobs may run at once"
 
 
-def _pod(pod: dict[str, Any], there: Mapping[tuple[str, str], Any]) -> Iterator[str]:
+def _pod(pod: Mapping[str, Any], there: Mapping[tuple[str, str], Any]) -> Iterator[str]:
+    yield from _references(pod, there)
+    if not pod.get("securityContext", {}).get("runAsNonRoot"):
+        yield "it may run as root"
     volumes = {volume["name"] for volume in pod.get("volumes", [])}
+    for container in pod["containers"]:
+        for mount in container.get("volumeMounts", []):
+            if mount["name"] not in volumes:
+                yield f"volume {mount['name']} is mounted but not declared"
+        yield from _variables("container", {each["name"]: each for each in container.get("env", [])})
+        yield from _command(container)
+        yield from _bounds(container)
+
+
+def _references(pod: Mapping[str, Any], there: Mapping[tuple[str, str], Any]) -> Iterator[str]:
     for key in ("configMap", "configMapRef", "configMapKeyRef"):
         for reference in find(pod, key):
             if not reference.get("optional") and ("ConfigMap", reference["name"]) not in there:
@@ -104,19 +116,14 @@ def _pod(pod: dict[str, Any], there: Mapping[tuple[str, str], Any]) -> Iterator[
             yield f"there is no PersistentVolumeClaim {reference['claimName']}"
     if ("ServiceAccount", pod.get("serviceAccountName", "")) not in there:
         yield f"there is no ServiceAccount {pod.get('serviceAccountName')}"
-    if not pod.get("securityContext", {}).get("runAsNonRoot"):
-        yield "it may run as root"
-    for container in pod["containers"]:
-        for mount in container.get("volumeMounts", []):
-            if mount["name"] not in volumes:
-                yield f"volume {mount['name']} is mounted but not declared"
-        yield from _variables("container", {each["name"]: each for each in container.get("env", [])})
-        yield from _command(container)
-        secure = container.get("securityContext", {})
-        if not secure.get("readOnlyRootFilesystem") or secure.get("capabilities", {}).get("drop") != ["ALL"]:
-            yield "its root is writable or it keeps capabilities"
-        if "memory" not in container.get("resources", {}).get("limits", {}):
-            yield "it has no limit of memory"
+
+
+def _bounds(container: Mapping[str, Any]) -> Iterator[str]:
+    secure = container.get("securityContext", {})
+    if not secure.get("readOnlyRootFilesystem") or secure.get("capabilities", {}).get("drop") != ["ALL"]:
+        yield "its root is writable or it keeps capabilities"
+    if "memory" not in container.get("resources", {}).get("limits", {}):
+        yield "it has no limit of memory"
 
 
 def _command(container: Mapping[str, Any]) -> Iterator[str]:

@@ -27,7 +27,7 @@ def check_text(place: str, text: str, shell: str = "bash") -> list[str]:
     found = [f"{place}: {name} is no variable of the program" for name in program.unknown_variables(text)]
     for words in commands(text):
         passed = [word for word in words if word not in {"$@", "${arguments[@]}"}]
-        if problem := program.misuse(passed):
+        if (passed or not words) and (problem := program.misuse(passed)):
             found.append(f"{place}: market-spine {' '.join(words)}: {problem}")
         if passed != words:
             known = program.options(words)
