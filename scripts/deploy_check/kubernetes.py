@@ -171,10 +171,10 @@ def _assigned_ids(documents: Manifests) -> Iterator[str]:
             yield f"restricted-v2 assigns {key}, but {value} is asked for"
 
 
-def pod_manifest(documents: Manifests, name: str) -> str:
-    """The Pod that a CronJob's controller would start, with the ConfigMaps that it needs, as YAML."""
-    (job,) = [spec for each, spec in pods(documents) if each == f"CronJob {name}"]
-    metadata = {"name": name, "labels": job["template"].get("metadata", {}).get("labels", {})}
+def pod_manifest(documents: Manifests, wanted: str) -> str:
+    """The Pod that the controller of ``CronJob NAME`` or ``Job NAME`` would start, with all ConfigMaps, as YAML."""
+    (job,) = [spec for name, spec in pods(documents) if name == wanted]
+    metadata = {"name": wanted.partition(" ")[2], "labels": job["template"].get("metadata", {}).get("labels", {})}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": job["template"]["spec"]}
     maps = [document for document in documents if document["kind"] == "ConfigMap"]
     return yaml.safe_dump_all([*maps, pod], sort_keys=False)

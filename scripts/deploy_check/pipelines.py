@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,22 +84,19 @@ def check_steps(root: Path) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="market-spine-steps-") as name:
         folder = Path(name)
         clone = folder / "clone"
-        _copy(root, clone)
+        copy_tree(root, clone)
         _run_quietly(sys.executable, "-m", "venv", folder / "python", cwd=folder)
         stubs = [f"--local-repository={each}={_stub(folder, each)}" for each in _used(clone)]
-        simulator, address = _simulate(folder)
-        try:
+        with simulated(folder) as address:
             return _act(clone, folder, stubs, address)
-        finally:
-            simulator.terminate()
-            simulator.wait()
 
 
 def _used(clone: Path) -> list[str]:
     return sorted({str(action) for action in find(load(clone / WORKFLOW), "uses")})
 
 
-def _copy(root: Path, clone: Path) -> None:
+def copy_tree(root: Path, clone: Path) -> None:
+    """A repository of its own with the files of this one as they are now."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(listing, cwd=root, capture_output=True, text=True, check=True)  # noqa: S603 - fixed
     for name in filter(None, done.stdout.split("\0")):
@@ -125,17 +123,22 @@ def _stub(folder: Path, action: str) -> Path:
     return place
 
 
-def _simulate(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """A simulated FINRA, and its address."""
+@contextmanager
+def simulated(folder: Path) -> Iterator[str]:
+    """While inside, a simulated FINRA runs on this machine; its address."""
     said = folder / "address"
     command = [sys.executable, "-m", "market_spine", "simulate", "finra", "--port", "0", "--rows", "200"]
     with said.open("wb") as output:
         simulator = subprocess.Popen(command, stdout=output)  # noqa: S603 - fixed arguments
-    while not (address := said.read_text().strip()):
-        if simulator.poll() is not None:
-            raise RuntimeError("the simulated FINRA ended at once")
-        time.sleep(0.1)
-    return simulator, address
+    try:
+        while not (address := said.read_text().strip()):
+            if simulator.poll() is not None:
+                raise RuntimeError("the simulated FINRA ended at once")
+            time.sleep(0.1)
+        yield address
+    finally:
+        simulator.terminate()
+        simulator.wait()
 
 
 def _act(clone: Path, folder: Path, stubs: list[str], address: str) -> list[str]:
