@@ -41,5 +41,5 @@ def schedule_problem(expression: str) -> str | None:
     try:
         next(CronSim(expression, datetime(2026, 1, 1, tzinfo=UTC)))
     except (CronSimError, StopIteration) as error:
-        return f"{expression!r} is no schedule: {error or 'it never comes'}"
+        return f"{expression!r} is no schedule: {str(error) or 'it never comes'}"
     return None

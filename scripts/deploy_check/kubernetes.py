@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
+
 from scripts.deploy_check import program, shell, tools
 from scripts.deploy_check.documents import find, load_all, schedule_problem
 
@@ -177,4 +178,5 @@ def pod_manifest(documents: Manifests, wanted: str) -> str:
     metadata = {"name": wanted.partition(" ")[2], "labels": job["template"].get("metadata", {}).get("labels", {})}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": job["template"]["spec"]}
     maps = [document for document in documents if document["kind"] == "ConfigMap"]
-    return yaml.safe_dump_all([*maps, pod], sort_keys=False)
+    text: str = yaml.safe_dump_all([*maps, pod], sort_keys=False)
+    return text

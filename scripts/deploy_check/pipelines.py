@@ -38,7 +38,8 @@ def check_github(root: Path) -> list[str]:
     for action in find(document, "uses"):
         if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action):
             found.append(f"{WORKFLOW}: {action} is not pinned by hash")
-    schedules = [entry["cron"] for entry in document.get(True, document.get("on", {})).get("schedule", [])]
+    # YAML 1.1 reads the key `on` as true.
+    schedules = list(find(document.get(True), "cron"))
     found += [f"{WORKFLOW}: {problem}" for each in schedules if (problem := schedule_problem(each))]
     for compared in re.findall(r"github\.event\.schedule == '([^']*)'", text):
         if compared not in schedules:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 
 import click
-from scripts.deploy_check.tools import REPOSITORY
 
 from market_spine.cli.main import root
+from scripts.deploy_check.tools import REPOSITORY
 
 SOURCES = ("market-spine-basic/src", "packages/spine-domains/src")
 READERS = {"variable", "secret", "get"}

@@ -63,9 +63,9 @@ class World:
         """Run podman."""
         return self.run("podman", *arguments, codes=codes)
 
-    def result(self, *command: str | Path, codes: tuple[int, ...] = (0,), **env: str) -> dict[str, Any]:
-        """Run a scheduler with ``--json``; its result."""
-        document: dict[str, Any] = json.loads(self.run(*command, codes=codes, **env))
+    def result(self, *command: str | Path) -> dict[str, Any]:
+        """Run a scheduler with ``--json`` that must succeed; its result."""
+        document: dict[str, Any] = json.loads(self.run(*command))
         return document
 
     def program(self, name: str = "market-spine") -> Path:

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from cronsim import CronSim
+
 from scripts.deploy_check.documents import find, load
 from scripts.deploy_check.tools import REPOSITORY
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from scripts.deploy_check import program, shell, tools
 from scripts.deploy_check.__main__ import CHECKS
 

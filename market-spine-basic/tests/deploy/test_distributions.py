@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from scripts.deploy_check.tools import REPOSITORY
 
 FOLDERS = ("market-spine-basic", "packages/spine-domains")
