@@ -72,7 +72,7 @@ lock: install ## the lock files, from the packages named in the pyproject.toml f
 	$(BIN)/python scripts/lock.py
 
 clean: ## remove the virtual environment, the demo and every cache
-	rm -rf $(VENV) benchmarks/.venv demo .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-deploy-check benchmarks/.venv demo dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find packages market-spine-basic scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:
