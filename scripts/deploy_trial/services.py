@@ -88,10 +88,9 @@ def pods(world: World) -> str:
 
 
 def _secret(world: World, name: str, **values: str) -> None:
-    """A Secret as podman keeps it for the pods of play kube: the whole document."""
+    """A Secret as podman keeps it for the pods of play kube: its data."""
     data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
-    document = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
-    (world.folder / f"{name}.json").write_text(json.dumps(document))
+    (world.folder / f"{name}.json").write_text(json.dumps(data))
     world.podman("secret", "create", name, world.folder / f"{name}.json")
 
 
