@@ -1,7 +1,7 @@
 """Run what ``deploy/`` ships: ``python -m scripts.deploy_trial``, on Debian as root, in some minutes.
 
 It installs container tools from Debian and builds stand-ins for base images, which it keeps in the user's cache. All
-else happens in a temporary folder and a mount namespace of its own, and is gone at the end. The last line says ``N
+else happens in memory, in a temporary folder and a mount namespace of its own, and is gone at the end. The last line says ``N
 passed, M failed``; the exit code is 1 if any failed.
 """
 
@@ -33,7 +33,7 @@ def main() -> int:
         return _run(World(Path(sys.argv[2])))
     prepare()
     tools.install()
-    return enter(Path(tempfile.mkdtemp(prefix="market-spine-trial-", dir="/var/tmp")))
+    return enter(Path(tempfile.mkdtemp(prefix="market-spine-trial-")))
 
 
 def _run(world: World) -> int:

@@ -34,6 +34,8 @@ for folder in /run/containers /run/netns /opt/market-spine /etc/cron.d /var/spoo
     mount -t tmpfs none "$folder" || exit 1
 done
 mount --bind /dev/null /etc/crontab
+mount -t tmpfs -o size=12g none "$1" || exit 1 # images and containers, gone with the namespace
+shift
 exec "$@"
 """
 
@@ -143,11 +145,11 @@ def prepare() -> None:
 def enter(folder: Path) -> int:
     """Run the trial in a mount namespace of its own, and remove its folder; its exit code."""
     inner = [sys.executable, "-m", "scripts.deploy_trial", "--inside", str(folder)]
-    command = ["unshare", "--mount", "bash", "-c", ENTER, "trial", *inner]
+    command = ["unshare", "--mount", "bash", "-c", ENTER, "trial", str(folder), *inner]
     try:
         return subprocess.run(command, cwd=REPOSITORY, check=False).returncode  # noqa: S603 - fixed arguments
     finally:
-        shutil.rmtree(folder)
+        folder.rmdir()
         for mounted in (Path("/opt/market-spine"), Path("/run/netns")):
             if mounted.exists() and not any(mounted.iterdir()):
                 mounted.rmdir()
