@@ -1,8 +1,8 @@
 """Run what ``deploy/`` ships: ``python -m scripts.deploy_trial``, on Debian as root, in some minutes.
 
 It installs container tools from Debian and builds stand-ins for base images, which it keeps in the user's cache. All
-else happens in memory, in a temporary folder and a mount namespace of its own, and is gone at the end. The last line says ``N
-passed, M failed``; the exit code is 1 if any failed.
+else happens in memory, in a mount namespace of its own, and is gone at the end. The last line says ``N passed, M
+failed``; the exit code is 1 if any failed.
 """
 
 from __future__ import annotations

@@ -82,11 +82,13 @@ def test_source_archives_pass_their_tests_of_the_contract(built: Path, installed
     tests = [platform / "tests/unit/test_contract.py", *sorted(domains.glob("tests/*/test_contract.py"))]
     (site,) = installed.glob("env/lib/python3*/site-packages")
     pytest_options = ("-q", "-p", "no:cacheprovider", "--import-mode=importlib", "--rootdir", tmp_path)
-    done = run(sys.executable, "-m", "pytest", *pytest_options, *tests, cwd=tmp_path, PYTHONPATH=str(site))
+    # Hypothesis's own profile for CI: no test is too slow, each run tries the same.
+    settings = {"PYTHONPATH": str(site), "CI": "true"}
+    done = run(sys.executable, "-m", "pytest", *pytest_options, *tests, cwd=tmp_path, **settings)
     counts = re.search(r"(\d+) passed, (\d+) skipped", done.stdout)
     assert counts is not None, done.stdout
     assert int(counts[1]) > 60
-    assert int(counts[2]) == 3  # which compare with docs/
+    assert int(counts[2]) == 1  # which compares with docs/
     assert len(tests) >= 2
 
 
