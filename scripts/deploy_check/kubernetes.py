@@ -35,7 +35,7 @@ def check(root: Path) -> list[str]:
             Path(folder, f"{overlay.name}.yaml").write_text(built.stdout, "utf-8")
             shared[overlay.name] = load_all(built.stdout)
         for version in (OLDEST, NEWEST):
-            strict = ("-k", version, "--strict", "--quiet", *sorted(Path(folder).iterdir()))
+            strict: tuple[str | Path, ...] = ("-k", version, "--strict", "--quiet", *sorted(Path(folder).iterdir()))
             said = tools.complaints("kubernetes-validate", *strict, cwd=Path(folder))
             found += [f"Kubernetes {version}: {line}" for line in said]
     # An overlay of Jobs alone is applied beside another, whose accounts and settings it uses.

@@ -97,6 +97,7 @@ class World:
         )
         (folder / "registries.conf").write_text("unqualified-search-registries = []\n")
         os.environ.update(self.environ())
+        (folder / "iptables").write_text(self.run("iptables-save"))
 
     def wait(self, what: str, *command: str | Path, seconds: float = 120) -> None:
         """Try a command until it ends well."""
@@ -112,12 +113,13 @@ class World:
                 return
 
     def clean(self) -> None:
-        """End what still runs, by podman's own means."""
+        """End what still runs, by podman's own means, and take back its rules of the firewall."""
         for arguments in (("pod", "rm", "--all", "--force"), ("rm", "--all", "--force", "--time", "1")):
             self.podman(*arguments, codes=(0, 1, 125))
         names = Path("/run/containers/networks/aardvark-dns/aardvark.pid")
         if names.exists():
             self.run("kill", names.read_text().strip(), codes=(0, 1))
+        self.run("iptables-restore", self.folder / "iptables")
 
 
 def prepare() -> None:
