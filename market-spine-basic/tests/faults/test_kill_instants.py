@@ -41,7 +41,7 @@ def test_killed_at_random_instants(
     dice = random.Random(seed)
     undisturbed, db = new_database(), new_database()
     started = time.monotonic()
-    assert run_until(120, finra, finra.arguments(undisturbed, finra.first)) == 0
+    assert run_until(900, finra, finra.arguments(undisturbed, finra.first)) == 0
     duration = time.monotonic() - started
     first = finra.look(undisturbed)
     finra.load(undisturbed, finra.restated)
@@ -70,7 +70,7 @@ def test_killed_while_another_process_loads(
     dice = random.Random(7)
     undisturbed = new_database()
     started = time.monotonic()
-    assert run_until(120, finra, finra.arguments(undisturbed, finra.first)) == 0
+    assert run_until(900, finra, finra.arguments(undisturbed, finra.first)) == 0
     duration = time.monotonic() - started
     expected = finra.look(undisturbed)
     for _ in range(2 * finra.rounds):
@@ -78,7 +78,7 @@ def test_killed_while_another_process_loads(
         command = [sys.executable, "-m", "market_spine", *finra.arguments(db, finra.first)]
         with subprocess.Popen(command, cwd=finra.cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as survivor:
             run_until(dice.uniform(0.4, 1.0) * duration, finra, finra.arguments(db, finra.first))
-            assert survivor.wait(120) == 0
+            assert survivor.wait(900) == 0
         finra.check_whole(db)
         assert finra.load(db, finra.first).exit_code == 0
         assert finra.look(db).tables == expected.tables

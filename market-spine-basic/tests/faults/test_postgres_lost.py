@@ -66,7 +66,7 @@ def start(finra: Finra, db: str, folder: Path) -> subprocess.Popen[str]:
 
 def answer(process: subprocess.Popen[str]) -> SchedulerResult:
     """What it answers in the end: one JSON document that agrees with the exit code."""
-    stdout, stderr = process.communicate(timeout=180)
+    stdout, stderr = process.communicate(timeout=900)
     result = SchedulerResult.from_json(stdout)
     assert result.exit_code == process.returncode, stderr
     errors = [*(run.error for run in result.runs if run.error), *([result.error] if result.error else [])]

@@ -6,7 +6,6 @@ import json
 import os
 import resource
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -23,9 +22,23 @@ from market_spine import compose, registry
 from market_spine.app.scheduling import RunStatus, SchedulerResult, SchedulerStatus
 from market_spine.compose import Hooks, utc_now
 from market_spine.store import open_reader, open_writer, parse_url
+from market_spine.testing import run_command
 
 if TYPE_CHECKING:
     from tests.faults.conftest import Finra
+
+SIGNALLED = """\
+import os, signal, sys
+from market_spine.cli.main import root, run
+from market_spine.store.writer import StoreCommit
+finish = StoreCommit.finish
+def signalled(*arguments):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return finish(*arguments)
+StoreCommit.finish = signalled
+sys.exit(run(root, sys.argv[1:], "market-spine"))
+"""
+"""The program, which gets a SIGTERM in the middle of its first commit of a partition."""
 
 
 def start(finra: Finra, arguments: list[str], prefix: Sequence[str] = (), **how: Any) -> SchedulerResult:
@@ -259,14 +272,9 @@ def test_sigterm_in_the_middle_writes_the_result_and_the_rerun_completes(finra: 
     subprocess.run(made, cwd=tmp_path, check=True, capture_output=True)
     db = str(tmp_path / "stopped.db")
     arguments = [*finra.arguments(db, folder), "--lookback-weeks", str(weeks)]
-    command = [sys.executable, "-m", "market_spine", *arguments]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        while process.poll() is None and not committed(db):
-            pass
-        process.send_signal(signal.SIGTERM)
-        stdout, _ = process.communicate(timeout=120)
-    result = SchedulerResult.from_json(stdout)
-    assert (process.returncode, result.status) == (2, SchedulerStatus.PARTIAL)
+    process = run_command(*arguments, cwd=tmp_path, program=("-c", SIGNALLED))
+    stdout, result = process.stdout, process.result()
+    assert (process.code, result.status) == (2, SchedulerStatus.PARTIAL)
     assert 0 < result.stats.succeeded < weeks
     assert any(warning.startswith("stopped by a signal; not started: ") for warning in result.warnings)
     with closing(sqlite3.connect(db)) as connection:
@@ -277,13 +285,3 @@ def test_sigterm_in_the_middle_writes_the_result_and_the_rerun_completes(finra: 
     other = str(tmp_path / "undisturbed.db")
     finra.load(other, folder, lookback_weeks=weeks)
     assert finra.look(db).values == finra.look(other).values
-
-
-def committed(db: str) -> int:
-    """How many manifest entries another process has committed so far."""
-    try:
-        with closing(sqlite3.connect(f"file:{db}?mode=ro", uri=True)) as connection:
-            ((number,),) = connection.execute("SELECT COUNT(*) FROM core_manifest").fetchall()
-    except sqlite3.Error:
-        return 0
-    return int(number)

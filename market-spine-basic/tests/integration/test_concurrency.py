@@ -84,7 +84,7 @@ def together(commands: Sequence[list[str]], cwd: Path, site: Path | None = None)
             )
             for arguments in commands
         ]
-        outputs = [process.communicate(timeout=300) for process in processes]
+        outputs = [process.communicate(timeout=900) for process in processes]
     results = [SchedulerResult.from_json(stdout) for stdout, _ in outputs]
     for result, process, (_, stderr) in zip(results, processes, outputs, strict=True):
         assert (result.exit_code, process.returncode) == (0, 0), stderr

@@ -88,7 +88,7 @@ print(len(upgrade(url, [domain], clock=lambda: datetime.now(UTC))))
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    answers = [process.communicate(timeout=300) for process in processes]
+    answers = [process.communicate(timeout=900) for process in processes]
     assert sorted(out for out, _ in answers) == ["0\n", "0\n", "0\n", f"{len(PLATFORM) + 1}\n"], answers
     with open_writer(store_url, [domain], clock=clock) as writer:
         assert _applied(writer) == _expected(("garden", 1, "tables"))

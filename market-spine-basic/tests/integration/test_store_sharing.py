@@ -47,7 +47,7 @@ def _held_elsewhere(url: StoreUrl, lock: str = ALONE) -> Iterator[None]:
         try:
             yield
         finally:
-            process.communicate("go\n", timeout=120)
+            process.communicate("go\n", timeout=900)
 
 
 def test_a_held_lock_is_waited_for_only_so_long(

@@ -178,7 +178,7 @@ def test_clock_over_http() -> None:
     clock = SimulatedClock(START, frozen=True)
     with (
         running(simulator(ROUTES, clock=clock, faults=Faults())) as address,
-        httpx2.Client(base_url=address) as client,
+        httpx2.Client(base_url=address, timeout=300) as client,
     ):
 
         def order(**document: object) -> httpx2.Response:
@@ -197,7 +197,7 @@ def test_requests_are_counted_by_route() -> None:
     """Each route has its numbers; what steers the simulator is neither counted nor spoilt."""
     faults = Faults(["503@second=every:1"])
     app = simulator(ROUTES, clock=SimulatedClock(START), faults=faults)
-    with running(app) as address, httpx2.Client(base_url=address) as client:
+    with running(app) as address, httpx2.Client(base_url=address, timeout=300) as client:
         assert [client.get(path).status_code for path in ("/hello", "/hello", "/other", "/none")] == [
             200,
             200,

@@ -109,7 +109,7 @@ class Without:
 def simulated(market: Market, faults: Sequence[str] = (), **settings: Any) -> Iterator[Simulated]:
     """A simulator whose clock only moves when it is told to."""
     clock = SimulatedClock(datetime(2026, 11, 23, tzinfo=UTC), frozen=True)
-    switches = Faults(faults, kinds=FAULT_KINDS, slow_seconds=1.0)
+    switches = Faults(faults, kinds=FAULT_KINDS, slow_seconds=60)
     app = finra_simulator(market, clock=clock, faults=switches, settings=Settings(**{"per_minute": 0, **settings}))
     with running(app) as url:
         yield Simulated(url, clock, switches)

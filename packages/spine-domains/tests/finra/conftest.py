@@ -37,12 +37,12 @@ def simulate() -> Iterator[Callable[..., httpx2.Client]]:
             today: str, market: Market | None = None, faults: tuple[str, ...] = (), **settings: Any
         ) -> httpx2.Client:
             clock = SimulatedClock(datetime.fromisoformat(f"{today}T18:00:00").replace(tzinfo=UTC), frozen=True)
-            switches = Faults(faults, kinds=FAULT_KINDS, slow_seconds=0.3)
+            switches = Faults(faults, kinds=FAULT_KINDS, slow_seconds=3.0)
             rows = {"T1": 300, "T2": 300, "OTCE": 300}
             shown = market or GeneratedMarket(seed=7, rows=rows, revised=0.02)
             kept = {"summary_weeks": 0 if market else 10, **settings}
             app = finra_simulator(shown, clock=clock, faults=switches, settings=Settings(**kept))
             address = stack.enter_context(running(app))
-            return stack.enter_context(httpx2.Client(base_url=address, timeout=60))
+            return stack.enter_context(httpx2.Client(base_url=address, timeout=300))
 
         yield start

@@ -92,7 +92,7 @@ def test_a_fault_that_comes_and_goes_is_outlasted(
     A partition that moves at every fifth request is never still for the six that reading it takes.
     """
     service.faults.set([f"{kind}=every:{9 if kind == 'drift' else 5}"])
-    result = load(_source(service, kind), tmp_path / "a.db", DAY, WEEK, TIER)
+    result = load(_source(service, kind, silence=5), tmp_path / "a.db", DAY, WEEK, TIER)
     service.faults.set([])
     assert ingested(result) == {PARTITION: ("completed", None)}
     assert rows(tmp_path / "a.db") == right
@@ -104,7 +104,7 @@ def test_a_fault_during_a_rerun_leaves_what_is_held(
 ) -> None:
     """Whatever the source does afterwards, the rows of the first load stay, and there is one capture of them."""
     service.faults.set([])
-    assert load(_source(service, kind), tmp_path / "a.db", DAY, WEEK, TIER).exit_code == 0
+    assert load(_source(service, kind, silence=60), tmp_path / "a.db", DAY, WEEK, TIER).exit_code == 0
     service.faults.set([f"{kind}@data=1"])
     load(_source(service, kind), tmp_path / "a.db", DAY, WEEK, TIER)
     service.faults.set([])
@@ -112,9 +112,9 @@ def test_a_fault_during_a_rerun_leaves_what_is_held(
     assert _captures(tmp_path / "a.db") == 1
 
 
-def _source(service: Simulated, kind: str) -> ApiSource:
+def _source(service: Simulated, kind: str, silence: float = 0.5) -> ApiSource:
     """Patient, but where silence is the fault: how busy the machine is must not look like one."""
-    policy = replace(AT_ONCE, timeout=0.5) if kind == "timeout" else AT_ONCE
+    policy = replace(AT_ONCE, timeout=silence) if kind == "timeout" else AT_ONCE
     return service.source(DAY, credentials=(CLIENT_ID, CLIENT_SECRET), policy=policy)
 
 

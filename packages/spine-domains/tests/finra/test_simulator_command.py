@@ -25,7 +25,7 @@ def process(*flags: str) -> Iterator[tuple[subprocess.Popen[str], httpx2.Client]
         assert running.stdout is not None
         address = running.stdout.readline().strip()
         try:
-            with httpx2.Client(base_url=address) as client:
+            with httpx2.Client(base_url=address, timeout=300) as client:
                 yield running, client
         finally:
             running.kill()
@@ -40,7 +40,7 @@ def test_address_and_clean_end(number: signal.Signals) -> None:
         assert client.get("/_simulator/clock").json() == {"now": "2025-12-23T17:00:00+00:00", "frozen": True}
         assert client.get("/data/group/otcMarket/name/weeklySummary").status_code == 503
         running.send_signal(number)
-        out, err = running.communicate(timeout=20)
+        out, err = running.communicate(timeout=300)
         assert (running.returncode, out, err) == (0, "", "")
 
 
@@ -60,7 +60,7 @@ def test_address_and_clean_end(number: signal.Signals) -> None:
 def test_usage_errors(flags: tuple[str, str], tmp_path: Path) -> None:
     """A flag that cannot be used is one line that names it, and exit code 1."""
     done = subprocess.run(
-        [*COMMAND, "--port", "0", *flags], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+        [*COMMAND, "--port", "0", *flags], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert flags[0] in done.stderr

@@ -15,6 +15,8 @@ from spine.domains.market_data.simulator.book import Bar, Book, Dividend, HeldSe
 from spine.domains.market_data.simulator.generated import generate_book
 from spine.domains.market_data.simulator.server import RunningVendor, running_vendor
 
+from . import patient
+
 SATURDAY = datetime(2026, 11, 21, 17, tzinfo=UTC)
 FIRST, LAST = date(2026, 5, 1), date(2026, 11, 20)
 SPLIT_DAY = date(2026, 11, 18)
@@ -55,7 +57,7 @@ def served() -> Iterator[RunningVendor]:
 def ask(served: RunningVendor, **parameters: str) -> httpx2.Response:
     """A request with the defaults of a loader."""
     query = {"function": "TIME_SERIES_DAILY", "symbol": "AAPL", "apikey": KEY, **parameters}
-    return httpx2.get(f"{served.url}/query", params={name: text for name, text in query.items() if text})
+    return patient.get(f"{served.url}/query", params={name: text for name, text in query.items() if text})
 
 
 def document(served: RunningVendor, **parameters: str) -> dict[str, Any]:
@@ -221,7 +223,7 @@ def test_keys_and_functions(served: RunningVendor) -> None:
 
 def test_accept_header(served: RunningVendor) -> None:
     """The one answer with another status: a header that accepts neither JSON nor CSV."""
-    answer = httpx2.get(f"{served.url}/query", headers={"accept": "image/png"})
+    answer = patient.get(f"{served.url}/query", headers={"accept": "image/png"})
     assert answer.status_code == 406
     assert answer.json() == {"detail": "Could not satisfy the request Accept header."}
 
@@ -354,7 +356,7 @@ def test_transport_faults(served: RunningVendor) -> None:
     with pytest.raises(httpx2.RemoteProtocolError):
         ask(served)
     served.faults.set([])
-    assert httpx2.get(f"{served.url}/elsewhere").status_code == 404
+    assert patient.get(f"{served.url}/elsewhere").status_code == 404
 
 
 def test_generated_bars() -> None:

@@ -9,7 +9,6 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +20,8 @@ from spine.domains.market_data.simulator.generated import SYMBOLS, generate_book
 from spine.domains.market_data.simulator.massive_bars import volume_text
 from spine.domains.market_data.simulator.server import running_vendor
 from spine.domains.market_data.simulator.trading_day import CLOSE, HALF_DAY_CLOSE, closes_at, so_far
+
+from . import patient
 
 SAMPLED = ["AAPL", "BRK.B", "MSFT", "NVDA", "SPY", "TSLA"]
 AFTER_ALL = datetime(2026, 8, 23, 16, tzinfo=UTC)
@@ -48,7 +49,7 @@ def test_ten_years_through_alpha_vantage(bars: Path) -> None:
     with running_vendor("alpha_vantage", read_book(bars), AFTER_ALL, plan="premium") as served:
         for symbol in SAMPLED:
             query = {"function": "TIME_SERIES_DAILY", "outputsize": "full", "apikey": "K"}
-            answer = httpx2.get(f"{served.url}/query", params={**query, "symbol": symbol.replace(".", "-")})
+            answer = patient.get(f"{served.url}/query", params={**query, "symbol": symbol.replace(".", "-")})
             series = answer.json()["Time Series (Daily)"]
             got = [(day, *map(float, values.values())) for day, values in reversed(series.items())]
             assert got == [(row[0], *map(float, row[1:6])) for row in file_rows(bars, symbol)]
@@ -60,7 +61,7 @@ def test_ten_years_through_massive(bars: Path) -> None:
     with running_vendor("polygon", read_book(bars), AFTER_ALL, plan="advanced") as served:
         for symbol in SAMPLED:
             path = f"/v2/aggs/ticker/{symbol}/range/1/day/2016-01-04/2026-08-23"
-            rows = httpx2.get(f"{served.url}{path}?adjusted=false&apiKey=K").json()["results"]
+            rows = patient.get(f"{served.url}{path}?adjusted=false&apiKey=K").json()["results"]
             got = [
                 (
                     datetime.fromtimestamp(row["t"] / 1000, NEW_YORK).date().isoformat(),

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx2
 import pytest
 from click.testing import CliRunner
 
@@ -18,6 +17,8 @@ from market_spine.errors import UsageError
 from spine.domains.market_data.simulator.cli import simulate
 from spine.domains.market_data.simulator.generated import generate_book
 from spine.domains.market_data.simulator.server import RunningVendor, running_vendor
+
+from . import patient
 
 NOW = datetime(2026, 11, 21, 17, tzinfo=UTC)
 
@@ -34,7 +35,7 @@ def command(*arguments: str) -> Iterator[str]:
         yield process.stdout.readline().strip()
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=300) == 0
         process.stdout.close()
 
 
@@ -46,9 +47,9 @@ def test_serves_until_stopped(tmp_path: Path) -> None:
     clock = ("--now", "2026-11-21T17:00:00Z", "--frozen", "--plan", "developer", "--set", "status=OK")
     with command(*flags, *clock) as address:
         path = "/v2/aggs/grouped/locale/us/market/stocks/2026-11-20"
-        rows = httpx2.get(f"{address}{path}?apiKey=K").json()["results"]
+        rows = patient.get(f"{address}{path}?apiKey=K").json()["results"]
         assert [row["T"] for row in rows[:2]] == ["BRK.B", "KO"]
-        (split,) = httpx2.get(f"{address}/stocks/v1/splits?ticker=KO&apiKey=K").json()["results"]
+        (split,) = patient.get(f"{address}/stocks/v1/splits?ticker=KO&apiKey=K").json()["results"]
         assert (split["ticker"], split["execution_date"]) == ("KO", "2026-11-18")
 
 
@@ -67,8 +68,8 @@ def test_serves_a_folder(tmp_path: Path) -> None:
     )
     with command("--vendor", "alpha_vantage", *flags) as address:
         query = f"{address}/query?function=TIME_SERIES_DAILY&symbol=IBM&apikey=K"
-        assert [*httpx2.get(query).json()["Time Series (Daily)"]] == ["2026-11-19"]
-        assert httpx2.get(query).json() == {}
+        assert [*patient.get(query).json()["Time Series (Daily)"]] == ["2026-11-19"]
+        assert patient.get(query).json() == {}
 
 
 @pytest.mark.parametrize(
@@ -106,22 +107,22 @@ def served() -> Iterator[RunningVendor]:
 def test_control(served: RunningVendor) -> None:
     """Switches, clock and faults are shown and changed over HTTP, and the vendor's limits show what they counted."""
     query = f"{served.url}/query?function=TIME_SERIES_DAILY&symbol=IBM&apikey=K&outputsize=full"
-    assert "premium feature" in httpx2.get(query).json()["Information"]
-    changed = httpx2.post(f"{served.url}/_simulator/vendor", json={"plan": "premium", "premium_features": []}).json()
+    assert "premium feature" in patient.get(query).json()["Information"]
+    changed = patient.post(f"{served.url}/_simulator/vendor", json={"plan": "premium", "premium_features": []}).json()
     assert (changed["switches"]["plan"], changed["switches"]["premium_features"]) == ("premium", [])
     assert changed["used"]["day"] == {"K": 1}
-    assert "Time Series (Daily)" in httpx2.get(query).json()
-    httpx2.post(f"{served.url}/_simulator/clock", json={"now": "2026-11-18T20:00:00Z"})
-    refreshed = httpx2.get(query).json()["Meta Data"]["3. Last Refreshed"]
+    assert "Time Series (Daily)" in patient.get(query).json()
+    patient.post(f"{served.url}/_simulator/clock", json={"now": "2026-11-18T20:00:00Z"})
+    refreshed = patient.get(query).json()["Meta Data"]["3. Last Refreshed"]
     assert refreshed == "2026-11-18 15:00:00"
-    httpx2.post(f"{served.url}/_simulator/faults", json={"faults": ["empty=1"]})
-    assert httpx2.get(query).json() == {}
-    assert httpx2.get(f"{served.url}/_simulator/stats").json()["routes"]["query"]["requests"] == 4
+    patient.post(f"{served.url}/_simulator/faults", json={"faults": ["empty=1"]})
+    assert patient.get(query).json() == {}
+    assert patient.get(f"{served.url}/_simulator/stats").json()["routes"]["query"]["requests"] == 4
 
 
 @pytest.mark.parametrize("body", [b'{"plan": "gold"}', b'{"colour": 1}', b'["plan"]', b"nonsense"])
 def test_control_refuses(served: RunningVendor, body: bytes) -> None:
     """A switch that is not known, a value that it does not take, or no JSON object is 400 with a sentence."""
-    answer = httpx2.post(f"{served.url}/_simulator/vendor", content=body)
+    answer = patient.post(f"{served.url}/_simulator/vendor", content=body)
     assert answer.status_code == 400
     assert answer.json()["error"]

@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-import httpx2
 import pytest
 
 from market_spine.core.calendar import sessions
 from spine.domains.market_data.simulator.book import Bar, Book, HeldSeries, Instrument, Split
 from spine.domains.market_data.simulator.server import RunningVendor, running_vendor
+
+from . import patient
+
+if TYPE_CHECKING:
+    import httpx2
 
 SATURDAY = datetime(2026, 11, 21, 17, tzinfo=UTC)
 NEW_YORK = ZoneInfo("America/New_York")
@@ -50,7 +54,7 @@ def served() -> Iterator[RunningVendor]:
 
 
 def get(served: RunningVendor, path: str, **parameters: str) -> httpx2.Response:
-    return httpx2.get(f"{served.url}{path}", params=parameters, headers=AUTHORIZED)
+    return patient.get(f"{served.url}{path}", params=parameters, headers=AUTHORIZED)
 
 
 def ask(
@@ -181,7 +185,7 @@ def test_pages(served: RunningVendor) -> None:
         f"{served.url}/v2/aggs/ticker/AMPB/range/1/day/2026-11-09/2026-11-20?limit=4&adjusted=false&apiKey=K",
     )
     while url:
-        answer = httpx2.get(url, headers=AUTHORIZED).json()
+        answer = patient.get(url, headers=AUTHORIZED).json()
         seen += [new_york(bar["t"])[:10] for bar in answer["results"]]
         assert (answer["adjusted"], answer["results"][0]["o"] in {400, 100}) == (False, True)
         url = answer.get("next_url", "")
@@ -193,7 +197,7 @@ def test_pages(served: RunningVendor) -> None:
 def test_pages_newest_first(served: RunningVendor) -> None:
     """Pages from newest to oldest meet without gap or overlap, too."""
     first = ask(served, sort="desc", limit="3")
-    second = httpx2.get(first["next_url"], headers=AUTHORIZED).json()
+    second = patient.get(first["next_url"], headers=AUTHORIZED).json()
     stamps = [new_york(bar["t"])[8:10] for bar in first["results"] + second["results"]]
     assert stamps == ["20", "19", "18", "17", "16"]
     assert "next_url" not in second
@@ -209,11 +213,11 @@ def test_official_cursor(served: RunningVendor) -> None:
 def test_keys(served: RunningVendor) -> None:
     """A key comes in a header or in the address; without one, or with one not known, the answer is 401."""
     url = f"{served.url}/v2/aggs/ticker/AMPB/prev"
-    assert refusal(httpx2.get(url)) == (401, "ERROR", "API Key was not provided")
-    assert httpx2.get(url, params={"apiKey": "K"}).status_code == 200
+    assert refusal(patient.get(url)) == (401, "ERROR", "API Key was not provided")
+    assert patient.get(url, params={"apiKey": "K"}).status_code == 200
     served.vendor.switches.change("keys", "OTHER")
-    assert refusal(httpx2.get(url, headers=AUTHORIZED)) == (401, "ERROR", "Unknown API Key")
-    assert httpx2.get(url, headers={"authorization": "Bearer OTHER"}).status_code == 200
+    assert refusal(patient.get(url, headers=AUTHORIZED)) == (401, "ERROR", "Unknown API Key")
+    assert patient.get(url, headers={"authorization": "Bearer OTHER"}).status_code == 200
 
 
 def test_five_a_minute() -> None:

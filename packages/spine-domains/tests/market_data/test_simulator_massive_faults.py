@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx2
 import pytest
 
 from market_spine.core.calendar import sessions
 from spine.domains.market_data.simulator.book import Bar, HeldSeries, Instrument
 from spine.domains.market_data.simulator.server import RunningVendor, running_vendor
+
+from . import patient
+
+if TYPE_CHECKING:
+    import httpx2
 
 SATURDAY = datetime(2026, 11, 21, 17, tzinfo=UTC)
 FIRST = date(2026, 11, 2)
@@ -28,7 +32,7 @@ def served() -> Iterator[RunningVendor]:
 
 
 def get(served: RunningVendor, path: str, **parameters: str) -> httpx2.Response:
-    return httpx2.get(f"{served.url}{path}", params=parameters, headers=AUTHORIZED)
+    return patient.get(f"{served.url}{path}", params=parameters, headers=AUTHORIZED)
 
 
 def ask(served: RunningVendor, **parameters: str) -> dict[str, Any]:
@@ -76,5 +80,5 @@ def test_fault_next_url(served: RunningVendor) -> None:
     assert ask(served, limit="2")["next_url"].startswith("http://foreign.invalid/")
     served.faults.set(["looping-next=1"])
     first = ask(served, limit="2")
-    again = httpx2.get(first["next_url"], headers=AUTHORIZED).json()
+    again = patient.get(first["next_url"], headers=AUTHORIZED).json()
     assert (again["results"], again["next_url"]) == (first["results"], first["next_url"])

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Any
 
-import httpx2
 import pytest
 
 from market_spine.core.calendar import sessions
 from spine.domains.market_data.simulator.book import Bar, Book, Dividend, HeldSeries, Instrument, Split
 from spine.domains.market_data.simulator.server import RunningVendor, running_vendor
+
+from . import patient
 
 SATURDAY = datetime(2026, 11, 21, 17, tzinfo=UTC)
 AUTHORIZED = {"authorization": "Bearer K"}
@@ -42,7 +43,7 @@ def served() -> Iterator[RunningVendor]:
 
 
 def get(served: RunningVendor, path: str, **parameters: str) -> dict[str, Any]:
-    answer = httpx2.get(f"{served.url}{path}", params=parameters, headers=AUTHORIZED)
+    answer = patient.get(f"{served.url}{path}", params=parameters, headers=AUTHORIZED)
     assert answer.status_code == 200, answer.text
     read: dict[str, Any] = answer.json()
     return read
@@ -69,7 +70,7 @@ def test_tickers_in_pages(served: RunningVendor) -> None:
     first = get(served, "/v3/reference/tickers", limit="1", type="CS", apiKey="K")
     assert (symbols(first), first["count"]) == (["AAPL"], 1)
     assert "apiKey" not in first["next_url"]
-    second = httpx2.get(first["next_url"], headers=AUTHORIZED).json()
+    second = patient.get(first["next_url"], headers=AUTHORIZED).json()
     assert symbols(second) == ["BCpC"]
     assert "next_url" not in second
 
@@ -78,7 +79,7 @@ def test_ticker(served: RunningVendor) -> None:
     """One ticker, or 404 with a sentence: unknown, in the wrong case, renamed, or delisted unless a day is given."""
     assert get(served, "/v3/reference/tickers/AAPL")["results"]["name"] == "Apple"
     for symbol in ("NOSUCH", "aapl", "ZI", "GONE"):
-        answer = httpx2.get(f"{served.url}/v3/reference/tickers/{symbol}", headers=AUTHORIZED)
+        answer = patient.get(f"{served.url}/v3/reference/tickers/{symbol}", headers=AUTHORIZED)
         assert answer.status_code == 404
         assert (answer.json()["status"], answer.json()["message"]) == ("NOT_FOUND", "Ticker not found.")
     assert get(served, "/v3/reference/tickers/GONE", date="2026-06-30")["results"]["ticker"] == "GONE"
@@ -142,5 +143,5 @@ def test_deprecated_endpoints(served: RunningVendor) -> None:
 @pytest.mark.parametrize("parameters", [{"limit": "many"}, {"sort": "colour"}, {"cursor": "%%%"}])
 def test_bad_parameters(served: RunningVendor, parameters: dict[str, str]) -> None:
     """A limit, an order or a cursor that cannot be read is 400."""
-    answer = httpx2.get(f"{served.url}/stocks/v1/splits", params=parameters, headers=AUTHORIZED)
+    answer = patient.get(f"{served.url}/stocks/v1/splits", params=parameters, headers=AUTHORIZED)
     assert (answer.status_code, answer.json()["status"]) == (400, "ERROR")

@@ -8,15 +8,19 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx2
 import pytest
 
 from market_spine.errors import UsageError
 from spine.domains.market_data.simulator.generated import generate_book
 from spine.domains.market_data.simulator.replay import Recordings
 from spine.domains.market_data.simulator.server import RunningVendor, running_vendor
+
+from . import patient
+
+if TYPE_CHECKING:
+    import httpx2
 
 NOW = datetime(2026, 11, 21, 17, tzinfo=UTC)
 
@@ -44,7 +48,7 @@ def test_by_name(served: RunningVendor, prices: Path) -> None:
     answers = [entry for entry in entries if entry["category"] != "documentation"]
     assert len(answers) > 30
     for entry in answers:
-        answer = httpx2.get(f"{served.url}/replay/{entry['file']}/query?function=X&apikey=K")
+        answer = patient.get(f"{served.url}/replay/{entry['file']}/query?function=X&apikey=K")
         status = 406 if "406" in str(entry["http_status"]) else entry["http_status"]
         assert (answer.status_code, hashlib.sha256(answer.content).hexdigest()) == (status, entry["sha256"])
         assert answer.headers["content-type"].startswith(entry["content_type"])
@@ -54,10 +58,10 @@ def test_by_name(served: RunningVendor, prices: Path) -> None:
 def test_two_captures(served: RunningVendor, prices: Path) -> None:
     """A recording that the manifest leaves out is served, too: one session before and after its revision."""
     for name in ("grouped_2021-05-18_capture1.json", "grouped_2021-05-18_capture2.json"):
-        answer = httpx2.get(f"{served.url}/replay/massive/{name}/v2/aggs/grouped/locale/us/market/stocks/2021-05-18")
+        answer = patient.get(f"{served.url}/replay/massive/{name}/v2/aggs/grouped/locale/us/market/stocks/2021-05-18")
         assert (answer.status_code, answer.content) == (200, (prices / "massive" / name).read_bytes())
-    assert httpx2.get(f"{served.url}/replay/nothing.json").status_code == 404
-    assert httpx2.get(f"{served.url}/replay/..%2F..%2FREADME.md").status_code == 404
+    assert patient.get(f"{served.url}/replay/nothing.json").status_code == 404
+    assert patient.get(f"{served.url}/replay/..%2F..%2FREADME.md").status_code == 404
 
 
 @pytest.mark.samples
@@ -92,7 +96,7 @@ def test_two_captures(served: RunningVendor, prices: Path) -> None:
 def test_by_request(prices: Path, vendor: str, path: str, file: str) -> None:
     """A request as it was recorded gets the recorded answer, without key."""
     with running_vendor(vendor, generate_book(1, ["IBM"]), NOW, recordings=Recordings(prices)) as served:
-        assert httpx2.get(f"{served.url}{path}").content == (prices / file).read_bytes()
+        assert patient.get(f"{served.url}{path}").content == (prices / file).read_bytes()
 
 
 def test_others_are_simulated(tmp_path: Path) -> None:
@@ -104,12 +108,12 @@ def test_others_are_simulated(tmp_path: Path) -> None:
     with running_vendor("alpha_vantage", book, NOW, recordings=recordings, requests_per_second=9) as served:
 
         def ask(symbol: str) -> httpx2.Response:
-            return httpx2.get(f"{served.url}/query?function=TIME_SERIES_DAILY&apikey=K&symbol={symbol}")
+            return patient.get(f"{served.url}/query?function=TIME_SERIES_DAILY&apikey=K&symbol={symbol}")
 
         assert ask("IBM").content == b'{ "odd" :1}'
         assert "Time Series (Daily)" in ask("KO").json()
         assert "premium feature" in ask("IBM&outputsize=full").text
-        state: dict[str, Any] = httpx2.get(f"{served.url}/_simulator/vendor").json()
+        state: dict[str, Any] = patient.get(f"{served.url}/_simulator/vendor").json()
         assert state["recordings"] == ["daily_compact_IBM.json"]
         assert state["used"]["day"] == {"K": 2}
 
