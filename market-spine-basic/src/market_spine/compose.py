@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, date, datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from market_spine import registry, settings, stopping
@@ -20,13 +21,16 @@ from market_spine.app.scheduling import (
     SchedulerStats,
     SchedulerStatus,
 )
-from market_spine.app.task import Options, Outcome, Run, Stores
+from market_spine.app.task import NoSource, OnlyStage, Options, Outcome, Run, Stores
 from market_spine.core.commitlog import LogReader
 from market_spine.core.domain import Domain, Source
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Clock, Reader, RequestLedger, Writer
 from market_spine.errors import MarketSpineError, UsageError
 from market_spine.store import open_ledger, open_reader, open_writer, parse_url
+
+if TYPE_CHECKING:
+    from market_spine.app.decisions import Asked
 
 MARKET_ZONE = "America/New_York"
 
@@ -106,6 +110,71 @@ def run_schedule(domain: Domain, request: Request, select: Select, hooks: Hooks)
     return result
 
 
+def run_decision(
+    asked: Asked, partition_key: str, *, by: str | None, mode: str, domain: str | None, db: str | None, hooks: Hooks
+) -> SchedulerResult:
+    """Carry out a decision and answer with the contract; every error comes back as a failure result.
+
+    Args:
+        asked: what was decided; of ``accept`` and ``retract`` its capture says which partition.
+        partition_key: the partition of ``ack``.
+        by: who decides; by default who runs the program.
+        mode: ``run``, or ``dry-run``, which writes nothing.
+        domain: the partition's domain, where its key fits several.
+        db: path or URL; else as ``reader`` has it.
+        hooks: clock and stop.
+    """
+    from market_spine.app.decisions import decide
+
+    started = hooks.clock()
+    config: dict[str, Any] = {
+        name: value
+        for name in ("capture_id", "kind", "reason", "until")
+        if (value := getattr(asked, name)) not in ("", None)
+    }
+    config |= {"by": by or settings.user(), "mode": mode}
+    if asked.until is not None:
+        config["until"] = asked.until.isoformat()
+
+    def run() -> SchedulerResult:
+        choice("--mode", mode, MODES)
+        if not asked.reason.strip() or not config["by"].strip():
+            raise UsageError("--reason and --by must say something")
+        found, partition = _subject(asked, partition_key, domain, db)
+        dry = mode == "dry-run"
+        # An anomaly that is set aside changes no row that a window looks at.
+        stage: OnlyStage = "ingest" if asked.verb == "ack" else "all"
+        common = Run(
+            id=_run_id(started),
+            domain=found,
+            source=NoSource(),
+            stores=_stores(db, dry=dry, clock=hooks.store_clock),
+            options=Options(True, stage, config["by"]),
+            today=market_day(started),
+            capture_day=started.astimezone(UTC).date(),
+            clock=hooks.clock,
+        )
+        plan = Plan(common, [partition], config=config, work=partial(decide, asked), scheduler=asked.verb)
+        return run_plan(plan, stop=hooks.stop)
+
+    result = guarded(run)
+    if isinstance(result, MarketSpineError):
+        name = asked.capture_id.partition(":")[0] or domain or ""
+        return failed(name, asked.verb, result, started, hooks.clock(), config)
+    return result
+
+
+def _subject(asked: Asked, partition_key: str, domain: str | None, db: str | None) -> tuple[Domain, Partition]:
+    """The partition that a decision is about."""
+    if not asked.capture_id:
+        return registry.locate(partition_key, domain)
+    with closing(reader(db)) as store:
+        committed = store.find_capture(asked.capture_id)
+    if committed is None:
+        raise UsageError(f"there is no capture '{asked.capture_id}'", hint="market-spine captures PARTITION lists them")
+    return registry.find(committed.entry.partition.domain), committed.entry.partition
+
+
 def failure(
     domain: Domain,
     error: MarketSpineError,
@@ -114,10 +183,22 @@ def failure(
     config: Mapping[str, Any] | None = None,
 ) -> SchedulerResult:
     """The result of a run that a critical error ended before it began."""
+    return failed(domain.name, domain.scheduler, error, started, finished, config)
+
+
+def failed(
+    domain: str,
+    scheduler: str,
+    error: MarketSpineError,
+    started: datetime,
+    finished: datetime,
+    config: Mapping[str, Any] | None = None,
+) -> SchedulerResult:
+    """The same, by the names of a domain and a scheduler."""
     return SchedulerResult(
         schema_version=SCHEMA_VERSION,
-        domain=domain.name,
-        scheduler=domain.scheduler,
+        domain=domain,
+        scheduler=scheduler,
         started_at=started,
         finished_at=finished,
         status=SchedulerStatus.FAILURE,
@@ -166,11 +247,11 @@ def _plan(
     today = given or market_day(now)
     selection = select(today, _reader(request.db, hooks.store_clock, missing_ok=True))
     run = Run(
-        id=f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}",
+        id=_run_id(now),
         domain=domain,
         source=selection.source,
         stores=_stores(request.db, dry=mode == "dry-run", clock=hooks.store_clock),
-        options=Options(request.force, only_stage),  # type: ignore[arg-type]
+        options=Options(request.force, only_stage, settings.user() if request.force else ""),  # type: ignore[arg-type]
         today=today,
         capture_day=given or now.astimezone(UTC).date(),
         clock=hooks.clock,
@@ -191,6 +272,10 @@ def _plan(
         fail_fast=request.fail_fast,
         workers=workers,
     )
+
+
+def _run_id(now: datetime) -> str:
+    return f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
 
 
 def _stores(db: str | None, *, dry: bool, clock: Clock | None) -> Stores:

@@ -9,7 +9,7 @@
     │   └── StoreCorrupt      it contradicts its own manifest
     ├── SourceError           a partition cannot be fetched
     ├── ContentError          what was fetched is not what it should be: refused whole
-    ├── GuardError            it parsed, but a guard holds it back until --force
+    ├── GuardError            it parsed, but a guard holds it back until a person accepts it
     ├── MissingInput          a stage was asked for whose input is not there
     └── Interrupted           a signal ended a wait
 
@@ -88,7 +88,7 @@ class ContentError(MarketSpineError):
 
 
 class GuardError(MarketSpineError):
-    """The payload parsed, but a guard holds it back: kept as ``held``, current only under ``--force``."""
+    """The payload parsed, but a guard holds it back: kept as ``held`` until a person accepts it."""
 
     default_kind = "guard"
 

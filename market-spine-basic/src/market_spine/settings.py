@@ -55,6 +55,16 @@ def variable(name: str, default: str, environ: Mapping[str, str] = os.environ) -
     return environ.get(name) or default
 
 
+def user() -> str:
+    """Who runs the program, as the system knows them; a number where it knows no name."""
+    from getpass import getuser
+
+    try:
+        return getuser()
+    except (KeyError, OSError):  # a container's user need not be in its list of users
+        return f"uid {os.getuid()}"
+
+
 def secret(name: str, environ: Mapping[str, str] = os.environ) -> str:
     """A key or password: ``NAME``, else the content of the file that ``NAME_FILE`` names; empty if neither is set.
 

@@ -118,7 +118,7 @@ class Finra:
             ).rows
         return State(
             {where: tuple(sorted(rows, key=repr)) for where, rows in tables.items()},
-            tuple(sorted(manifest)),
+            tuple(sorted(manifest, key=repr)),
             tuple(sorted(anomalies)),
         )
 

@@ -3,38 +3,78 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from market_spine.app.draft import partition_scope
-from market_spine.app.replay import compare, replay
+from market_spine.app.replay import compare, overlay, replay
 from market_spine.core.capture import Part
 from market_spine.core.domain import Domain
-from market_spine.core.manifest import INGEST, Committed
+from market_spine.core.manifest import INGEST, Committed, DecisionRecord, Entry, Known, legs_of
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader, payloads
 from market_spine.core.revision import RowDiff, diff_rows
 from market_spine.errors import UsageError
 
+if TYPE_CHECKING:
+    import polars as pl
+
 
 @dataclass(frozen=True, slots=True)
 class CaptureState:
-    """One capture and what became of it: ``held``, ``superseded`` or ``current``."""
+    """One capture and what became of it.
+
+    Attributes:
+        committed: the entry that shows it: as it first became current, or as it is held.
+        standing: the latest entry with its rows, which differs where a capture before it was retracted.
+        status: ``retracted``, ``held``, ``superseded`` or ``current``.
+        legs: which legs it has.
+        decisions: what people decided about it, oldest first.
+    """
 
     committed: Committed
+    standing: Committed
     status: str
+    legs: tuple[str, ...] = ()
+    decisions: tuple[DecisionRecord, ...] = ()
+
+    @property
+    def overrode(self) -> tuple[str, ...]:
+        """Kinds of the guards that a person let it past."""
+        kinds = [each.decision.kind for each in self.decisions if each.decision.verb == "accept"]
+        return tuple(dict.fromkeys(kind for text in kinds for kind in text.split(",") if kind))
+
+    @property
+    def outcome(self) -> str:
+        """What comparing with it would show, for a sentence."""
+        told = {
+            "held": "held: accepting it makes it current",
+            "retracted": "retracted: accepting it brings it back",
+            "current": "current: what readers see",
+        }
+        return told.get(self.status, self.status)
 
 
 def list_captures(store: Reader, domain: Domain, partition: Partition) -> list[CaptureState]:
     """The captures of a partition, oldest first; one that was held and then accepted appears once."""
-    latest: dict[str, Committed] = {}
-    for committed in store.history(domain.name, partition.key):
-        if committed.entry.stage == INGEST and committed.entry.status != "noted":
-            latest[committed.entry.capture_id] = committed
-    current = store.known(domain.name, [partition.key])[partition.key].current
-    return [CaptureState(committed, _status(committed, current)) for committed in latest.values()]
+    found: dict[str, list[Committed]] = {}
+    for each in store.history(domain.name, partition.key):
+        if each.entry.stage == INGEST and each.entry.status in ("held", "committed"):
+            found.setdefault(each.entry.capture_id, []).append(each)
+    known = store.known(domain.name, [partition.key])[partition.key]
+    decided: dict[str | None, list[DecisionRecord]] = {}
+    for record in store.decisions(domain.name, partition.key):
+        decided.setdefault(record.decision.capture_id, []).append(record)
+    states = []
+    for name, entries in found.items():
+        accepted = [each for each in entries if each.entry.status == "committed"]
+        first, last = (accepted[0], accepted[-1]) if accepted else (entries[-1], entries[-1])
+        legs = legs_of(last.entry, domain.legs)
+        states.append(CaptureState(first, last, _status(first, known), legs, tuple(decided.get(name, ()))))
+    return states
 
 
-def capture_part(store: Reader, capture_id: str, name: str | None) -> Part:
-    """One part of a capture with its exact bytes.
+def capture_part(store: Reader, capture_id: str, name: str | None) -> tuple[Part, str]:
+    """One part of a capture with its exact bytes, and a remark if the capture is held or retracted.
 
     Raises:
         UsageError: there is no such capture or part, or it has several parts and none is named.
@@ -47,55 +87,79 @@ def capture_part(store: Reader, capture_id: str, name: str | None) -> Part:
         raise UsageError(f"capture '{capture_id}' has several parts: {', '.join(names)}", hint="name one with --part")
     for part in payloads(store, committed.entry):
         if name in (None, part.name):
-            return part
+            return part, _remark(store, committed.entry)
     raise UsageError(f"--part: capture '{capture_id}' has no part '{name}'; it has {', '.join(names)}")
+
+
+def _remark(store: Reader, capture: Entry) -> str:
+    key = capture.partition.key
+    history = store.history(capture.partition.domain, key)
+    if capture.capture_id in store.known(capture.partition.domain, [key])[key].retracted:
+        return " (retracted)"
+    accepted = any(each.entry.capture_id == capture.capture_id and each.entry.status == "committed" for each in history)
+    return "" if accepted else " (held)"
 
 
 def choose_captures(
     store: Reader, domain: Domain, partition: Partition, old: str | None, new: str | None
-) -> tuple[Committed, Committed]:
-    """The two captures to compare: those named, by default the last two that became current.
+) -> tuple[CaptureState, CaptureState]:
+    """The two captures to compare: those named, by default the last two that are accepted, or the current one
+    and the one that is held.
 
     Raises:
         UsageError: a named capture is not one of the partition's, or there are not two.
     """
-    states = list_captures(store, domain, partition)
-    by_id = {state.committed.entry.capture_id: state.committed for state in states}
+    by_id = {state.committed.entry.capture_id: state for state in list_captures(store, domain, partition)}
     for flag, name in (("--from", old), ("--to", new)):
         if name is not None and name not in by_id:
             listed = ", ".join(by_id) or "none"
             raise UsageError(f"{flag}: '{name}' is no capture of {partition.key}; it has: {listed}")
-    accepted = [name for name, committed in by_id.items() if committed.entry.status == "committed"]
-    if new is None and accepted:
-        new = accepted[-1]
+    accepted = [name for name, state in by_id.items() if state.status in ("current", "superseded")]
+    held = [name for name, state in by_id.items() if state.status == "held"]
+    if new is None and (accepted or held):
+        new = held[-1] if held and len(accepted) < 2 else accepted[-1]
     if old is None and new is not None:
         earlier = accepted[: accepted.index(new)] if new in accepted else accepted
         old = earlier[-1] if earlier else None
     if old is None or new is None:
+        others = ", ".join(f"{name} ({state.status})" for name, state in by_id.items() if name not in accepted)
         raise UsageError(
-            f"{partition.key} has {len(accepted)} accepted capture(s); two are needed to compare",
-            hint="market-spine captures lists them",
+            f"{partition.key} has {len(accepted)} accepted capture(s)"
+            + (f", and {others}" if others else "")
+            + "; two are needed to compare",
+            hint="name them with --from and --to; market-spine captures lists them",
         )
     return by_id[old], by_id[new]
 
 
-def diff_captures(store: Reader, domain: Domain, partition: Partition, old: Committed, new: Committed) -> RowDiff:
+def diff_captures(store: Reader, domain: Domain, partition: Partition, old: CaptureState, new: CaptureState) -> RowDiff:
     """The rows of the domain's first table in which two captures differ, replayed from the kept payloads.
 
     Fields that one of the two captures could not know are not compared. Captures that cover only a range are
-    compared by all that was known when each became current.
+    compared by all that was known when each became current; one that never was by what accepting it would make.
     """
     table = domain.tables[0]
-    if table.name in new.entry.scope and old.entry.status == new.entry.status == "committed":
-        scope = partition_scope(table, partition)
-        earlier, later = (store.read(table, scope, as_of=capture.committed_at) for capture in (old, new))
+    if any(table.name in each.committed.entry.scope for each in (old, new)):
+        earlier, later = (_after(store, domain, partition, state) for state in (old, new))
         return diff_rows(earlier, later, table.key)
-    before, read = (replay(store, domain, partition, capture.entry) for capture in (old, new))
+    before, read = (replay(store, domain, partition, state.standing.entry) for state in (old, new))
     return compare(domain, read, before).diff
 
 
-def _status(committed: Committed, current: Committed | None) -> str:
+def _after(store: Reader, domain: Domain, partition: Partition, state: CaptureState) -> pl.DataFrame:
+    """The partition's rows after a capture of a range: as they stood then, or as accepting it would make them."""
+    table = domain.tables[0]
+    scope = partition_scope(table, partition)
+    if state.status != "held":
+        return store.read(table, scope, as_of=state.committed.committed_at)
+    payload = replay(store, domain, partition, state.committed.entry)
+    return overlay(store.read(table, scope), payload.tables[table.name], payload.ranges[table.name], table.key)
+
+
+def _status(committed: Committed, known: Known) -> str:
+    name = committed.entry.capture_id
+    if name in known.retracted:
+        return "retracted"
     if committed.entry.status == "held":
         return "held"
-    is_current = current is not None and current.entry.capture_id == committed.entry.capture_id
-    return "current" if is_current else "superseded"
+    return "current" if known.current is not None and known.current.entry.capture_id == name else "superseded"

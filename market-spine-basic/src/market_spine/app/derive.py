@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from market_spine.app.draft import StageDraft, covered_scopes, partition_scope
 from market_spine.app.examine import Ingest, known_content
+from market_spine.app.replay import is_replay
 from market_spine.app.task import Task
 from market_spine.core.domain import StageSpec
 from market_spine.core.fingerprint import content_hash, fingerprint
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 def normalize_fingerprint(task: Task, target: Entry) -> str:
     """What the normalize stage of a capture is computed from."""
-    return fingerprint(NORMALIZE, task.run.domain.stages[1].version, (target.capture_id, target.source_hash))
+    replayed = target.input_captures if is_replay(target) else ()
+    return fingerprint(NORMALIZE, task.run.domain.stages[1].version, (target.capture_id, target.source_hash, *replayed))
 
 
 def calc_fingerprint(task: Task, normalized: str) -> str:
@@ -62,7 +64,8 @@ def draft_normalize(task: Task, store: Callable[[], Reader], ingest: Ingest) -> 
         scopes=covered_scopes(task.run.domain, task.partition, content.normalized),
         current=_surely_current(task, ingest),
         # A capture that merely knows more than the one before is no revision, though rows are written.
-        is_revision=NORMALIZE in task.known.stages and (target.is_revision or target.change is None),
+        is_revision=NORMALIZE in task.known.stages
+        and (target.is_revision or target.change is None or is_replay(target)),
         standing=stands,
         elapsed=task.run.clock() - started,
     )

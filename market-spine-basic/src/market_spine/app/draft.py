@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part
+from market_spine.core.decision import Decision
 from market_spine.core.domain import Domain, Normalized, Range
 from market_spine.core.kinds import read_value, scope_value
 from market_spine.core.manifest import Entry
@@ -77,6 +78,9 @@ class StageDraft:
 class Draft:
     """Everything one transaction will write, and what became of the stages after ingest."""
 
+    decisions: list[Decision] = field(default_factory=list)
+    taken: Entry | None = None
+    """The capture that a decision takes back."""
     ingest: Entry | None = None
     parts: tuple[Part, ...] = ()
     rejects: pl.DataFrame | None = None
@@ -91,10 +95,14 @@ class Draft:
     """Kinds of open anomalies that this run puts an end to."""
 
     def __bool__(self) -> bool:
-        return bool(self.ingest or self.stages or self.anomalies or self.resolves)
+        return bool(self.decisions or self.ingest or self.stages or self.anomalies or self.resolves)
 
     def write(self, commit: Commit, domain: Domain, clock: Clock) -> None:
         """Write it all through one open transaction."""
+        for decision in self.decisions:
+            commit.decide(decision)
+        if self.taken is not None:
+            write_taken(commit, domain, self.taken._replace(manifest_id=commit.next_id()))
         if self.ingest is not None:
             entry = self.ingest._replace(manifest_id=commit.next_id())
             for part in self.parts:
@@ -129,3 +137,11 @@ def covered_scopes(domain: Domain, partition: Partition, normalized: Normalized)
         for table in domain.tables
         if table.name in ranges
     }
+
+
+def write_taken(commit: Commit, domain: Domain, taken: Entry) -> None:
+    """Write the entry that takes a capture back; if nothing is left without it, close all rows of the partition."""
+    commit.add_entry(taken)
+    if taken.status == "emptied":
+        for table in domain.tables:
+            commit.replace(table, partition_scope(table, taken.partition), table.frame(()), taken.manifest_id)

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from market_spine.app import guards
 from market_spine.app.draft import Draft, covered_scopes, partition_scope
 from market_spine.app.replay import Comparison, compare, growing_tables, replay
+from market_spine.app.retracted import is_retracted
 from market_spine.app.task import Task
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part, Payload, capture_id, source_hash
+from market_spine.core.decision import Decision
 from market_spine.core.domain import Concern, Normalized
 from market_spine.core.fingerprint import content_hash, fingerprint
 from market_spine.core.manifest import INGEST, Committed, Entry, ManifestStatus, PartRecord
@@ -52,6 +54,7 @@ class Ingest:
         change: the revision summary; None for a first capture.
         hold: the guard that held the payload.
         held: the id of the capture that it holds.
+        overrode: kinds of the guards that would have held it.
     """
 
     draft: Draft
@@ -62,6 +65,7 @@ class Ingest:
     change: Change | None = None
     hold: GuardError | None = None
     held: str = ""
+    overrode: tuple[str, ...] = ()
 
 
 def read_content(task: Task, parts: tuple[Part, ...]) -> Content:
@@ -109,9 +113,14 @@ def examine(task: Task, store: Callable[[], Reader], payload: Payload) -> Ingest
         if payload.keep_record:
             ingest.draft.ingest = _noted(task, current, payload, _overlay(store, current, payload))
         return ingest
+    agrees = current is not None and same_bytes(task, payload)
+    if not agrees and is_retracted(task, store, payload, by_bytes=True):
+        return skipped(task, "retracted")
     parts = _overlay(store, current, payload)
     content = read_content(task, parts)
     if current is None:
+        if is_retracted(task, store, payload, by_bytes=False):
+            return skipped(task, "retracted")
         return _judge(task, payload, parts, content, None)
     if content.content_hash == current.entry.content_hash:
         if task.run.options.force and current.entry.input_captures:
@@ -123,7 +132,25 @@ def examine(task: Task, store: Callable[[], Reader], payload: Payload) -> Ingest
     content = Content(found.normalized, rows_hash, content.content_hash)
     if found.same:
         return _same_rows(task, payload, parts, content)
+    if is_retracted(task, store, payload, by_bytes=False):
+        return skipped(task, "retracted")
     return _judge(task, payload, parts, content, found)
+
+
+def accept(task: Task, store: Callable[[], Reader], capture: Entry) -> Ingest:
+    """Let a capture that a guard held become current: as if it came now, past every guard."""
+    fetched = {part.name for part in capture.parts if not part.carried}
+    own = tuple(part for part in payloads(store(), capture) if part.name in fetched)
+    payload = Payload(own, whole=task.run.domain.tables[0].name in capture.scope)
+    current = task.known.current
+    parts = _overlay(store, current, payload)
+    content = read_content(task, parts)
+    found = None
+    if current is not None:
+        found = _compare(task, store, current, content.normalized)
+        rows_hash = tables_hash(task, found.normalized) if found.carried else content.tables_hash
+        content = Content(found.normalized, rows_hash, content.content_hash)
+    return _judge(task, payload, parts, content, found, accepted=capture.capture_id)
 
 
 def _compare(task: Task, store: Callable[[], Reader], current: Committed, normalized: Normalized) -> Comparison:
@@ -199,36 +226,49 @@ def _noted(task: Task, current: Committed, payload: Payload, parts: tuple[Part, 
     )
 
 
-def _judge(task: Task, payload: Payload, parts: tuple[Part, ...], content: Content, found: Comparison | None) -> Ingest:
-    """A first capture, or one whose rows differ: through the guards, or held."""
+def _judge(
+    task: Task,
+    payload: Payload,
+    parts: tuple[Part, ...],
+    content: Content,
+    found: Comparison | None,
+    accepted: str = "",
+) -> Ingest:
+    """A first capture, or one whose rows differ: through the guards, or held; ``accepted`` names one let through."""
     current, held = task.known.current, task.known.held
     change = found.diff.change if found else None
     primary = task.run.domain.tables[0].name
     before = found.before[primary].height if found and primary in content.normalized.ranges else None
-    hold = guards.check(content.normalized, _primary(task, content).height, current, before)
-    if task.run.options.force:
-        hold = None
+    holds = guards.check(content.normalized, _primary(task, content).height, current, before)
+    hold = holds[0] if holds and not (task.run.options.force or accepted) else None
     digest = source_hash({part.name: part.sha256 for part in parts})
     again = held is not None and held.entry.source_hash == digest
     entry = _entry(
         task,
         parts,
         content,
-        name=held.entry.capture_id if held and again else _new_capture(task),
+        name=accepted or (held.entry.capture_id if held and again else _new_capture(task)),
         status="held" if hold else "committed",
         records=_records(payload, parts),
         found=found,
     )
     draft = Draft()
     if not (hold and again):
-        draft = Draft(entry, payload.parts, content.normalized.rejects)
+        draft = Draft(ingest=entry, parts=payload.parts, rejects=content.normalized.rejects)
     if hold is None:
         draft.anomalies.extend(content.normalized.anomalies)
         noted = guards.rejected_rows(content.normalized, task.partition.key)
         draft.anomalies.extend([noted] if noted else [])
         draft.resolves = frozenset(task.open_anomalies)
+    overrode = tuple(guard.kind for guard in holds) if hold is None else ()
+    if overrode and not accepted:
+        by, past = task.run.options.by, ",".join(overrode)
+        decision = Decision("accept", task.partition.key, "--force", by, task.run.id, entry.capture_id, past)
+        draft.decisions.append(decision)
     held_id = entry.capture_id if hold else ""
-    return Ingest(draft, None if hold else entry, content, found, change=change, hold=hold, held=held_id)
+    return Ingest(
+        draft, None if hold else entry, content, found, change=change, hold=hold, held=held_id, overrode=overrode
+    )
 
 
 def _new_capture(task: Task) -> str:

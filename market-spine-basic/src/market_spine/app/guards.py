@@ -1,4 +1,4 @@
-"""Guards hold a payload back when it parsed but looks wrong; ``--force`` lets it through."""
+"""Guards hold a payload back when it parsed but looks wrong; ``accept`` lets one through, ``--force`` all of a run."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ REJECT_BUDGET = 0.05
 SHRINK_LIMIT = 0.50
 """Largest share of the last capture's rows that may be missing from a new one."""
 
-_HINT = "look at the file; run again with --force to accept it as it is"
+_HINT = "look at it: market-spine captures and diff; market-spine accept CAPTURE lets it through"
 
 
-def check(normalized: Normalized, rows: int, current: Committed | None, before: int | None = None) -> GuardError | None:
-    """The first reason to hold the payload, or None.
+def check(normalized: Normalized, rows: int, current: Committed | None, before: int | None = None) -> list[GuardError]:
+    """The reasons to hold the payload, the first of them the one to tell.
 
     Args:
         normalized: the payload as read.
@@ -24,27 +24,28 @@ def check(normalized: Normalized, rows: int, current: Committed | None, before: 
         current: the current capture, if there is one.
         before: rows that stand in the range of a payload that covers only a range.
     """
-    for concern in normalized.concerns:
-        return GuardError(concern.message, hint=concern.hint or _HINT, kind=concern.kind)
+    found = [GuardError(each.message, hint=each.hint or _HINT, kind=each.kind) for each in normalized.concerns]
     rejected = normalized.rejects.height
     if rejected > REJECT_BUDGET * normalized.rows_read:
-        return GuardError(
-            f"{rejected} of {normalized.rows_read} rows were rejected ({_rules(normalized)}),"
-            f" more than {REJECT_BUDGET:.0%}",
-            hint=_HINT,
-            kind="reject_budget",
+        found.append(
+            GuardError(
+                f"{rejected} of {normalized.rows_read} rows were rejected ({_rules(normalized)}),"
+                f" more than {REJECT_BUDGET:.0%}",
+                hint=_HINT,
+                kind="reject_budget",
+            )
         )
-    if current is None:
-        return None
-    stood = current.entry.row_count if before is None else before
-    if rows < (1 - SHRINK_LIMIT) * stood:
-        return GuardError(
-            f"{rows} rows, where capture {current.entry.capture_id} {'has' if before is None else 'leaves'} {stood}:"
-            f" more than {SHRINK_LIMIT:.0%} are missing",
-            hint=_HINT,
-            kind="shrunk",
+    stood = 0 if current is None else current.entry.row_count if before is None else before
+    if current is not None and rows < (1 - SHRINK_LIMIT) * stood:
+        found.append(
+            GuardError(
+                f"{rows} rows, where capture {current.entry.capture_id} {'has' if before is None else 'leaves'}"
+                f" {stood}: more than {SHRINK_LIMIT:.0%} are missing",
+                hint=_HINT,
+                kind="shrunk",
+            )
         )
-    return None
+    return found
 
 
 def rejected_rows(normalized: Normalized, partition_key: str) -> Anomaly | None:

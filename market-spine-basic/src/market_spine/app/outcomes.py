@@ -12,7 +12,7 @@ from market_spine.app.scheduling import ErrorDetail, PipelineRun, RevisionSummar
 from market_spine.app.task import Outcome, Task
 from market_spine.core.anomaly import HELD, Anomaly
 from market_spine.core.domain import StageSpec
-from market_spine.core.manifest import CALC, INGEST, NORMALIZE, Entry
+from market_spine.core.manifest import CALC, INGEST, NORMALIZE, Entry, legs_of
 from market_spine.core.revision import Change
 from market_spine.errors import MarketSpineError
 
@@ -90,7 +90,7 @@ def stage_run(specs: tuple[StageSpec, ...], draft: StageDraft) -> PipelineRun:
         capture_id=draft.entry.capture_id,
         row_count=draft.entry.row_count,
         is_revision=draft.is_revision and bool(draft.change),
-        revision_summary=_summary(draft.change) if draft.is_revision else None,
+        revision_summary=summary(draft.change) if draft.is_revision else None,
     )
 
 
@@ -139,13 +139,15 @@ def _run(
         capture_id=entry.capture_id if entry else None,
         row_count=entry.row_count if entry else None,
         is_revision=is_revision,
-        revision_summary=_summary(change) if change is not None else None,
+        revision_summary=summary(change) if change is not None else None,
         reason=reason,
         error=ErrorDetail.of(error) if error else None,
+        legs=(legs_of(entry, task.run.domain.legs) or None) if stage == INGEST and entry else None,
     )
 
 
-def _summary(change: Change) -> RevisionSummary:
+def summary(change: Change) -> RevisionSummary:
+    """The counts, as the result has them."""
     return RevisionSummary(rows_added=change.added, rows_removed=change.removed, rows_changed=change.changed)
 
 

@@ -40,10 +40,15 @@ class Moved(Exception):
 
 def run_partition(task: Task) -> Outcome:
     """Work through one partition. Never raises: whatever goes wrong is in the outcome."""
+    return attempted(task, _work)
+
+
+def attempted(task: Task, work: Callable[[Task], Outcome]) -> Outcome:
+    """Do some work on a partition, anew if another run committed it meanwhile. Never raises."""
     with log_context(run_id=task.run.id, partition=task.partition.key):
         for _ in range(ATTEMPTS):
             try:
-                return _attempt(task)
+                return _attempt(task, work)
             except Moved:
                 logger.info("another run committed this partition meanwhile: examining it again")
                 with closing(task.run.stores.reader()) as store:
@@ -68,9 +73,9 @@ def guarded(work: Callable[[], T]) -> T | MarketSpineError:
         )
 
 
-def _attempt(task: Task) -> Outcome:
+def _attempt(task: Task, work: Callable[[Task], Outcome]) -> Outcome:
     started = task.run.clock()
-    result = guarded(lambda: _work(task))
+    result = guarded(lambda: work(task))
     if isinstance(result, StoreLocked):
         logger.warning("%s", result.message)
         return outcomes.skip(task, SkipReason.LOCKED)
@@ -109,12 +114,14 @@ def _work(task: Task) -> Outcome:
         elapsed = task.run.clock() - started
         if task.run.stores.writer is None:
             return outcomes.planned(task, ingest, elapsed)
-        problem = ingest.hold or _derive(task, store, ingest)
+        # Where all there ever was is retracted, there is nothing to derive from.
+        nothing = ingest.target is None and ingest.reason == SkipReason.RETRACTED
+        problem = ingest.hold or (None if nothing else derive(task, store, ingest))
         _keep_reviewed(task, ingest.draft)
         if isinstance(problem, _NOTED):
             ingest.draft.anomalies.append(outcomes.anomaly(task, problem, ingest.held))
     if ingest.draft:
-        _commit(task, ingest.draft)
+        commit_draft(task, ingest.draft)
     return outcomes.outcome(task, ingest, elapsed)
 
 
@@ -126,7 +133,7 @@ def _note_disagreement(task: Task, ingest: Ingest, disagreement: Anomaly | None)
         ingest.draft.anomalies.append(disagreement)
 
 
-def _derive(task: Task, store: Callable[[], Reader], ingest: Ingest) -> MarketSpineError | None:
+def derive(task: Task, store: Callable[[], Reader], ingest: Ingest) -> MarketSpineError | None:
     """Draft the stages that are asked for; returns why one failed. They move together: if one fails none is
     written, but the capture is, and the next run starts from it."""
     draft = ingest.draft
@@ -161,7 +168,8 @@ def _keep_reviewed(task: Task, draft: Draft) -> None:
         draft.resolves |= domain.reviewed.intersection(task.open_anomalies)
 
 
-def _commit(task: Task, draft: Draft) -> None:
+def commit_draft(task: Task, draft: Draft) -> None:
+    """Write it; raises Moved if another run committed the partition since it was examined."""
     with closing(_writer(task)) as store, store.commit(task.partition) as commit:
         if commit.known().last_id != task.known.last_id:
             raise Moved

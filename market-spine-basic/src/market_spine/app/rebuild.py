@@ -9,19 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from market_spine.app.derive import draft_calc, draft_normalize
-from market_spine.app.draft import Draft, StageDraft
+from market_spine.app.draft import Draft, StageDraft, write_taken
 from market_spine.app.examine import Content, Ingest, known_content
-from market_spine.app.task import Options, Run, Stores, Task
+from market_spine.app.task import NoSource, Options, Run, Stores, Task
 from market_spine.app.windows import WindowRunner, find_window
-from market_spine.core.capture import Absent
 from market_spine.core.commitlog import PastCommit, PastRun
 from market_spine.core.domain import Domain
 from market_spine.core.fingerprint import fingerprint
-from market_spine.core.manifest import CALC, INGEST, NORMALIZE, Entry, Known
-from market_spine.core.partition import Partition
+from market_spine.core.manifest import CALC, INGEST, NORMALIZE, Entry
 from market_spine.core.ports import Clock, Commit, Reader, Writer, payloads
 from market_spine.errors import MarketSpineError, StoreCorrupt
 
@@ -132,13 +131,6 @@ def _refuse(kind: str, what: str, changes: Collection[str]) -> None:
         raise MarketSpineError(f"{what} for {named}{more}", hint=_ACCEPT, kind=kind)
 
 
-class _Nowhere:
-    """The source of a replay: whatever is fetched has been fetched long ago."""
-
-    def fetch(self, partition: Partition, known: Known) -> Absent:
-        return Absent()
-
-
 @dataclass
 class _Replay:
     """One transaction of the log."""
@@ -154,6 +146,8 @@ class _Replay:
         """Work out what the transaction wrote, then write it."""
         writes = self._writes()
         with self.target.commit(self.past.partition) as commit:
+            for decision in self.past.decisions:
+                commit.decide(decision)
             for write in writes:
                 write(commit)
             for event in self.past.events:
@@ -169,6 +163,9 @@ class _Replay:
         writes: list[Callable[[Commit], None]] = []
         for entry in self.past.entries:
             if entry.stage == INGEST:
+                if entry.status in ("retracted", "emptied"):
+                    writes.append(partial(self._write_taken, entry))
+                    continue
                 content = None if entry.status == "noted" else known_content(task, lambda: self.source, entry)
                 found = self._ingested(entry, content)
                 writes.append(self._write_ingest(found, content))
@@ -186,7 +183,7 @@ class _Replay:
         run = Run(
             id=self.past.entries[0].run_id if self.past.entries else "",
             domain=self.domain,
-            source=_Nowhere(),
+            source=NoSource(),
             stores=Stores(lambda: self.target, None),
             options=Options(force=True),
             today=self.past.moment.date(),
@@ -249,6 +246,9 @@ class _Replay:
                 commit.add_rejects(entry.manifest_id, entry.capture_id, rejects)
 
         return write
+
+    def _write_taken(self, entry: Entry, commit: Commit) -> None:
+        write_taken(commit, self.domain, entry)
 
     def _write_stage(self, entry: Entry, draft: StageDraft | None) -> Callable[[Commit], None]:
         if draft is None:

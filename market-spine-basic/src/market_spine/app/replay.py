@@ -6,11 +6,11 @@ manifest entry names; replaying it completes it from there again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from market_spine.core.domain import Domain, Normalized
-from market_spine.core.manifest import INGEST, Entry
+from market_spine.core.domain import Domain, Normalized, Range
+from market_spine.core.manifest import INGEST, NORMALIZE, Entry, PartRecord
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader, payloads
 from market_spine.core.reconcile import reconcile
@@ -103,6 +103,12 @@ def _same_rejects(one: Normalized, other: Normalized) -> bool:
     return one.rejects.select(columns).sort(columns).equals(other.rejects.select(columns).sort(columns))
 
 
+def is_replay(entry: Entry) -> bool:
+    """Whether an ingest entry is what a decision left: its rows are those of all captures that it names, itself
+    last, replayed in this order."""
+    return entry.input_captures[-1:] == (entry.capture_id,)
+
+
 def replay(reader: Reader, domain: Domain, partition: Partition, capture: Entry) -> Normalized:
     """A capture's payload as its domain reads it, completed from the captures it was completed from.
 
@@ -118,18 +124,135 @@ def replay(reader: Reader, domain: Domain, partition: Partition, capture: Entry)
     """
     chain = [capture]
     if capture.input_captures:
-        committed = {
-            each.entry.capture_id: each.entry
-            for each in reader.history(domain.name, partition.key)
-            if each.entry.stage == INGEST and each.entry.status == "committed"
-        }
-        while chain[-1].input_captures:
-            name = chain[-1].input_captures[0]
-            if name not in committed:
-                raise StoreCorrupt(f"capture {chain[-1].capture_id} was completed from {name}, which is missing")
-            chain.append(committed[name])
-    read = [domain.normalize(partition, tuple(payloads(reader, entry))) for entry in reversed(chain)]
-    rows = read[0]
-    for following in read[1:]:
-        rows = compare(domain, following, rows).normalized
+        ingests = committed_ingests(reader, domain, partition)
+        while chain[-1].input_captures and not is_replay(chain[-1]):
+            chain.append(_one_before(chain[-1], ingests))
+    *following, first = chain
+    if is_replay(first):
+        wanted = _contributions(first, ingests)
+        rows = fold(reader, domain, partition, wanted, ingests).normalized
+    else:
+        rows = _read(reader, domain, first)
+    for entry in reversed(following):
+        rows = compare(domain, _read(reader, domain, entry), rows).normalized
     return rows
+
+
+class Fold(NamedTuple):
+    """What some captures, replayed one after another into nothing, leave.
+
+    Attributes:
+        normalized: all rows of the partition.
+        last: the last payload alone, with the parts that it took over.
+        parts: where those parts are kept.
+    """
+
+    normalized: Normalized
+    last: Normalized
+    parts: tuple[PartRecord, ...]
+
+
+def fold(
+    reader: Reader, domain: Domain, partition: Partition, captures: Sequence[Entry], ingests: Sequence[Entry]
+) -> Fold:
+    """Replay captures one after another, as if there had been no other.
+
+    Args:
+        reader: the store that keeps the payloads.
+        domain: whose captures they are.
+        partition: of what.
+        captures: the entries with which they first became current, oldest first; at least one.
+        ingests: all committed ``ingest`` entries of the partition, oldest first.
+
+    Raises:
+        ContentError: the domain, as it is now, refuses a payload it once accepted.
+        StoreCorrupt: the manifest names a payload that the store does not have.
+    """
+    parts: tuple[PartRecord, ...] = ()
+    rows: Normalized | None = None
+    for capture in captures:
+        parts = _parts_over(domain, capture, parts, ingests)
+        last = _read(reader, domain, capture._replace(parts=parts))
+        rows = _laid_over(domain, last, rows)
+    assert rows is not None
+    # What the captures left out brought alone is gone, too.
+    nothing = {table.name: table.frame(()) for table in domain.tables if table.stage == NORMALIZE}
+    partial = None if rows.ranges else rows.partial
+    return Fold(rows._replace(tables=nothing | dict(rows.tables), partial=partial, review=None), last, parts)
+
+
+def committed_ingests(reader: Reader, domain: Domain, partition: Partition) -> list[Entry]:
+    """The partition's committed ``ingest`` entries, oldest first."""
+    return [
+        each.entry
+        for each in reader.history(domain.name, partition.key)
+        if each.entry.stage == INGEST and each.entry.status == "committed"
+    ]
+
+
+def contributions(ingests: Sequence[Entry]) -> list[Entry]:
+    """The entries with which captures first became current, oldest first."""
+    first: dict[str, Entry] = {}
+    for entry in ingests:
+        first.setdefault(entry.capture_id, entry)
+    return list(first.values())
+
+
+def _contributions(replayed: Entry, ingests: Sequence[Entry]) -> list[Entry]:
+    first = {entry.capture_id: entry for entry in contributions(ingests)}
+    if missing := [name for name in replayed.input_captures if name not in first]:
+        raise StoreCorrupt(f"capture {replayed.capture_id} was replayed with {missing[0]}, which is missing")
+    return [first[name] for name in replayed.input_captures]
+
+
+def _one_before(capture: Entry, ingests: Sequence[Entry]) -> Entry:
+    """The entry that was current when a capture came."""
+    before = [entry for entry in ingests if entry.manifest_id < capture.manifest_id]
+    name = capture.input_captures[0]
+    if not before or before[-1].capture_id != name:
+        raise StoreCorrupt(f"capture {capture.capture_id} was completed from {name}, which is missing")
+    return before[-1]
+
+
+def _parts_over(
+    domain: Domain, capture: Entry, before: Sequence[PartRecord], ingests: Sequence[Entry]
+) -> tuple[PartRecord, ...]:
+    """The parts a capture was fetched with, and those before it that it did not replace, unless it is whole."""
+    fetched = [part for part in capture.parts if not part.carried]
+    names = {part.name for part in capture.parts}
+    earlier = [entry for entry in ingests if entry.manifest_id < capture.manifest_id]
+    whole = bool(earlier) and any(part.name not in names for part in earlier[-1].parts)
+    if whole or domain.tables[0].name in capture.scope:
+        return tuple(fetched)
+    names = {part.name for part in fetched}
+    kept = (part._replace(carried=True) for part in before if part.name not in names)
+    return tuple(sorted((*fetched, *kept), key=lambda part: part.name))
+
+
+def _read(reader: Reader, domain: Domain, entry: Entry) -> Normalized:
+    return domain.normalize(entry.partition, tuple(payloads(reader, entry)))
+
+
+def _laid_over(domain: Domain, new: Normalized, before: Normalized | None) -> Normalized:
+    """The partition's rows after a payload; what it does not cover, or does not carry, stays from before."""
+    if before is None:
+        return new
+    if not new.ranges:
+        return compare(domain, new, before).normalized
+    tables = dict(before.tables)
+    for table in domain.tables:
+        if table.name not in new.tables:
+            continue
+        frame, covered = new.tables[table.name], new.ranges.get(table.name)
+        if covered is not None and table.name in tables:
+            frame = overlay(tables[table.name], frame, covered, table.key)
+        tables[table.name] = frame
+    return new._replace(tables=tables)
+
+
+def overlay(rows: pl.DataFrame, fresh: pl.DataFrame, covered: Range, key: Sequence[str]) -> pl.DataFrame:
+    """Rows with what a payload has in the range it covers in place of what they have there, sorted by key."""
+    import polars as pl
+
+    within = pl.col(covered.column).is_between(pl.lit(covered.first), pl.lit(covered.last))
+    return pl.concat([rows.filter(~within), fresh]).sort(key)

@@ -53,6 +53,8 @@ class Plan(NamedTuple):
         config: the values in effect, for the result.
         fail_fast: start no further partition after the first failure.
         workers: partitions worked on at once.
+        work: what is done with each partition.
+        scheduler: the scheduler's name in the result, where it is not the domain's.
     """
 
     run: Run
@@ -61,6 +63,8 @@ class Plan(NamedTuple):
     config: Mapping[str, Any] = {}
     fail_fast: bool = False
     workers: int = 1
+    work: Callable[[Task], Outcome] = run_partition
+    scheduler: str = ""
 
 
 def _never() -> bool:
@@ -160,7 +164,7 @@ def _outcomes(
 ) -> Iterator[tuple[int, Outcome]]:
     """Outcomes as they come, each with its position; starts no task once told to stop."""
     if executor is not None:
-        yield from _side_by_side(tasks, plan, report, stop, lambda task: executor.submit(run_partition, task))
+        yield from _side_by_side(tasks, plan, report, stop, lambda task: executor.submit(plan.work, task))
     elif plan.workers == 1:
         yield from _one_by_one(tasks, plan, report, stop)
     else:
@@ -170,7 +174,7 @@ def _outcomes(
 
             def start(task: Task) -> Future[Outcome]:
                 # In a copy of this context, so that waits there hear what waits here hear.
-                return own.submit(copy_context().run, run_partition, task)
+                return own.submit(copy_context().run, plan.work, task)
 
             yield from _side_by_side(tasks, plan, report, stop, start)
 
@@ -182,7 +186,7 @@ def _one_by_one(
         if stop():
             report.interrupted = True
             return
-        outcome = run_partition(task)
+        outcome = plan.work(task)
         yield position, outcome
         if outcome.failed and plan.fail_fast:
             return
@@ -274,7 +278,7 @@ def _result(plan: Plan, report: _Report, started: datetime) -> SchedulerResult:
     return SchedulerResult(
         schema_version=SCHEMA_VERSION,
         domain=plan.run.domain.name,
-        scheduler=plan.run.domain.scheduler,
+        scheduler=plan.scheduler or plan.run.domain.scheduler,
         started_at=started,
         finished_at=plan.run.clock(),
         status=status,

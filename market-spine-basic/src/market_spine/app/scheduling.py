@@ -165,6 +165,8 @@ class PipelineRun:
     """Why it was skipped; with every skipped run. The set of words is open."""
     error: ErrorDetail | None = None
     """Why it failed; with every failed run."""
+    legs: tuple[str, ...] | None = None
+    """The legs that the capture of an ingest has, where the domain has legs: ATS, NON_ATS."""
 
     def __post_init__(self) -> None:
         if self.duration_ms < 0 or (self.row_count or 0) < 0:

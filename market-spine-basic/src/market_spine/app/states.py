@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from market_spine.core.anomaly import HELD, LATE
 from market_spine.core.domain import Domain, Publication
-from market_spine.core.manifest import AnomalyRecord, Known
+from market_spine.core.manifest import AnomalyRecord, Known, legs_of
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader
 
@@ -216,7 +216,6 @@ def _first_held(domain: Domain, known: Mapping[str, Known]) -> dict[str, int]:
 def _described(domain: Domain, partition: Partition, known: Known, noticed: Noticed, state: State) -> PartitionState:
     current = known.current
     expected = domain.publication_day(partition) if state is State.NOT_DUE else None
-    parts = {part.name for part in current.entry.parts} if current else ()
     return PartitionState(
         partition_key=partition.key,
         state=state.value,
@@ -225,7 +224,7 @@ def _described(domain: Domain, partition: Partition, known: Known, noticed: Noti
         capture_id=current.entry.capture_id if current else None,
         captured_at=current.captured_at if current else None,
         row_count=current.entry.row_count if current else None,
-        legs=tuple(leg for leg in domain.legs if leg in parts),
+        legs=legs_of(current.entry, domain.legs) if current else (),
         held_capture_id=known.held.entry.capture_id if known.held else None,
         retracted=tuple(name for name in known.captures if name in known.retracted),
         problems=tuple(sorted(noticed.errors | noticed.holding)),

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from market_spine.app.scheduling import PipelineRun
 from market_spine.core.anomaly import Anomaly, Severity
+from market_spine.core.capture import Absent
 from market_spine.core.domain import Domain, Source
 from market_spine.core.manifest import Known
 from market_spine.core.partition import Partition
@@ -18,10 +19,11 @@ Mode = Literal["run", "dry-run"]
 
 
 class Options(NamedTuple):
-    """What the user asked for, as far as one partition is concerned."""
+    """What the user asked for, as far as one partition is concerned; ``by`` is who."""
 
     force: bool = False
     only_stage: OnlyStage = "all"
+    by: str = ""
 
     def wants(self, stage: str) -> bool:
         """Whether a stage is asked for."""
@@ -33,6 +35,14 @@ class Stores(NamedTuple):
 
     reader: Callable[[], Reader]
     writer: Callable[[], Writer] | None
+
+
+class NoSource(NamedTuple):
+    """The source of work that fetches nothing."""
+
+    def fetch(self, partition: Partition, known: Known) -> Absent:
+        """Nothing."""
+        return Absent()
 
 
 class Run(NamedTuple):

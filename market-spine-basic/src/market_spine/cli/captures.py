@@ -14,9 +14,10 @@ from market_spine.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from market_spine.app.captures import CaptureState
+    from market_spine.core.manifest import DecisionRecord
     from market_spine.core.revision import RowDiff
 
-_COLUMNS = ("capture_id", "status", "captured_at", "rows", "rejected", "revision", "source_hash", "parts")
+_COLUMNS = ("capture_id", "status", "captured_at", "rows", "rejected", "revision", "source_hash", "parts", "decisions")
 
 
 @click.command()
@@ -50,12 +51,12 @@ def payload(capture: str, out: Path, part: str | None, db: str | None) -> None:
     from market_spine.compose import reader
 
     with closing(reader(db)) as store:
-        found = capture_part(store, capture, part)
+        found, status = capture_part(store, capture, part)
     try:
         out.write_bytes(found.data)
     except OSError as error:
         raise StoreUnavailable(f"--out: {out} cannot be written: {error.strerror}", kind="output") from error
-    output.write(f"{out}: {len(found.data)} bytes, SHA-256 {found.sha256}, from {found.origin}")
+    output.write(f"{out}: {len(found.data)} bytes, SHA-256 {found.sha256}, from {found.origin}" + status)
 
 
 @click.command()
@@ -80,8 +81,10 @@ def diff(partition: str, old: str | None, new: str | None, domain: str | None, d
         output.write_json(
             {
                 "partition_key": where.key,
-                "from": before.entry.capture_id,
-                "to": after.entry.capture_id,
+                "from": before.committed.entry.capture_id,
+                "from_status": before.status,
+                "to": after.committed.entry.capture_id,
+                "to_status": after.status,
                 "added": _plain(rows.added.to_dicts()),
                 "removed": _plain(rows.removed.to_dicts()),
                 "changed": _changed(rows, table.key),
@@ -89,7 +92,10 @@ def diff(partition: str, old: str | None, new: str | None, domain: str | None, d
         )
         return
     change = rows.change
-    output.write(f"{where.key}: {before.entry.capture_id} -> {after.entry.capture_id}")
+    output.write(f"{where.key}: {before.committed.entry.capture_id} -> {after.committed.entry.capture_id}")
+    for capture in (before, after):
+        if capture.status in ("held", "retracted"):
+            output.write(f"{capture.committed.entry.capture_id} is {capture.outcome}")
     output.write(f"{change.added} added, {change.removed} removed, {change.changed} changed")
     listed = [
         *(("+", _key(row, table.key), _values(row, table.key)) for row in _plain(rows.added.to_dicts())),
@@ -112,8 +118,16 @@ def _row(capture: CaptureState) -> tuple[Any, ...]:
         entry.rejected,
         f"+{change.added} -{change.removed} ~{change.changed}" if change else "",
         entry.source_hash[:12],
-        ", ".join(part.name for part in entry.parts),
+        ", ".join(capture.legs or [part.name for part in entry.parts]),
+        "; ".join(map(_decided, capture.decisions)),
     )
+
+
+def _decided(record: DecisionRecord) -> str:
+    """A decision in a few words."""
+    decision = record.decision
+    past = f" past {decision.kind}" if decision.kind else ""
+    return f"{decision.verb}{past} by {decision.decided_by}: {decision.reason}"
 
 
 def _document(capture: CaptureState) -> dict[str, Any]:
@@ -136,6 +150,18 @@ def _document(capture: CaptureState) -> dict[str, Any]:
         "revision_summary": counts,
         "source_hash": entry.source_hash,
         "content_hash": entry.content_hash,
+        "legs": list(capture.legs),
+        "overrode": list(capture.overrode),
+        "decisions": [
+            {
+                "verb": each.decision.verb,
+                "kind": each.decision.kind,
+                "by": each.decision.decided_by,
+                "reason": each.decision.reason,
+                "decided_at": each.decided_at.isoformat(),
+            }
+            for each in capture.decisions
+        ],
         "parts": [
             {
                 "name": part.name,

@@ -84,13 +84,28 @@ def runs(limit: int, domain: str | None, db: str | None, as_json: bool) -> None:
     )
 
 
-@click.command()
-@click.option("--all", "everything", is_flag=True, help="Also those that have been resolved.")
+class _Anomalies(click.Group):
+    """Lists them when no command is named; what sets one aside is imported when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return ["ack"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        from market_spine.cli.decide import ack
+
+        return ack if cmd_name == "ack" else None
+
+
+@click.group(cls=_Anomalies, invoke_without_command=True)
+@click.pass_context
+@click.option("--all", "everything", is_flag=True, help="Also those that are resolved or set aside.")
 @domain_option
 @db_option
 @json_option
-def anomalies(everything: bool, domain: str | None, db: str | None, as_json: bool) -> None:
+def anomalies(ctx: click.Context, everything: bool, domain: str | None, db: str | None, as_json: bool) -> None:
     """List anomalies, newest first: those still open, or all."""
+    if ctx.invoked_subcommand is not None:
+        return
     from market_spine import registry
     from market_spine.compose import reader
 
@@ -107,6 +122,7 @@ def anomalies(everything: bool, domain: str | None, db: str | None, as_json: boo
             "first_seen": record.first_seen.isoformat(timespec="seconds"),
             "last_seen": record.last_seen.isoformat(timespec="seconds"),
             "resolved_at": record.resolved_at.isoformat(timespec="seconds") if record.resolved_at else None,
+            "acknowledged_at": record.acknowledged_at.isoformat(timespec="seconds") if record.acknowledged_at else None,
             "message": record.anomaly.message,
         }
         for record in records
@@ -123,6 +139,7 @@ def anomalies(everything: bool, domain: str | None, db: str | None, as_json: boo
         "first_seen",
         "last_seen",
         "resolved_at",
+        "acknowledged_at",
         "message",
     )
     output.write_table(columns, [[row[name] for name in columns] for row in rows])

@@ -6,8 +6,9 @@ import atexit
 import gc
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,16 +17,24 @@ from market_spine.cli import output
 from market_spine.cli.options import require_value
 from market_spine.errors import MarketSpineError, UsageError
 
+if TYPE_CHECKING:
+    from market_spine.app.scheduling import SchedulerResult
+
+    Failed = Callable[[MarketSpineError, datetime, datetime], SchedulerResult]
+    """Makes an error that came between two moments a result."""
+
 FAILURE = 1
 INTERRUPTED = 130
 
 _COMMANDS = {
     "status": ("inspect", "Show the partition grid: failed, held, late, warned, revised, captured, ..."),
     "runs": ("inspect", "List past scheduler runs, newest first."),
-    "anomalies": ("inspect", "List anomalies, open ones by default."),
+    "anomalies": ("inspect", "List anomalies, open ones by default; ack sets one aside."),
     "captures": ("captures", "List the captures of a partition."),
     "payload": ("captures", "Write the exact bytes of a capture to a file."),
     "diff": ("captures", "Show the rows in which two captures of a partition differ."),
+    "accept": ("decide", "Let a capture through that a guard held, or that was retracted."),
+    "retract": ("decide", "Take a capture back: its bytes were wrong."),
     "calendar": ("calendar", "Show what is expected to be published next, and when."),
     "query": ("query", "Run read-only SQL, optionally as of a past moment."),
     "rebuild": ("rebuild", "Replay every commit of a database into a new one."),
@@ -44,7 +53,7 @@ _GROUPS = {
 class ScheduleCommand(click.Command):
     """A scheduler's command: with ``--json`` a usage error, too, is answered in the contract."""
 
-    def __init__(self, *args: Any, failure: Callable[[MarketSpineError], str], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, failure: Failed, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.failure = failure
 
@@ -163,7 +172,8 @@ def _invoke(command: click.Command, arguments: Sequence[str], name: str) -> int:
 
 def _fail(error: MarketSpineError, command: click.Command, as_json: bool) -> int:
     if as_json and isinstance(command, ScheduleCommand):
-        output.write(command.failure(error))
+        now = datetime.now(UTC)
+        output.write(command.failure(error, now, now).to_json())
     else:
         document = {"kind": error.kind, "message": error.message, "hint": error.hint}
         output.write_error(document, as_json=as_json)

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -38,19 +39,18 @@ def schedule_command(domain: Domain, name: str) -> Callable[[Callable[..., Any]]
         name: the command's name below ``market-spine schedule``.
     """
 
-    def render_failure(error: MarketSpineError) -> str:
-        from market_spine.compose import failure, utc_now
+    def answer(error: MarketSpineError, started: datetime, finished: datetime) -> SchedulerResult:
+        from market_spine.compose import failure
 
-        now = utc_now()
-        return failure(domain, error, now, now).to_json()
+        return failure(domain, error, started, finished)
 
     def declare(function: Callable[..., SchedulerResult]) -> ScheduleCommand:
         def callback(*, as_json: bool, log_level: str, **flags: Any) -> int:
-            return _execute(domain, function, flags, as_json=as_json, log_level=log_level)
+            return execute(function, answer, flags, as_json=as_json, log_level=log_level)
 
         callback.__doc__ = function.__doc__
         callback.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
-        return click.command(name, cls=ScheduleCommand, failure=render_failure)(callback)
+        return click.command(name, cls=ScheduleCommand, failure=answer)(callback)
 
     return declare
 
@@ -95,14 +95,20 @@ def common_options(function: C) -> C:
     return function
 
 
-def _execute(
-    domain: Domain, function: Callable[..., SchedulerResult], flags: dict[str, Any], *, as_json: bool, log_level: str
+def execute(
+    function: Callable[..., SchedulerResult],
+    failed: Callable[[MarketSpineError, datetime, datetime], SchedulerResult],
+    flags: dict[str, Any],
+    *,
+    as_json: bool,
+    log_level: str,
 ) -> int:
+    """Call what answers with a result, with signals, progress and the log taken care of; returns the exit code."""
     terminal = sys.stderr.isatty()
     # Signals first: until they are handled, one ends the process without a result.
     with _signals() as stop, _progress(shown=terminal) as (planned, step):
         from market_spine.app.pipeline import guarded
-        from market_spine.compose import Hooks, failure, utc_now
+        from market_spine.compose import Hooks, utc_now
 
         # The bar stands in for stderr by now, and puts what is logged above itself.
         domains = (target.partition(":")[0] for target in registry.entries().values())
@@ -111,7 +117,7 @@ def _execute(
         started = utc_now()
         result = guarded(lambda: function(**flags, hooks=hooks))
         if isinstance(result, MarketSpineError):
-            result = failure(domain, result, started, utc_now())
+            result = failed(result, started, utc_now())
     output.write_result(result, as_json=as_json)
     return result.exit_code
 

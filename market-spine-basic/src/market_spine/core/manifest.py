@@ -54,6 +54,12 @@ class Entry(NamedTuple):
     parts: tuple[PartRecord, ...] = ()
 
 
+def legs_of(capture: Entry, legs: Sequence[str]) -> tuple[str, ...]:
+    """Which of a domain's legs a capture has."""
+    names = {part.name for part in capture.parts}
+    return tuple(leg for leg in legs if leg in names)
+
+
 class Committed(NamedTuple):
     """One row of ``core_manifest`` as read back. ``captured_at``: when its capture was first committed."""
 

@@ -19,8 +19,10 @@ SELECT {records.MANIFEST_COLUMNS}
  WHERE manifest_id IN ({_LATEST_IDS})
  ORDER BY manifest_id
 """
+# 2: it was committed as a revision, 1: as a first or fuller capture, 0: it never was.
 _CAPTURES = """\
-SELECT partition_key, capture_id, MAX(CASE WHEN status = 'committed' AND is_revision THEN 1 ELSE 0 END)
+SELECT partition_key, capture_id,
+       MAX(CASE WHEN status = 'committed' AND is_revision THEN 2 WHEN status = 'committed' THEN 1 ELSE 0 END)
   FROM core_manifest
  WHERE {where} AND stage = 'ingest'
  GROUP BY partition_key, capture_id
@@ -64,8 +66,8 @@ def _read_known(db: Database, where: str, params: tuple[Any, ...]) -> dict[str, 
     if not latest:
         return {}
     captures: dict[str, dict[str, int]] = {}
-    for key, capture_id, is_revision in db.rows(_CAPTURES.format(where=where), params):
-        captures.setdefault(key, {})[capture_id] = is_revision
+    for key, capture_id, became in db.rows(_CAPTURES.format(where=where), params):
+        captures.setdefault(key, {})[capture_id] = became
     parts: dict[str, list[tuple[Any, ...]]] = {}
     for row in db.rows(_PARTS.format(where=where), params):
         parts.setdefault(row[0], []).append(row)
@@ -100,7 +102,11 @@ def _fold(
     # What was known before the partition's only capture was retracted stands no longer.
     stages = {stage: record for stage, record in stages.items() if _id(record) > _id(emptied)}
     current = stages.get(INGEST)
-    if held and (_id(current) > _id(held) or held.entry.capture_id in retracted):
+    # What a decision left is no newer payload: one that is held stays so.
+    newer = current is not None and current.entry.input_captures[-1:] != (current.entry.capture_id,)
+    if held and (
+        (newer and _id(current) > _id(held)) or captures[held.entry.capture_id] or held.entry.capture_id in retracted
+    ):
         held = None
     if noted and (current is None or noted.entry.capture_id != current.entry.capture_id or _id(current) > _id(noted)):
         noted = None
@@ -115,7 +121,7 @@ def _fold(
         accepted={part: frozenset(digests) for part, digests in accepted.items()},
         held=held,
         captures=tuple(captures),
-        revisions=sum(is_revision for name, is_revision in captures.items() if name not in retracted),
+        revisions=sum(became == 2 for name, became in captures.items() if name not in retracted),
         last_id=rows[-1][0],
         noted=noted,
         retracted=retracted,

@@ -39,7 +39,7 @@ def check_count(part: Part, rows_read: int) -> tuple[Concern, ...]:
         Concern(
             kind="incomplete",
             message=f"{part.origin} has {rows_read:,} rows where FINRA counts {int(told):,}",
-            hint="fetch it again; --force accepts it as it is",
+            hint="fetch it again; market-spine accept CAPTURE takes it as it is",
         ),
     )
 
@@ -83,7 +83,7 @@ def check_totals(rows: pl.DataFrame, part: Part, totals: Part) -> tuple[Concern,
         Concern(
             kind="totals_disagree",
             message=f"{part.origin}: the sums of {wrong.height:,} symbols are not FINRA's own totals: {named}{more}",
-            hint="FINRA may be in the middle of an update: run again later; --force accepts it as it is",
+            hint="FINRA may be in the middle of an update: run again later; market-spine accept takes it as it is",
         ),
     )
 
