@@ -72,8 +72,13 @@ def sleep(seconds: float, pause: Callable[[float], None] = time.sleep) -> None:
         seconds -= SLICE
 
 
-def within(work: Callable[[], T], seconds: float | None = None) -> T:
+def within(work: Callable[[], T], seconds: float | None = None, *, grace: float = 0.0) -> T:
     """Do work that may hang, and leave it behind, on its thread, if it does.
+
+    Args:
+        work: what to do.
+        seconds: how long it may take; None is for ever.
+        grace: how long it may still take once the run is to stop.
 
     Raises:
         Interrupted: the run is to stop.
@@ -93,10 +98,15 @@ def within(work: Callable[[], T], seconds: float | None = None) -> T:
 
     # A daemon: the process may end while it still hangs.
     threading.Thread(target=contextvars.copy_context().run, args=(attempt,), daemon=True).start()
-    end = None if seconds is None else time.monotonic() + seconds
-    while not done.wait(SLICE if end is None else max(0.0, min(SLICE, end - time.monotonic()))):
-        check()
-        if end is not None and time.monotonic() >= end:
+    end = float("inf") if seconds is None else time.monotonic() + seconds
+    last = float("inf")
+    while not done.wait(max(0.0, min(SLICE, end - time.monotonic()))):
+        now = time.monotonic()
+        if asked():
+            last = min(last, now + grace)
+        if now >= last:
+            check()
+        if now >= end:
             raise TimeoutError(f"not done within {seconds:g} s")
     if problem:
         raise problem[0]

@@ -12,6 +12,7 @@ from psycopg.types.string import TextLoader
 from market_spine.errors import SchemaError, StoreCorrupt, StoreError, StoreLocked, StoreUnavailable
 from market_spine.store.database import DENIED
 from market_spine.store.location import StoreUrl
+from market_spine.store.postgres.watching import Watched
 from market_spine.store.views import quote
 
 _DEFAULTS = {
@@ -21,8 +22,13 @@ _DEFAULTS = {
     "keepalives_idle": "30",
     "keepalives_interval": "15",
     "keepalives_count": "4",
+    # So is one that does not acknowledge what it is sent, in half a minute.
+    "tcp_user_timeout": "30000",
 }
 """Connection parameters unless the address names others."""
+
+STATEMENT_SECONDS = 1800
+"""How long the server may take for one statement of ours."""
 
 _UNICODE = ("UTF8", "SQL_ASCII")
 """Encodings of databases that keep every character: SQL_ASCII keeps the bytes that it is given."""
@@ -48,6 +54,8 @@ _SETTINGS = {
 values mean or how they are spelt."""
 
 _LOCKED = ("55P03", "40P01", "40001")
+_TIMED_OUT = ("57014", "25P03", "25P04", "57P05")
+"""Time limits of a statement, of an idle transaction, of a transaction, and of an idle session."""
 _CORRUPT = ("23", "XX001", "XX002")
 _SCHEMA = ("42", "3F", "2BP01")
 _LOST = ("08", "57P", "25P03", "25P04", "28", "3D")
@@ -78,7 +86,7 @@ class _Number(adapt.Loader):
         return int(text) if text.lstrip("-").isdigit() else float(text)
 
 
-def connect(url: StoreUrl, wait_seconds: float, *, read_only: bool) -> tuple[psycopg.Connection, str]:
+def connect(url: StoreUrl, wait_seconds: float, *, read_only: bool) -> tuple[Watched, str]:
     """A connection in autocommit mode, and the schema that it works in.
 
     Raises:
@@ -87,8 +95,7 @@ def connect(url: StoreUrl, wait_seconds: float, *, read_only: bool) -> tuple[psy
     # From the first byte on: texts that come in SQL_ASCII are no texts to the driver.
     parameters = {**_DEFAULTS, **dict(url.parameters), "client_encoding": "UTF8"}
     with translated(url, wait_seconds):
-        # Never prepared: the plans of a long-lived connection would outlive the views they read.
-        connection = psycopg.connect("", autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
+        connection = Watched.opened(parameters, url.display)
         try:
             _refuse_other_encodings(connection, url)
             _load_plain_values(connection)
@@ -97,6 +104,7 @@ def connect(url: StoreUrl, wait_seconds: float, *, read_only: bool) -> tuple[psy
                 **_SETTINGS,
                 "search_path": quote(schema),
                 "lock_timeout": str(max(1, round(wait_seconds * 1000))),
+                "statement_timeout": f"{STATEMENT_SECONDS}s",
                 "default_transaction_read_only": "on" if read_only else "off",
             }
             calls = ", ".join("pg_catalog.set_config(%s, %s, false)" for _ in settings)
@@ -173,6 +181,11 @@ def translate(error: psycopg.Error, url: StoreUrl, wait_seconds: float) -> Store
             f"{name} does not permit this to the role ({text})",
             hint="grant the role what docs/operations.md lists, or connect as another",
             kind=DENIED,
+        )
+    if state in _TIMED_OUT:
+        return StoreUnavailable(
+            f"{name} ended it by a time limit of the server's ({text})",
+            hint="raise that limit for this role, or let less happen at once",
         )
     if state == "25006":
         return StoreUnavailable(f"{name} cannot be written ({text})", hint="connect to the primary server")

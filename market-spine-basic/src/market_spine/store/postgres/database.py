@@ -19,6 +19,7 @@ from market_spine.store.database import ALONE, ROW_ID, ViewBuilder
 from market_spine.store.location import StoreUrl
 from market_spine.store.moments import from_text
 from market_spine.store.postgres.connect import connect, encoding, translated
+from market_spine.store.postgres.watching import Watched
 from market_spine.store.replacing import scope_condition
 from market_spine.store.views import quote
 
@@ -70,7 +71,7 @@ class PostgresDatabase:
         self._connection, self._schema = connect(url, wait_seconds, read_only=read_only)
 
     @contextmanager
-    def _linked(self) -> Iterator[psycopg.Connection]:
+    def _linked(self) -> Iterator[Watched]:
         """The connection; whatever it complains about is translated.
 
         One that was found lost is replaced, unless a transaction was lost with it: then every further statement

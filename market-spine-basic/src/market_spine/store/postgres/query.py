@@ -14,13 +14,13 @@ from contextlib import closing
 from typing import Any
 
 import psycopg
-from psycopg.pq import ExecStatus
 
 from market_spine.core.manifest import QueryResult
 from market_spine.errors import StoreUnavailable, UsageError
 from market_spine.store.database import ViewBuilder
 from market_spine.store.location import StoreUrl
 from market_spine.store.postgres.connect import connect, safe_cause, said, translated
+from market_spine.store.postgres.watching import Watched
 from market_spine.store.views import quote
 
 SECONDS = 600
@@ -79,7 +79,7 @@ def run(url: StoreUrl, wait_seconds: float, sql: str, views: ViewBuilder | None)
             raise _usage_error(error, url, as_of=views is not None) from safe_cause(error, url)
 
 
-def _prepare(connection: psycopg.Connection, schema: str, views: ViewBuilder | None) -> None:
+def _prepare(connection: Watched, schema: str, views: ViewBuilder | None) -> None:
     """Open the transaction, and show what was known at the moment if one is asked for."""
     connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE")
     try:
@@ -104,11 +104,11 @@ def _prepare(connection: psycopg.Connection, schema: str, views: ViewBuilder | N
     connection.execute("SET LOCAL synchronize_seqscans = off")
 
 
-def _inspect(connection: psycopg.Connection, sql: str, schema: str, *, as_of: bool) -> None:
+def _inspect(connection: Watched, sql: str, schema: str, *, as_of: bool) -> None:
     """Raise UsageError unless the statement only reads, and only what it may."""
-    names = ", ".join(f"c{number}" for number in range(_width(connection, sql)))
+    names = ", ".join(f"c{number}" for number in range(connection.prepare_and_describe(sql.encode())))
     connection.execute(f"DROP VIEW pg_temp.{_INSPECTED}")
-    _one(connection, f"CREATE TEMP VIEW {_INSPECTED} ({names}) AS {sql}")
+    connection.run_one(f"CREATE TEMP VIEW {_INSPECTED} ({names}) AS {sql}".encode())
     ((tree,),) = connection.execute(_TREE).fetchall()
     numbers: dict[str, set[int]] = {}
     for name, number in _NUMBERS.findall(tree):
@@ -136,23 +136,7 @@ def harmless(schema: str, function: str, *, volatile: bool) -> bool:
     return not volatile or function in _RANDOM
 
 
-def _width(connection: psycopg.Connection, sql: str) -> int:
-    """How many columns the statement has; it is only parsed."""
-    server = connection.pgconn
-    for result in (server.prepare(b"", sql.encode()), server.describe_prepared(b"")):
-        if result.status != ExecStatus.COMMAND_OK:
-            raise psycopg.errors.error_from_result(result)
-    return result.nfields
-
-
-def _one(connection: psycopg.Connection, sql: str) -> None:
-    """Run a statement in the protocol that takes only one."""
-    result = connection.pgconn.exec_params(sql.encode(), None)
-    if result.status != ExecStatus.COMMAND_OK:
-        raise psycopg.errors.error_from_result(result)
-
-
-def _answer(connection: psycopg.Connection, sql: str) -> QueryResult:
+def _answer(connection: Watched, sql: str) -> QueryResult:
     connection.execute("SET TRANSACTION READ ONLY")
     with connection.cursor() as cursor:
         cursor.execute(sql.encode(), prepare=True)

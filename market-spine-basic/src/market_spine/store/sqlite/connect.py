@@ -14,6 +14,7 @@ from typing import TypeVar
 from market_spine.errors import SchemaError, StoreCorrupt, StoreError, StoreLocked, StoreUnavailable
 from market_spine.store.sqlite import sharing
 from market_spine.store.sqlite.sharing import Bare, Hold
+from market_spine.store.sqlite.waiting import SLICE, patiently, without_locks
 
 T = TypeVar("T")
 
@@ -28,6 +29,16 @@ _UNAVAILABLE = {
     sqlite3.SQLITE_FULL: "cannot grow: the disk is full",
     sqlite3.SQLITE_IOERR: "cannot be read or written",
 }
+
+_LOCKLESS = (
+    sqlite3.SQLITE_IOERR_LOCK,
+    sqlite3.SQLITE_IOERR_RDLOCK,
+    sqlite3.SQLITE_IOERR_UNLOCK,
+    sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
+    sqlite3.SQLITE_IOERR_SHMLOCK,
+    sqlite3.SQLITE_IOERR_SHMMAP,
+)
+"""What a file system says that cannot lock a file, or cannot share its pages between processes."""
 
 
 class Connection(sqlite3.Connection):
@@ -67,7 +78,7 @@ def connect_for_writing(path: str, wait_seconds: float, create_parent: bool) -> 
         try:
             # Of a new file only; twice the usual size makes a bulk load an eighth faster.
             connection.execute("PRAGMA page_size = 8192")
-            _write_ahead(connection, path)
+            patiently(lambda: _write_ahead(connection, path), path, wait_seconds)
             # Every commit is on the disk before it is reported; measured to cost nothing against NORMAL.
             connection.execute("PRAGMA synchronous = FULL")
             # 64 MB: a large partition's index pages stay in memory while it is loaded.
@@ -183,7 +194,7 @@ def _connect(real: Path, mode: str, wait_seconds: float, detect_types: int) -> C
     connection = sqlite3.connect(
         address,
         uri=True,
-        timeout=wait_seconds,
+        timeout=min(SLICE, wait_seconds),
         isolation_level=None,
         detect_types=detect_types,
         factory=Connection,
@@ -192,7 +203,8 @@ def _connect(real: Path, mode: str, wait_seconds: float, detect_types: int) -> C
         connection.address = address
         # Where the database's folder is all that can be written, SQLite has nowhere else to put them.
         connection.execute("PRAGMA temp_store = MEMORY")
-        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+        look = partial(connection.execute, "SELECT 1 FROM sqlite_master LIMIT 1")
+        patiently(lambda: look().fetchall(), str(real), wait_seconds)
     except BaseException:
         connection.close()
         raise
@@ -248,6 +260,8 @@ def translate(error: sqlite3.Error, path: str, wait_seconds: float) -> StoreErro
             f"{path} was being written by another process for longer than {wait_seconds:g} s",
             hint="run again when that process has finished",
         )
+    if getattr(error, "sqlite_errorcode", 0) in _LOCKLESS:
+        return without_locks(path, str(error))
     if code in _UNAVAILABLE:
         return StoreUnavailable(
             f"{path} {_UNAVAILABLE[code]} ({error})", hint="check the path, its permissions and the disk"

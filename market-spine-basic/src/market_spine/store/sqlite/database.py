@@ -23,6 +23,7 @@ from market_spine.store.sqlite.connect import (
     translated,
     untorn,
 )
+from market_spine.store.sqlite.waiting import SLICE, patiently
 from market_spine.store.views import quote
 
 if TYPE_CHECKING:
@@ -50,11 +51,11 @@ class SqliteDatabase:
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with translated(self._name, self._wait):
-            return self._connection.execute(sql, params).fetchall()
+            return patiently(lambda: self._connection.execute(sql, params).fetchall(), self._path, self._wait)
 
     def run(self, sql: str, params: Sequence[Any] = ()) -> int:
         with translated(self._name, self._wait):
-            return self._connection.execute(sql, params).rowcount
+            return patiently(lambda: self._connection.execute(sql, params).rowcount, self._path, self._wait)
 
     def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
         with translated(self._name, self._wait):
@@ -156,9 +157,9 @@ class SqliteDatabase:
         if not os.access(self._path, os.W_OK):
             return
         with translated(self._path, self._wait):
-            other = sqlite3.connect(self._path, timeout=self._wait, isolation_level=None)
+            other = sqlite3.connect(self._path, timeout=min(SLICE, self._wait), isolation_level=None)
             try:
-                other.execute("BEGIN IMMEDIATE")
+                patiently(lambda: other.execute("BEGIN IMMEDIATE"), self._path, self._wait)
                 other.execute("ROLLBACK")
             finally:
                 other.close()

@@ -18,7 +18,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from market_spine import stopping
 from market_spine.errors import StoreLocked, StoreUnavailable
+from market_spine.store.sqlite.waiting import without_locks
 
 opening = threading.RLock()
 """Held while files are made and opened: a process that closes a file loses its locks on it."""
@@ -151,6 +153,9 @@ def _wait_for_lock(descriptor: int, real: Path, wait_seconds: float, *, exclusiv
                     f"{real} was held by another process for longer than {wait_seconds:g} s",
                     hint="run again when that process has finished",
                 ) from error
+        except OSError as error:
+            raise without_locks(str(real), os.strerror(error.errno or 0)) from error
+        stopping.check()
         time.sleep(_PAUSE_SECONDS)
 
 
