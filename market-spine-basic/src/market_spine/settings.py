@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,8 @@ from typing import NamedTuple
 from market_spine.errors import UsageError
 
 DEFAULT_DATABASE = "data/market_spine.db"
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 class ChosenDatabase(NamedTuple):
@@ -28,12 +31,13 @@ def database(flag: str | None, environ: Mapping[str, str] = os.environ) -> Chose
     ``MARKET_SPINE_SCHEMA`` names the schema to use in a PostgreSQL database.
 
     Raises:
-        UsageError: the flag is there but empty, as when a script's variable is unset.
+        UsageError: the flag is there but empty, as when a script's variable is unset; a control character.
     """
     if flag is not None and not flag.strip():
         raise UsageError("--db: '' is not allowed; it takes a path or URL")
-    url = flag or environ.get("DATABASE_URL", "")
-    return ChosenDatabase(_in_schema(url, environ.get("MARKET_SPINE_SCHEMA", "")) or DEFAULT_DATABASE, not url)
+    url = trimmed("--db", flag) if flag else variable("DATABASE_URL", "", environ)
+    schema = variable("MARKET_SPINE_SCHEMA", "", environ)
+    return ChosenDatabase(_in_schema(url, schema) or DEFAULT_DATABASE, not url)
 
 
 def _in_schema(url: str, schema: str) -> str:
@@ -51,8 +55,24 @@ def auto_migrate(environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def variable(name: str, default: str, environ: Mapping[str, str] = os.environ) -> str:
-    """An environment variable that a domain declares, or its default if unset or empty."""
-    return environ.get(name) or default
+    """An environment variable, ``trimmed``, or its default if unset or blank."""
+    return trimmed(name, environ.get(name, "")) or default
+
+
+def trimmed(name: str, text: str) -> str:
+    """A path, address or name as a flag or variable gives it, without blanks around it.
+
+    Secrets and files of settings often end in a line end, which is part of no name.
+
+    Raises:
+        UsageError: it has a control character. The text, which may hold a password, is not repeated.
+    """
+    found = text.strip()
+    if control := _CONTROL.search(found):
+        raise UsageError(
+            f"{name}: the value has a control character (U+{ord(control[0]):04X})", hint="type the value anew"
+        )
+    return found
 
 
 def user() -> str:
@@ -71,9 +91,9 @@ def secret(name: str, environ: Mapping[str, str] = os.environ) -> str:
     Raises:
         UsageError: the file cannot be read.
     """
-    if value := environ.get(name, ""):
+    if value := environ.get(name, "").strip():
         return value
-    path = environ.get(f"{name}_FILE", "")
+    path = variable(f"{name}_FILE", "", environ)
     if not path:
         return ""
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from market_spine.cli import output
-from market_spine.cli.options import db_option, domain_option, json_option
+from market_spine.cli.options import TrimmedPath, db_option, domain_option, json_option
 from market_spine.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def captures(partition: str, domain: str | None, db: str | None, as_json: bool) 
 
 @click.command()
 @click.argument("capture")
-@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="File to write.")
+@click.option("--out", required=True, type=TrimmedPath(path_type=Path, dir_okay=False), help="File to write.")
 @click.option("--part", metavar="NAME", help="Which part, if the capture has several.")
 @db_option
 def payload(capture: str, out: Path, part: str | None, db: str | None) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from market_spine.cli import output
-from market_spine.cli.options import db_option, json_option
+from market_spine.cli.options import TrimmedPath, db_option, json_option
 
 
 @click.group(no_args_is_help=True)
@@ -16,16 +16,17 @@ def db() -> None:
 
 
 @db.command()
+@click.option("--adopt", is_flag=True, help="Make a store in an SQLite file that has other tables already.")
 @db_option
 @json_option
-def upgrade(db: str | None, as_json: bool) -> None:
+def upgrade(adopt: bool, db: str | None, as_json: bool) -> None:
     """Apply the migrations that are pending, the platform's and each installed domain's."""
     from market_spine import registry, settings
     from market_spine.store import parse_url
     from market_spine.store import upgrade as apply
 
     database = settings.database(db)
-    applied = apply(parse_url(database.url), registry.domains(), create_parent=database.is_default)
+    applied = apply(parse_url(database.url), registry.domains(), create_parent=database.is_default, adopt=adopt)
     if as_json:
         output.write_json({"applied": applied})
         return
@@ -35,7 +36,7 @@ def upgrade(db: str | None, as_json: bool) -> None:
 
 
 @db.command()
-@click.argument("path", metavar="PATH")
+@click.argument("path", metavar="PATH", type=TrimmedPath())
 @db_option
 @json_option
 def backup(path: str, db: str | None, as_json: bool) -> None:

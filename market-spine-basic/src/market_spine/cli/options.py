@@ -6,6 +6,17 @@ from typing import Any
 
 import click
 
+from market_spine.settings import trimmed
+
+
+class TrimmedPath(click.Path):
+    """A path without blanks or line ends around it; one with control characters is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, as ``click.Path`` gives it."""
+        name = param.opts[0] if isinstance(param, click.Option) else "PATH"
+        return super().convert(trimmed(name, value) if isinstance(value, str) else value, param, ctx)
+
 
 def require_value(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
     """Refuse a flag for another's value: click lets an unset variable in `--db $DB --json` make a file "--json"."""

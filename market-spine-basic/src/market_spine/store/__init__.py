@@ -56,7 +56,7 @@ def open_writer(
 
     Raises:
         StoreUnavailable: no such folder, not a database, not writable.
-        SchemaError: the schema is newer than the code, or older and may not be migrated.
+        SchemaError: the schema is newer than the code, older and may not be migrated, or that of something else.
         StoreLocked: another writer held it longer than ``wait_seconds``.
     """
     from market_spine.store import opening
@@ -112,13 +112,14 @@ def upgrade(
     clock: Clock | None = None,
     wait_seconds: float = WAIT_SECONDS,
     create_parent: bool = False,
+    adopt: bool = False,
 ) -> list[str]:
     """Bring a store's schema up to date, creating it if there is none; returns the migrations applied.
 
-    Raises what ``open_writer`` raises.
+    With ``adopt`` also in an SQLite file that has tables of something else. Raises what ``open_writer`` raises.
     """
     from market_spine.store import opening
 
-    opened, applied = opening.writer(url, domains, clock, wait_seconds, create_parent, True)
+    opened, applied = opening.writer(url, domains, clock, wait_seconds, create_parent, True, adopt)
     opened.close()
     return applied

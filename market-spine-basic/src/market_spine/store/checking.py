@@ -54,7 +54,7 @@ def check(url: StoreUrl, domains: Sequence[Domain], *, deep: bool, wait_seconds:
 def _check(url: StoreUrl, db: Database, domains: Sequence[Domain], deep: bool) -> list[CheckResult]:
     with db.snapshot():
         found = [CheckResult("reachable", True, f"{url.display}, {db.version()}")]
-        for name, test in _tests(db, domains, deep):
+        for name, test in _tests(url, db, domains, deep):
             found.append(_finding(name, test))
             if name in ("schema", "views") and not found[-1].ok:
                 break
@@ -65,8 +65,8 @@ _Test = Callable[[], str]
 """Says what it found; raises what is wrong."""
 
 
-def _tests(db: Database, domains: Sequence[Domain], deep: bool) -> Iterator[tuple[str, _Test]]:
-    yield "schema", lambda: _schema(db, domains)
+def _tests(url: StoreUrl, db: Database, domains: Sequence[Domain], deep: bool) -> Iterator[tuple[str, _Test]]:
+    yield "schema", lambda: _schema(url, db, domains)
     yield "views", lambda: _views(db, domains)
     yield "integrity", lambda: _integrity(db, deep)
     yield "manifest", lambda: _manifest(db, domains)
@@ -81,8 +81,9 @@ def _finding(name: str, test: _Test) -> CheckResult:
         return CheckResult(name, False, error.message, error.hint)
 
 
-def _schema(db: Database, domains: Sequence[Domain]) -> str:
-    if migrations.TABLE not in db.relations():
+def _schema(url: StoreUrl, db: Database, domains: Sequence[Domain]) -> str:
+    if migrations.TABLE not in (relations := db.relations()):
+        opening.refuse_foreign(url, relations)
         raise StoreCorrupt("there is no store yet", hint=f"{migrations.UPGRADE_HINT}, or a scheduler")
     migrations.check_readable(db, domains)
     ((number,),) = db.rows(f"SELECT COUNT(*) FROM {migrations.TABLE} WHERE set_name NOT LIKE 'views:%'")

@@ -9,6 +9,7 @@ from itertools import zip_longest
 from typing import Literal
 
 from market_spine.errors import UsageError
+from market_spine.settings import trimmed
 
 _FORMS = (
     "a file path, sqlite:///relative/path, sqlite:////absolute/path or postgresql://user:password@host:5432/database"
@@ -16,6 +17,7 @@ _FORMS = (
 _ENCODE = "percent-encode every character of the user name, password and parameters but letters and digits"
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\[\]:]*)(?::([0-9]*))?")
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})|%00")
+_SCHEMA_BYTES = 63
 _SEARCH_PATH = re.compile(r"(?:-c\s*|--)search_path=\"?([^\s,\"]+)")
 
 
@@ -66,13 +68,14 @@ class StoreUrl:
 
 
 def parse_url(text: str) -> StoreUrl:
-    """Understand a path or URL; raises UsageError.
+    """Understand a path or URL, without blanks around it; raises UsageError.
 
     The text itself is never repeated in an error about a URL, because a URL may hold a password.
     """
+    text = trimmed("--db or DATABASE_URL", text)
     scheme, separator, rest = text.partition("://")
     if not separator:
-        if not text.strip():
+        if not text:
             raise UsageError("--db or DATABASE_URL: the address is empty", hint=f"give {_FORMS}")
         if ":" in text.rpartition("@")[0]:
             # A misspelt URL, whose password must not be told as part of a file's name.
@@ -107,6 +110,11 @@ def _postgresql(rest: str) -> StoreUrl:
     schema = parameters.pop("schema", "")
     if not schema and (found := _SEARCH_PATH.search(parameters.get("options", ""))):
         schema = found[1]
+    if (size := len(schema.encode())) > _SCHEMA_BYTES:
+        raise UsageError(
+            f"the schema's name is {size} bytes long, of which PostgreSQL would keep {_SCHEMA_BYTES}",
+            hint="choose a shorter name",
+        )
     path = parameters.get("dbname", parameters.get("user", ""))
     return StoreUrl("postgresql", path, tuple(parameters.items()), schema)
 

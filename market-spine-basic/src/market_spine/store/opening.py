@@ -7,7 +7,7 @@ from pathlib import Path
 
 from market_spine.core.domain import Domain
 from market_spine.core.ports import Clock
-from market_spine.errors import StoreUnavailable
+from market_spine.errors import SchemaError, StoreUnavailable
 from market_spine.store import migrations
 from market_spine.store.database import Database
 from market_spine.store.location import StoreUrl
@@ -22,9 +22,13 @@ def writer(
     wait_seconds: float,
     create_parent: bool,
     auto_migrate: bool,
+    adopt: bool = False,
 ) -> tuple[StoreWriter, list[str]]:
-    """A writer over an up-to-date schema, and the names of the migrations that this took."""
-    db = _for_writing(url, wait_seconds, create_parent)
+    """A writer over an up-to-date schema, and the names of the migrations that this took.
+
+    An SQLite file that has only tables of something else is left as it is, unless told to ``adopt`` it.
+    """
+    db = _for_writing(url, wait_seconds, create_parent, adopt)
     try:
         applied = migrations.migrate(db, domains, clock or db.now, allowed=auto_migrate)
     except BaseException:
@@ -41,7 +45,7 @@ def reader(
         return _empty(domains, clock)
     db = for_reading(url, wait_seconds)
     try:
-        if not db.steadily(lambda: _is_readable(db, domains, missing_ok)):
+        if not db.steadily(lambda: _is_readable(url, db, domains, missing_ok)):
             db.close()
             return _empty(domains, clock)
     except BaseException:
@@ -50,22 +54,40 @@ def reader(
     return StoreReader(db, domains, clock or db.now)
 
 
-def _is_readable(db: Database, domains: Sequence[Domain], missing_ok: bool) -> bool:
+def _is_readable(url: StoreUrl, db: Database, domains: Sequence[Domain], missing_ok: bool) -> bool:
     """Whether there is a store, where there need not be one; raises SchemaError unless the code fits it."""
     with db.snapshot():
-        if missing_ok and migrations.TABLE not in db.relations():
-            return False
+        if migrations.TABLE not in (relations := db.relations()):
+            refuse_foreign(url, relations)
+            if missing_ok:
+                return False
         migrations.check_readable(db, domains)
         return True
 
 
-def _for_writing(url: StoreUrl, wait_seconds: float, create_parent: bool) -> Database:
+def refuse_foreign(url: StoreUrl, relations: frozenset[str]) -> None:
+    """Raise SchemaError for an SQLite file of another program: one with tables, and none of a store's."""
+    if url.kind != "sqlite" or migrations.TABLE in relations:
+        return
+    if tables := sorted(name for name in relations if not name.startswith("sqlite_")):
+        shown = ", ".join(tables[:3]) + (", ..." if len(tables) > 3 else "")
+        raise SchemaError(
+            f"{url.display} is a database of something else, with the tables {shown}",
+            hint="name another file; or make a store beside these tables with `market-spine db upgrade --adopt`",
+        )
+
+
+def _for_writing(url: StoreUrl, wait_seconds: float, create_parent: bool, adopt: bool = False) -> Database:
     if url.kind == "postgresql":
         return _postgres(url, wait_seconds, read_only=False)
     from market_spine.store.sqlite.connect import connect_for_writing
     from market_spine.store.sqlite.database import SqliteDatabase
 
-    return SqliteDatabase(connect_for_writing(url.path, wait_seconds, create_parent), url.path, wait_seconds)
+    def look(relations: frozenset[str]) -> None:
+        if not adopt:
+            refuse_foreign(url, relations)
+
+    return SqliteDatabase(connect_for_writing(url.path, wait_seconds, create_parent, look), url.path, wait_seconds)
 
 
 def for_reading(url: StoreUrl, wait_seconds: float) -> Database:

@@ -18,6 +18,8 @@ from market_spine.store.sqlite.waiting import SLICE, patiently, without_locks
 
 T = TypeVar("T")
 
+_RELATIONS = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
+
 ATTEMPTS = 10
 """How often a file is read that changes under its reader."""
 
@@ -64,8 +66,13 @@ class Connection(sqlite3.Connection):
             hold.leave()
 
 
-def connect_for_writing(path: str, wait_seconds: float, create_parent: bool) -> Connection:
-    """Open a database file, creating it if it does not exist, in write-ahead mode."""
+def connect_for_writing(
+    path: str, wait_seconds: float, create_parent: bool, look: Callable[[frozenset[str]], None] = lambda _names: None
+) -> Connection:
+    """Open a database file, creating it if it does not exist, in write-ahead mode.
+
+    Before anything is changed ``look`` is shown the names of its tables and views, and may raise.
+    """
     _check_place(path, create_parent)
     real = Path(os.path.realpath(path))
     sharing.create(real)
@@ -76,6 +83,10 @@ def connect_for_writing(path: str, wait_seconds: float, create_parent: bool) -> 
     with translated(path, wait_seconds):
         connection = _open(real, "rw", wait_seconds)
         try:
+            look(frozenset(name for (name,) in connection.execute(_RELATIONS)))
+            if connection.hold is not None:
+                with sharing.opening:
+                    sharing.make_side_files(real)
             # Of a new file only; twice the usual size makes a bulk load an eighth faster.
             connection.execute("PRAGMA page_size = 8192")
             patiently(lambda: _write_ahead(connection, path), path, wait_seconds)
@@ -164,7 +175,7 @@ def _open(real: Path, mode: str, wait_seconds: float, detect_types: int = 0) -> 
         hold = Hold.take(real, wait_seconds)
         bare = None
         try:
-            if (hold.has_log or mode == "rw") and not sharing.make_side_files(real) and mode == "ro":
+            if hold.has_log and not sharing.make_side_files(real) and mode == "ro":
                 bare = _bare(real, hold)
             connection = _connect(real, "ro&immutable=1" if bare else mode, wait_seconds, detect_types)
         except BaseException:

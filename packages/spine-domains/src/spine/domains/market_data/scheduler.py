@@ -22,7 +22,7 @@ from market_spine.core.manifest import INGEST
 from market_spine.core.ports import Reader, RequestLedger
 from market_spine.core.quota import parse_limits
 from market_spine.errors import MarketSpineError, UsageError
-from market_spine.settings import variable
+from market_spine.settings import trimmed, variable
 from spine.domains.market_data import DOMAIN, partitions, vendors
 from spine.domains.market_data.calling import Access
 from spine.domains.market_data.orders import OUTPUTSIZES, Order, is_due
@@ -131,6 +131,7 @@ def _symbols(given: str | Sequence[str] | None, path: str | None) -> tuple[str, 
     if path is None:
         return partitions.parse_symbols("--symbols", texts)
     named = partitions.parse_symbols("--symbols", texts) if any(text.strip() for text in texts) else ()
+    path = trimmed("--symbols-file", path)
     try:
         content = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -11,6 +11,7 @@ import click
 from market_spine.app.scheduling import SchedulerResult
 from market_spine.cli import output
 from market_spine.cli.main import run
+from market_spine.cli.options import TrimmedPath
 from market_spine.cli.schedule import common_options, schedule_command
 from spine.domains.finra.otc_transparency import DOMAIN
 from spine.domains.finra.otc_transparency.schema import TIERS
@@ -43,7 +44,7 @@ def schedule(**flags: Any) -> SchedulerResult:
 @click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=TrimmedPath(path_type=Path, file_okay=False),
     help="Folder to write to; made if missing.",
 )
 @click.option("--weeks", default="6", show_default=True, metavar="N", help="Latest published weeks of each tier.")

@@ -15,7 +15,7 @@ from market_spine.core.domain import Publication
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader
 from market_spine.errors import UsageError
-from market_spine.settings import secret, variable
+from market_spine.settings import secret, trimmed, variable
 from market_spine.sources.redaction import redact
 from spine.domains.finra.otc_transparency import DOMAIN, partitions
 from spine.domains.finra.otc_transparency.schema import TIERS
@@ -137,7 +137,8 @@ def _choose_source(flag: str | None) -> str:
 
 def _folder(data_dir: str | None) -> tuple[FileSource, list[str]]:
     """The folder of files, and a warning if it has some that cannot be placed."""
-    folder = FileSource(data_dir or variable("FINRA_DATA_DIR", DEFAULT_DATA_DIR))
+    given = trimmed("--data-dir", data_dir or "")
+    folder = FileSource(given or variable("FINRA_DATA_DIR", DEFAULT_DATA_DIR))
     unknown = folder.unrecognised()
     told = f"Files whose names say no tier and week were left out: {', '.join(unknown)}."
     return folder, [told] if unknown else []
