@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,7 +77,9 @@ def load(domains: Sequence[Domain]) -> list[Migration]:
     return [migration for set_name, package in packages.items() for migration in _load_set(set_name, package)]
 
 
-def _load_set(set_name: str, package: str) -> list[Migration]:
+@cache
+def _load_set(set_name: str, package: str) -> tuple[Migration, ...]:
+    # Once for a process, which opens a store several times.
     # The package's folder and not importlib.resources, which costs 25 ms on every run to import.
     found = []
     for folder in importlib.import_module(package).__path__:
@@ -88,7 +91,7 @@ def _load_set(set_name: str, package: str) -> list[Migration]:
     numbers = [migration.number for migration in found]
     if len(set(numbers)) != len(numbers):
         raise SchemaError(f"two migrations in {package} have the same number")
-    return found
+    return tuple(found)
 
 
 def compare(db: Database, migrations: Sequence[Migration], domains: Sequence[Domain]) -> Status:
