@@ -33,6 +33,7 @@ from market_spine.app.windows import (
 from market_spine.core.anomaly import Severity
 from market_spine.core.manifest import CALC, AnomalyRecord, Known, RunRecord
 from market_spine.core.partition import Partition
+from market_spine.core.ports import Reader
 from market_spine.errors import MarketSpineError
 from market_spine.telemetry import log_context
 
@@ -142,7 +143,7 @@ def _run(
             cause = "stopped by a signal" if report.interrupted else "stopped after the first failure"
             report.warnings.append(f"{cause}; not started: {', '.join(left)}")
         if plan.run.options.wants(CALC) and not report.interrupted and not (plan.fail_fast and left):
-            _windows(plan, report, stop)
+            _windows(plan, report, stop, store)
 
 
 def _tasks(plan: Plan, known: Mapping[str, Known], anomalies: Sequence[AnomalyRecord]) -> list[Task]:
@@ -221,40 +222,49 @@ def _side_by_side(
             yield running.pop(future), future.result()
 
 
-def _windows(plan: Plan, report: _Report, stop: Callable[[], bool]) -> None:
+def _windows(plan: Plan, report: _Report, stop: Callable[[], bool], store: Reader) -> None:
     """Compute the windows whose inputs moved, in this run or before, inside the plan or outside it."""
     run = plan.run
     if not run.domain.windows:
         return
-    with closing(run.stores.reader()) as store:
-        if run.stores.writer is None:
-            moved = {each.partition_key for each in _runs(report) if each.status is RunStatus.PLANNED}
-            keys = frozenset(store.partition_keys(run.domain.name)) if moved else frozenset()
-            foreseen = windows_foreseen(run.domain, keys, moved)
-            report.windows = [window_run(window, RunStatus.PLANNED) for window in foreseen]
-            return
-        versions = window_versions(run.domain)
-        moves = store.moves(run.domain.name, versions)
-        again = {partition.key for partition in plan.partitions} if run.options.force else set()
-        stale, known = stale_windows(run.domain, store, moves.keys, again=again)
-        windows = WindowRunner(run.domain, known, store, run.stores.writer, run.id, run.clock)
+    if run.stores.writer is None:
+        moved = {each.partition_key for each in _runs(report) if each.status is RunStatus.PLANNED}
+        keys = frozenset(store.partition_keys(run.domain.name)) if moved else frozenset()
+        foreseen = windows_foreseen(run.domain, keys, moved)
+        report.windows = [window_run(window, RunStatus.PLANNED) for window in foreseen]
+        return
+    versions = window_versions(run.domain)
+    moves = store.moves(run.domain.name, versions)
+    again = {partition.key for partition in plan.partitions} if run.options.force else set()
+    if not moves.through or not (moves.keys is None or moves.keys or again):
+        return
+    with closing(run.stores.reader()) as reader:
+        stale, known = stale_windows(run.domain, reader, moves.keys, again=again)
+        windows = WindowRunner(run.domain, known, reader, run.stores.writer, run.id, run.clock)
         for window in stale:
             if stop():
                 report.interrupted = True
                 report.warnings.append(f"stopped by a signal; not computed: {window.calc.spec.pipeline}")
                 return
             report.windows.append(windows.run(window))
-        if incomplete := [window.partition.key for window in stale if not window.complete]:
-            report.warnings.append(
-                f"windows that look back beyond what is known are marked incomplete: {', '.join(incomplete)}"
-            )
-    if (
-        moves.through
-        and moves.keys != frozenset()
-        and all(each.status is not RunStatus.FAILED for each in report.windows)
-    ):
+    if incomplete := [window.partition.key for window in stale if not window.complete]:
+        report.warnings.append(
+            f"windows that look back beyond what is known are marked incomplete: {', '.join(incomplete)}"
+        )
+    if all(each.status is not RunStatus.FAILED for each in report.windows):
+        _keep_check(run, versions, moves.through)
+
+
+def _keep_check(run: Run, versions: str, through: datetime) -> None:
+    """Keep that all windows stand; without it the next run merely looks at more of them."""
+
+    def keep() -> None:
+        assert run.stores.writer is not None
         with closing(run.stores.writer()) as store:
-            store.record_window_check(run.domain.name, versions, moves.through, run.id)
+            store.record_window_check(run.domain.name, versions, through, run.id)
+
+    if isinstance(problem := guarded(keep), MarketSpineError):
+        logger.warning("that all windows stand could not be recorded: %s", problem.message)
 
 
 def _runs(report: _Report) -> list[PipelineRun]:
