@@ -24,19 +24,28 @@ def files() -> dict[str, str]:
     return {**dict(found), "treasury/migrations/__init__.py": ""}
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Path:
-    """A folder with the page's files, and what pip would note about them."""
-    site = tmp_path / "site"
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the page's files."""
+    project = tmp_path_factory.mktemp("project")
     for name, text in files().items():
-        (site / name).parent.mkdir(parents=True, exist_ok=True)
-        (site / name).write_text(text)
-    info = site / "treasury-0.1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: treasury\nVersion: 0.1.0\n")
-    group = re.search(r'entry-points\."(.+?)"\]\n(\w+) = "(.+?)"', files()["pyproject.toml"])
-    assert group is not None
-    (info / "entry_points.txt").write_text(f"[{group[1]}]\n{group[2]} = {group[3]}\n")
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text)
+    return project
+
+
+@pytest.fixture(scope="module")
+def site(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which pip installed the page's package."""
+    site = tmp_path_factory.mktemp("site")
+    flags = ("--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check")
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", *flags, "--target", str(site), str(project)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
     return site
 
 
@@ -78,7 +87,7 @@ def test_the_example_is_short_and_complete() -> None:
     assert sum(bool(line.strip()) for line in python.splitlines()) <= 120
 
 
-def test_the_example_is_clean(site: Path) -> None:
+def test_the_example_is_clean(project: Path) -> None:
     """The linter and the strict type checker find nothing in it."""
     settings = ("--config", str(REPOSITORY / "pyproject.toml"), "treasury")
     for command in (
@@ -87,14 +96,18 @@ def test_the_example_is_clean(site: Path) -> None:
         ["ruff", "format", "--check", *settings],
         ["mypy", "--strict", "treasury"],
     ):
-        done = subprocess.run([sys.executable, "-m", *command], cwd=site, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", *command], cwd=project, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_example_passes_the_suite_it_inherits(site: Path) -> None:
+def test_the_example_passes_the_suite_it_inherits(project: Path, site: Path, tmp_path: Path) -> None:
     """Its own test file, run by pytest where it is installed, passes; nothing but PostgreSQL may be skipped."""
+    copy = tmp_path / "test_treasury.py"
+    copy.write_text((project / "test_treasury.py").read_text())
     done = run_command(
-        "-q", "-rs", "-p", "no:cacheprovider", "test_treasury.py", cwd=site, path=[site], program=("-m", "pytest")
+        "-q", "-rs", "-p", "no:cacheprovider", str(copy), cwd=tmp_path, path=[site], program=("-m", "pytest")
     )
     assert done.code == 0, done.stdout
     assert "8 passed, 1 skipped" in done.stdout or "9 passed" in done.stdout, done.stdout
