@@ -170,3 +170,24 @@ def test_every_command_knows_the_domain(home: Home) -> None:
     assert home("rebuild", "--db", "data/market_spine.db", "--into", "new.db").code == 0
     now, replayed = (home("query", sql, "--format", "csv", *flags).stdout for flags in ((), ("--db", "new.db")))
     assert now == replayed
+
+
+def test_decisions_work_on_the_domain(home: Home) -> None:
+    """A file that lost most of its days is held, set aside, accepted; taken back, the days are there again."""
+    days = [f"01/{day:02}/2025,4.25,4.57\n" for day in range(1, 11)]
+    home.write("Date,2 Yr,10 Yr\n" + "".join(days))
+    home.schedule()
+    home.write("Date,2 Yr,10 Yr\n" + days[0])
+    held = home.schedule().result().runs[0].error
+    assert held is not None and held.kind == "shrunk"
+    assert home("anomalies", "ack", "2025", "shrunk", "--domain", "treasury", "--reason", "seen").code == 0
+    listed = json.loads(home("captures", "2025", "--domain", "treasury", "--json").stdout)["captures"]
+    assert [each["status"] for each in listed] == ["current", "held"]
+
+    def stored() -> str:
+        return home("query", "SELECT COUNT(*) AS days FROM treasury_yields", "--format", "csv").stdout.split()[1]
+
+    assert home("accept", listed[1]["capture_id"], "--reason", "the rest was withdrawn").code == 0
+    assert stored() == "1"
+    assert home("retract", listed[1]["capture_id"], "--reason", "it was cut off after all").code == 0
+    assert stored() == "10"

@@ -191,7 +191,11 @@ def test_mistakes_in_tables(table: Table, said: str) -> None:
         ("metres DOUBLE PRECISION,", "metres DOUBLE PRECISION, crew BIGINT,", r"has crew, which lake_levels does not"),
         ("metres DOUBLE PRECISION,", "metres DOUBLE PRECISION NOT NULL,", r"metres is NOT NULL and may be null"),
         ("year BIGINT NOT NULL, day DATE NOT NULL,", "day DATE NOT NULL, year BIGINT NOT NULL,", r"in another order"),
-        ("lake_levels_versions", "lake_levels", r"make no lake_levels_versions: write `CREATE TABLE"),
+        (
+            "lake_levels_versions",
+            "lake_levels",
+            r"make no table lake_levels_versions: write it, with year BIGINT,",
+        ),
         ("superseded_by BIGINT", "superseded_by BIGINT NOT NULL", r"write `manifest_id BIGINT NOT NULL, superseded_by"),
     ],
 )

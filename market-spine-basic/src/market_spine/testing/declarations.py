@@ -144,11 +144,12 @@ def of_migrations(domain: Domain) -> Iterator[str]:
 
 
 def _of_physical(domain: Domain, table: Table, made: dict[str, tuple[str, int]]) -> Iterator[str]:
-    if not made:
-        yield f"the files of {domain.migrations} make no {table.versions}: write `CREATE TABLE {table.versions} (...)`"
-        return
     expected = {column.name: SQL_TYPES[column.kind] for column in table.columns}
     expected |= {"manifest_id": "BIGINT", "superseded_by": "BIGINT"}
+    if not made:
+        columns = ", ".join(f"{name} {kind}" for name, kind in expected.items())
+        yield f"the files of {domain.migrations} make no table {table.versions}: write it, with {columns}"
+        return
     for name, kind in expected.items():
         if name not in made:
             yield f"{table.versions} has no {name}: write `{name} {kind}`"
