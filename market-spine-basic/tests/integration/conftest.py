@@ -99,8 +99,18 @@ _packages = count()
 
 
 @pytest.fixture
-def make_domain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Domain]:
-    """Make the garden domain from its migration files and further attributes."""
+def make_domain(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Domain]:
+    """Make the garden domain from its migration files and further attributes.
+
+    On a store of the kind ``columns`` its harvest is a bulk table.
+    """
+    callspec = getattr(request.node, "callspec", None)
+    if callspec is not None and callspec.params.get("new_store") == "columns":
+        tables = (HARVEST._replace(bulk=True), PRICE)
+    else:
+        tables = (HARVEST, PRICE)
 
     def make(files: dict[str, str] | None = None, **attributes: Any) -> Domain:
         package = f"garden_migrations_{next(_packages)}"
@@ -111,7 +121,7 @@ def make_domain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...
             (folder / name).write_text(text)
         if str(folder.parent) not in sys.path:
             monkeypatch.syspath_prepend(folder.parent)
-        return cast("Domain", Garden(package, **attributes))
+        return cast("Domain", Garden(package, **{"tables": tables, **attributes}))
 
     return make
 
@@ -128,9 +138,9 @@ def clock() -> SetClock:
     return SetClock()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "columns", "postgresql"])
 def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], StoreUrl]:
-    """Address a fresh store of either kind, another one each time."""
+    """Address a fresh store of each kind and layout, another one each time; ``columns`` is SQLite, too."""
     if request.param == "postgresql":
         make = request.getfixturevalue("new_postgres")
         return lambda: parse_url(make())
@@ -228,7 +238,7 @@ def harvest() -> Callable[..., Any]:
 
 @pytest.fixture
 def put(
-    writer: StoreWriter, partition: Partition, enter: Callable[..., Entry], harvest: Callable[..., Any]
+    writer: StoreWriter, domain: Domain, partition: Partition, enter: Callable[..., Entry], harvest: Callable[..., Any]
 ) -> Callable[..., Entry]:
     """Commit one capture of 2025-01-03|north: its id, and crop = weight."""
 
@@ -236,7 +246,7 @@ def put(
         scope = Scope({"day": partition.values[0], "plot": partition.values[1]})
         with writer.commit(partition) as commit:
             entry = enter(commit, partition, capture_id=capture_id)
-            commit.replace(HARVEST, scope, harvest(**weights), entry.manifest_id)
+            commit.replace(domain.tables[0], scope, harvest(**weights), entry.manifest_id)
         return entry
 
     return commit_capture

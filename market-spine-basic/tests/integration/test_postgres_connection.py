@@ -18,6 +18,7 @@ from market_spine.core.schema import Table
 from market_spine.errors import StoreUnavailable
 from market_spine.store import StoreUrl, open_reader, open_writer, parse_url
 from market_spine.store.ledger import StoreLedger
+from market_spine.store.postgres import query
 from market_spine.store.reader import StoreReader
 from market_spine.store.writer import StoreCommit
 
@@ -208,11 +209,13 @@ def test_a_ledger_that_lives_long_counts_on(filled: StoreUrl, domain: Domain, cl
         assert ledger.refusal("massive", "abc", "full") is not None
 
 
-def test_a_query_cut_in_the_middle(filled: StoreUrl, domain: Domain, clock: SetClock, store_url: StoreUrl) -> None:
+def test_a_query_cut_in_the_middle(
+    filled: StoreUrl, domain: Domain, clock: SetClock, store_url: StoreUrl, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A user's query whose connection is cut while its views are made raises StoreUnavailable, no complaint of it."""
     import psycopg
 
-    def cutting(schema: str, _relations: frozenset[str]) -> list[tuple[str, str]]:
+    def cutting(_domains: object, _moment: str, schema: str, _relations: frozenset[str]) -> list[tuple[str, str]]:
         with psycopg.connect("", autocommit=True, **dict(store_url.parameters)) as admin:  # type: ignore[arg-type]
             admin.execute(
                 "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"
@@ -221,8 +224,10 @@ def test_a_query_cut_in_the_middle(filled: StoreUrl, domain: Domain, clock: SetC
             )
         return [("garden_harvest", f"SELECT * FROM {schema}.garden_harvest_versions")]
 
+    monkeypatch.setattr(query, "as_of_views", cutting)
+    clock.now += timedelta(days=1)
     with open_reader(filled, [domain], clock=clock) as store, pytest.raises(StoreUnavailable):
-        store._db.query("SELECT * FROM garden_harvest", cutting)
+        store.query("SELECT * FROM garden_harvest", clock.now - timedelta(hours=1))
 
 
 def test_a_closed_store_stays_closed(filled: StoreUrl, domain: Domain, clock: SetClock) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +16,11 @@ from market_spine.core.partition import Partition, Scope
 from market_spine.core.revision import Change
 from market_spine.core.schema import Table
 from market_spine.store import StoreUrl, open_writer
+from market_spine.store.sqlite import segments
 from market_spine.store.writer import StoreWriter
+
+if TYPE_CHECKING:
+    import pytest
 
 Row = tuple[Any, ...]
 Key = tuple[Any, ...]
@@ -93,8 +97,11 @@ def test_every_moment_reads_as_it_was(
     domain: Domain,
     clock: Any,
     enter: Callable[..., Entry],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whatever was replaced, each table read as of any past moment is what it was then, and now what it is."""
+    # From how many changed rows on a bulk table gets another segment.
+    monkeypatch.setattr(segments, "MANY_ROWS", data.draw(st.sampled_from([0, 1, 1_000])))
     tables = {table.name: table for table in domain.tables}
     state: dict[str, State] = {name: {} for name in tables}
     past: list[tuple[datetime, dict[str, State]]] = []

@@ -134,8 +134,8 @@ def test_a_backup_of_a_file_that_changes_is_of_one_state(
     """A copy that was under way when the file changed is made anew."""
     opened: list[Connection] = []
 
-    def open_and_change(path: str, wait: float, detect_types: int = 0) -> Connection:
-        opened.append(connect_for_reading(path, wait, detect_types))
+    def open_and_change(path: str, wait: float) -> Connection:
+        opened.append(connect_for_reading(path, wait))
         if len(opened) == 1:
             opened[0].execute(SQL).fetchall()
             change()

@@ -14,7 +14,7 @@ from market_spine.core.domain import Domain, Normalized, Range
 from market_spine.core.kinds import read_value, scope_value
 from market_spine.core.manifest import Entry
 from market_spine.core.partition import Partition, Scope
-from market_spine.core.ports import Clock, Commit
+from market_spine.core.ports import Clock, Commit, Replacement, Writer
 from market_spine.core.revision import Change
 from market_spine.core.schema import Table
 from market_spine.errors import MarketSpineError
@@ -38,12 +38,28 @@ class StageDraft:
     change: Change = field(default_factory=Change)
     review: tuple[Anomaly, ...] = ()
     """What the domain finds odd about the partition as a whole, with these rows."""
+    prepared: list[Replacement] = field(default_factory=list)
 
-    def write(self, commit: Commit, domain: Domain, clock: Clock) -> None:
-        """Replace each table; the manifest row is written only if it says something new."""
+    def prepare(self, store: Writer, domain: Domain, clock: Clock) -> None:
+        """Do what can be done before the transaction."""
+        started = clock()
+        self.prepared = [
+            store.prepare(
+                table,
+                self.scopes.get(table.name) or partition_scope(table, self.entry.partition),
+                self.frames[table.name],
+                current=self.current.get(table.name),
+            )
+            for table in domain.tables
+            if table.name in self.frames
+        ]
+        self.elapsed += clock() - started
+
+    def write(self, commit: Commit, clock: Clock) -> None:
+        """Replace each table, once prepared; the manifest row is written only if it says something new."""
         started = clock()
         manifest_id = commit.next_id()
-        self.change = self.replace_rows(commit, domain, manifest_id)
+        self.change = self.replace_rows(commit, manifest_id)
         if self.change or not self.standing:
             commit.add_entry(
                 self.entry._replace(
@@ -54,19 +70,9 @@ class StageDraft:
             )
         self.elapsed += clock() - started
 
-    def replace_rows(self, commit: Commit, domain: Domain, manifest_id: int) -> Change:
+    def replace_rows(self, commit: Commit, manifest_id: int) -> Change:
         """Replace each table's rows on behalf of a manifest entry; returns the counts over all tables."""
-        counts = [
-            commit.replace(
-                table,
-                self.scopes.get(table.name) or partition_scope(table, self.entry.partition),
-                self.frames[table.name],
-                manifest_id,
-                current=self.current.get(table.name),
-            )
-            for table in domain.tables
-            if table.name in self.frames
-        ]
+        counts = [commit.put(prepared, manifest_id) for prepared in self.prepared]
         return Change(
             sum(each.added for each in counts),
             sum(each.removed for each in counts),
@@ -97,8 +103,13 @@ class Draft:
     def __bool__(self) -> bool:
         return bool(self.decisions or self.ingest or self.stages or self.anomalies or self.resolves)
 
+    def prepare(self, store: Writer, domain: Domain, clock: Clock) -> None:
+        """Do what can be done before the transaction."""
+        for stage in self.stages.values():
+            stage.prepare(store, domain, clock)
+
     def write(self, commit: Commit, domain: Domain, clock: Clock) -> None:
-        """Write it all through one open transaction."""
+        """Write it all, once prepared, through one open transaction."""
         for decision in self.decisions:
             commit.decide(decision)
         if self.taken is not None:
@@ -111,7 +122,7 @@ class Draft:
             if self.rejects is not None and self.rejects.height:
                 commit.add_rejects(entry.manifest_id, entry.capture_id, self.rejects)
         for stage in self.stages.values():
-            stage.write(commit, domain, clock)
+            stage.write(commit, clock)
         noted = {anomaly.kind for anomaly in self.anomalies}
         if self.resolves - noted:
             commit.resolve(self.resolves - noted)

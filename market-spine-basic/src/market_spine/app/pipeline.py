@@ -170,10 +170,12 @@ def _keep_reviewed(task: Task, draft: Draft) -> None:
 
 def commit_draft(task: Task, draft: Draft) -> None:
     """Write it; raises Moved if another run committed the partition since it was examined."""
-    with closing(_writer(task)) as store, store.commit(task.partition) as commit:
-        if commit.known().last_id != task.known.last_id:
-            raise Moved
-        draft.write(commit, task.run.domain, task.run.clock)
+    with closing(_writer(task)) as store:
+        draft.prepare(store, task.run.domain, task.run.clock)
+        with store.commit(task.partition) as commit:
+            if commit.known().last_id != task.known.last_id:
+                raise Moved
+            draft.write(commit, task.run.domain, task.run.clock)
 
 
 def _writer(task: Task) -> Writer:

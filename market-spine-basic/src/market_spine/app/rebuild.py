@@ -264,8 +264,10 @@ class _Replay:
             ),
         )
 
+        draft.prepare(self.target, self.domain, self.clock)
+
         def write(commit: Commit) -> None:
-            change = draft.replace_rows(commit, self.domain, entry.manifest_id)
+            change = draft.replace_rows(commit, entry.manifest_id)
             commit.add_entry(entry if found is entry else found._replace(change=change))
 
         return write

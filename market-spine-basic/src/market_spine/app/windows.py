@@ -171,10 +171,12 @@ class WindowRunner:
                 return None
             draft = self.draft(window)
             try:
-                with closing(self.writer()) as store, store.commit(window.partition) as commit:
-                    draft.write(commit, self.domain, self.clock)
-                    commit.last_in_line()
-                    self._check_unmoved(store, window)
+                with closing(self.writer()) as store:
+                    draft.prepare(store, self.domain, self.clock)
+                    with store.commit(window.partition) as commit:
+                        draft.write(commit, self.clock)
+                        commit.last_in_line()
+                        self._check_unmoved(store, window)
             except Moved:
                 logger.info("another run committed an input of this window meanwhile: looking at it again")
                 self.known = self.reader.known(self.domain.name, list(self.known))

@@ -6,10 +6,11 @@ import io
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from market_spine.app.scheduling import PipelineRun, RunStatus, SchedulerResult
 from market_spine.errors import UsageError
@@ -89,16 +90,47 @@ def write_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         write("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
 
-def write_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write rows as CSV (RFC 4180 quoting, LF); NULL is an empty field, booleans are true and false."""
+def write_csv(columns: Sequence[str], batches: Iterable[Sequence[Sequence[Any]]]) -> None:
+    """Write rows as CSV (RFC 4180 quoting, LF) as they come; NULL is an empty field, booleans are true and false."""
     import csv
 
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    pieces = iter(batches)
+    # An error before the first row leaves stdout alone.
+    first = next(pieces, ())
     writer.writerow(columns)
-    writer.writerows([_spelt(value) for value in row] for row in rows)
-    sys.stdout.write(text.getvalue())
+    for batch in chain([first], pieces):
+        writer.writerows([_spelt(value) for value in row] for row in batch)
     sys.stdout.flush()
+
+
+def write_json_rows(batches: Iterable[Sequence[Mapping[str, Any]]]) -> None:
+    """Write one JSON array of objects as they come; an error after the first of them leaves it unfinished.
+
+    Raises:
+        UsageError: a number is infinite or none.
+    """
+    written = 0
+    for batch in batches:
+        try:
+            texts = [json.dumps(row, indent=2, allow_nan=False).replace("\n", "\n  ") for row in batch]
+        except ValueError as error:
+            raise UsageError("JSON has no number that is infinite or none", hint="use --format csv") from error
+        for text in texts:
+            sys.stdout.write(f"{',' if written else '['}\n  {text}")
+            written += 1
+        _begun.update(json=bool(written))
+    write("\n]" if written else "[]")
+    _begun.clear()
+
+
+_begun: dict[str, bool] = {}
+"""What has been written in part, and so cannot be followed by another document."""
+
+
+def bytes_out() -> IO[bytes]:
+    """Stdout for bytes."""
+    return sys.stdout.buffer
 
 
 def _spelt(value: Any) -> Any:
@@ -108,7 +140,7 @@ def _spelt(value: Any) -> Any:
 
 def write_error(document: Mapping[str, str], *, as_json: bool) -> None:
     """Tell an error: as the one JSON document on stdout, or as one line on stderr."""
-    if as_json:
+    if as_json and not _begun:
         write_json({"error": dict(document)})
         return
     hint = f" ({document['hint']})" if document["hint"] else ""

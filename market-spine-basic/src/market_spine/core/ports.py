@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     import polars as pl
 
     from market_spine.core.quota import Limit, PlannedCall, Refusal
+
+
+SECONDS = 600.0
+"""How long a statement may run if nothing else is asked for."""
 
 
 class Clock(Protocol):
@@ -78,13 +82,43 @@ class Reader(Protocol):
         """The first manifest entry (``ingest``) that brought a capture."""
 
     def query(self, sql: str, as_of: datetime | str | None = None) -> QueryResult:
-        """Run one read-only statement, optionally as of a moment or of a capture id.
+        """Run one read-only statement and take all its rows; see ``ask``. Raises UsageError for very many."""
 
-        Raises UsageError for anything but a single reading statement, for a moment that has not
-        passed yet, and, with ``as_of``, for schema-qualified or physical names.
+    def ask(
+        self, sql: str, as_of: datetime | str | None = None, *, seconds: float = SECONDS
+    ) -> AbstractContextManager[RowStream]:
+        """Run one read-only statement, optionally as of a moment or of a capture id; its rows come piece by piece.
+
+        Raises UsageError for anything but a single reading statement, for one that takes longer than ``seconds``
+        or more memory than a statement may, for a moment that has not passed yet, and, with ``as_of``, for
+        schema-qualified or physical names.
         """
 
     def close(self) -> None: ...
+
+
+class RowStream(Protocol):
+    """The rows of a statement. They can be read once, in one of two ways; both raise UsageError and StoreError."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The columns' names."""
+
+    def batches(self) -> Iterator[Sequence[tuple[Any, ...]]]:
+        """The rows as plain Python values (str, int, float, bool, None), some thousands at a time."""
+
+    def write_parquet(self, file: IO[bytes]) -> None:
+        """Write the rows as a Parquet file whose columns have the statement's types."""
+
+
+class Replacement(Protocol):
+    """A frame that is to become what is known in a scope, with what was worked out for that beforehand."""
+
+    @property
+    def table(self) -> Table: ...
+
+    @property
+    def frame(self) -> pl.DataFrame: ...
 
 
 class Commit(Protocol):
@@ -123,6 +157,9 @@ class Commit(Protocol):
                 disagrees while closing rows, StoreCorrupt is raised and nothing is written.
         """
 
+    def put(self, prepared: Replacement, manifest_id: int) -> Change:
+        """Replace what ``Writer.prepare`` prepared; what changed since then is worked out anew."""
+
     def add_entry(self, entry: Entry) -> None:
         """Write a manifest row; ``committed_at`` is set when the transaction commits."""
 
@@ -141,6 +178,11 @@ class Commit(Protocol):
 
 class Writer(Reader, Protocol):
     """Reads and writes."""
+
+    def prepare(
+        self, table: Table, scope: Scope, frame: pl.DataFrame, *, current: pl.DataFrame | None = None
+    ) -> Replacement:
+        """Do before the transaction what can be done of ``Commit.replace`` without a lock; arguments are its own."""
 
     def commit(self, partition: Partition) -> AbstractContextManager[Commit]:
         """Open the partition's transaction, waiting a bounded time for other writers.

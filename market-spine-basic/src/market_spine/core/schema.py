@@ -35,6 +35,8 @@ class Table(NamedTuple):
         laid_by: the columns by which one load's rows are laid down, so that those often read together lie
             together; empty: as they come, which is by key.
         grows: rows with new keys continue what is known: only removed and changed rows make a revision.
+        bulk: its partitions come whole and in thousands of rows; an embedded store keeps them in columns. Such a
+            table is replaced by equality on exactly its partition columns.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Table(NamedTuple):
     stage: str = "calc"
     laid_by: tuple[str, ...] = ()
     grows: bool = False
+    bulk: bool = False
 
     @property
     def versions(self) -> str:

@@ -114,12 +114,11 @@ def upgrade(
     create_parent: bool = False,
     adopt: bool = False,
 ) -> list[str]:
-    """Bring a store's schema up to date, creating it if there is none; returns the migrations applied.
+    """Bring a store up to date, creating it if there is none; returns the migrations applied, and what else was done.
 
-    With ``adopt`` also in an SQLite file that has tables of something else. Raises what ``open_writer`` raises.
+    An embedded store of an older program is converted; what it was is kept beside it. With ``adopt`` also in
+    an SQLite file that has tables of something else. Raises what ``open_writer`` raises.
     """
     from market_spine.store import opening
 
-    opened, applied = opening.writer(url, domains, clock, wait_seconds, create_parent, True, adopt)
-    opened.close()
-    return applied
+    return opening.upgraded(url, domains, clock, wait_seconds, create_parent, adopt)

@@ -70,6 +70,7 @@ def _tests(url: StoreUrl, db: Database, domains: Sequence[Domain], deep: bool) -
     yield "views", lambda: _views(db, domains)
     yield "integrity", lambda: _integrity(db, deep)
     yield "manifest", lambda: _manifest(db, domains)
+    yield from db.own_checks(domains, deep=deep).items()
     yield "payloads", lambda: _payloads(db, deep)
     yield "anomalies", lambda: _anomalies(db)
 
@@ -92,12 +93,12 @@ def _schema(url: StoreUrl, db: Database, domains: Sequence[Domain]) -> str:
 
 def _views(db: Database, domains: Sequence[Domain]) -> str:
     relations = db.relations()
-    status = migrations.compare(db, migrations.load(domains), domains)
+    status = migrations.compare(db, migrations.load(db, domains), domains)
     present = {set_name.removeprefix("views:") for set_name, _ in status.applied}
     stale = [set_name for set_name in status.stale if set_name.removeprefix("views:") in present]
     declared = [
         name
-        for set_name, shown in views.declared_views(domains, relations).items()
+        for set_name, shown in views.declared_views(db, domains, relations).items()
         if set_name.removeprefix("views:") in present
         for name, _ in shown
     ]

@@ -6,7 +6,7 @@ method raises StoreError and nothing else of the database's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 if TYPE_CHECKING:
     import polars as pl
 
-    from market_spine.core.manifest import QueryResult
+    from market_spine.core.domain import Domain
     from market_spine.core.partition import Scope
+    from market_spine.core.ports import RowStream
     from market_spine.core.schema import Table
+    from market_spine.store.asking import Question
 
 T = TypeVar("T")
 
@@ -29,12 +31,17 @@ DENIED = "store_denied"
 ALONE = "store"
 """The lock of whatever is not one partition's, and of every commit's last step."""
 
-ViewBuilder = Callable[[str, frozenset[str]], Sequence[tuple[str, str]]]
-"""(schema that holds the relations, their names) -> (name, SELECT) of views in dependency order."""
-
 
 class Database(Protocol):
-    """One connection."""
+    """One connection.
+
+    Attributes:
+        columnar: it keeps bulk tables in columns of its own, so that no view of them can be made in it.
+        migrations: set name to package of the migrations that only this kind of database has.
+    """
+
+    columnar: bool
+    migrations: Mapping[str, str]
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one reading statement."""
@@ -63,6 +70,9 @@ class Database(Protocol):
 
     def prepare_schema(self) -> None:
         """Make what the migrations build on, where it is missing, inside a transaction."""
+
+    def outgrown(self, domains: Sequence[Domain]) -> bool:
+        """Whether what is kept must be converted before the schema can be brought up to date."""
 
     def drop_views(self, names: Sequence[str]) -> None:
         """Drop the views that exist of these, whichever stands on which."""
@@ -103,14 +113,30 @@ class Database(Protocol):
     def close_rows(self, table: Table, row_ids: Sequence[Any], manifest_id: int) -> int:
         """Mark current rows as superseded by an entry; returns how many were."""
 
-    def insert_frame(self, table: Table, frame: pl.DataFrame, manifest_id: int) -> None:
-        """Add rows as current, brought by an entry."""
+    def insert_frame(
+        self, table: Table, scope: Scope, frame: pl.DataFrame, manifest_id: int, packed: object | None = None
+    ) -> None:
+        """Add rows as current, brought by an entry; ``packed`` is what ``pack`` made of them, if anything."""
 
-    def query(self, sql: str, views: ViewBuilder | None) -> QueryResult:
-        """Run a user's statement on a fresh connection that cannot write.
+    def count_rows(self, table: Table, scope: Scope) -> int:
+        """How many rows are current in a scope."""
 
-        With ``views``, only those can be read, under their plain names. Raises UsageError for
-        anything the statement does wrong.
+    def scope_state(self, table: Table, scope: Scope) -> object | None:
+        """What is equal as long as a scope's current rows and their row ids are the same.
+
+        None for a table of which the database does not tell: its changes are worked out under the lock.
+        """
+
+    def pack(self, table: Table, scope: Scope, frame: pl.DataFrame, before: int) -> object | None:
+        """Encode rows that are to be added to a scope of ``before`` current rows; touches no database.
+
+        None if they are to be added row by row.
+        """
+
+    def query(self, question: Question) -> AbstractContextManager[RowStream]:
+        """Run a user's statement on a fresh connection that cannot write; see ``StoreReader.ask``.
+
+        Raises UsageError for anything the statement does wrong, also while its rows are read.
         """
 
     def version(self) -> str:
@@ -118,6 +144,9 @@ class Database(Protocol):
 
     def damage(self, *, deep: bool) -> list[str]:
         """What the database itself finds wrong with what it keeps; ``deep`` looks at everything."""
+
+    def own_checks(self, domains: Sequence[Domain], *, deep: bool) -> Mapping[str, Callable[[], str]]:
+        """Checks of what only this kind of database has, by name: each says what it found, or raises what is wrong."""
 
     def close(self) -> None:
         """Release the connection."""

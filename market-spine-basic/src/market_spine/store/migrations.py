@@ -70,9 +70,9 @@ class Status(NamedTuple):
     stale: dict[str, list[tuple[str, str]]]
 
 
-def load(domains: Sequence[Domain]) -> list[Migration]:
-    """Read the platform's and the domains' migrations, in the order to apply them."""
-    packages = {PLATFORM: "market_spine.store.sql"}
+def load(db: Database, domains: Sequence[Domain]) -> list[Migration]:
+    """Read the migrations of the platform, of this kind of database and of the domains, in the order to apply them."""
+    packages = {PLATFORM: "market_spine.store.sql", **db.migrations}
     packages.update((domain.name, domain.migrations) for domain in domains if domain.migrations)
     return [migration for set_name, package in packages.items() for migration in _load_set(set_name, package)]
 
@@ -102,14 +102,14 @@ def compare(db: Database, migrations: Sequence[Migration], domains: Sequence[Dom
         rows = db.rows("SELECT set_name, number, name, checksum FROM core_migrations ORDER BY set_name, number")
         applied = {(set_name, number): (name, digest) for set_name, number, name, digest in rows}
     known = {(migration.set_name, migration.number): migration for migration in migrations}
-    sets = {PLATFORM, *(domain.name for domain in domains)}
+    sets = {PLATFORM, *db.migrations, *(domain.name for domain in domains)}
     for (set_name, number), (name, digest) in applied.items():
         if set_name in sets:
             _check_applied(set_name, number, name, digest, known.get((set_name, number)))
     latest = {set_name: digest for (set_name, _), (_, digest) in applied.items()}
     stale = {
         set_name: declared
-        for set_name, declared in views.declared_views(domains, relations).items()
+        for set_name, declared in views.declared_views(db, domains, relations).items()
         if latest.get(set_name) != views.checksum(declared)
     }
     pending = [migration for each, migration in known.items() if each not in applied]
@@ -134,8 +134,8 @@ def check_readable(db: Database, domains: Sequence[Domain]) -> None:
 
     A domain of which the database has nothing yet may be missing; one that it has must be up to date.
     """
-    status = compare(db, load(domains), domains)
-    present = {PLATFORM, *(set_name for set_name, _ in status.applied)}
+    status = compare(db, load(db, domains), domains)
+    present = {PLATFORM, *db.migrations, *(set_name for set_name, _ in status.applied)}
     missing = [str(migration) for migration in status.pending if migration.set_name in present]
     if missing:
         raise SchemaError(f"the database's schema is older than this program: {', '.join(missing)}", hint=UPGRADE_HINT)
@@ -150,7 +150,7 @@ def migrate(db: Database, domains: Sequence[Domain], clock: Clock, *, allowed: b
     Raises:
         SchemaError: the database is newer than the code, or something is pending and ``allowed`` is False.
     """
-    migrations = load(domains)
+    migrations = load(db, domains)
     with db.snapshot():
         status = compare(db, migrations, domains)
     if not status.pending and not status.stale:
@@ -158,9 +158,14 @@ def migrate(db: Database, domains: Sequence[Domain], clock: Clock, *, allowed: b
     if not allowed:
         missing = ", ".join([*map(str, status.pending), *status.stale])
         raise SchemaError(f"the database's schema is older than this program: {missing}", hint=UPGRADE_HINT)
+    if db.outgrown(domains):
+        raise SchemaError(
+            "the database was made by an older program, which kept bulk tables as rows",
+            hint=f"{UPGRADE_HINT}: it converts them, and keeps the database as it was under another name",
+        )
     db.begin("schema")
     try:
-        done = _apply(db, migrations, domains, clock)
+        done = apply(db, migrations, domains, clock)
     except StoreError as error:
         db.rollback()
         if error.kind != DENIED:
@@ -178,7 +183,8 @@ def migrate(db: Database, domains: Sequence[Domain], clock: Clock, *, allowed: b
     return done
 
 
-def _apply(db: Database, migrations: Sequence[Migration], domains: Sequence[Domain], clock: Clock) -> list[str]:
+def apply(db: Database, migrations: Sequence[Migration], domains: Sequence[Domain], clock: Clock) -> list[str]:
+    """Apply what is pending inside the transaction that is open; see ``migrate``."""
     status = compare(db, migrations, domains)
     if not status.pending and not status.stale:
         return []
@@ -198,7 +204,7 @@ def _apply(db: Database, migrations: Sequence[Migration], domains: Sequence[Doma
     stale = compare(db, migrations, domains).stale
     applied_at = moments.to_text(moments.next_moment(db, clock))
     rows = [(each.set_name, each.number, each.name, applied_at, each.checksum) for each in status.pending]
-    views.create(db, domains, views.declared_views(domains, db.relations()))
+    views.create(db, domains, views.declared_views(db, domains, db.relations()))
     for set_name, declared in stale.items():
         number = max((number for name, number in status.applied if name == set_name), default=0)
         names = " ".join(name for name, _ in declared)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from market_spine.core.domain import Domain
@@ -22,19 +23,39 @@ def writer(
     wait_seconds: float,
     create_parent: bool,
     auto_migrate: bool,
-    adopt: bool = False,
 ) -> tuple[StoreWriter, list[str]]:
-    """A writer over an up-to-date schema, and the names of the migrations that this took.
-
-    An SQLite file that has only tables of something else is left as it is, unless told to ``adopt`` it.
-    """
-    db = _for_writing(url, wait_seconds, create_parent, adopt)
+    """A writer over an up-to-date schema, and the names of the migrations that this took."""
+    db = _for_writing(url, wait_seconds, create_parent)
     try:
         applied = migrations.migrate(db, domains, clock or db.now, allowed=auto_migrate)
     except BaseException:
         db.close()
         raise
     return StoreWriter(db, domains, clock or db.now), applied
+
+
+def upgraded(
+    url: StoreUrl,
+    domains: Sequence[Domain],
+    clock: Clock | None,
+    wait_seconds: float,
+    create_parent: bool,
+    adopt: bool = False,
+) -> list[str]:
+    """Bring a store up to date; says what was done.
+
+    An SQLite file that has only tables of something else is left as it is, unless told to ``adopt`` it.
+    """
+    with closing(_for_writing(url, wait_seconds, create_parent, adopt)) as db:
+        clock = clock or db.now
+        if not db.outgrown(domains):
+            return migrations.migrate(db, domains, clock)
+        from market_spine.store.sqlite.converting import convert
+        from market_spine.store.sqlite.database import SqliteDatabase
+
+        assert isinstance(db, SqliteDatabase)
+        known = migrations.load(db, domains)
+        return convert(db, url.path, domains, lambda: migrations.apply(db, known, domains, clock))
 
 
 def reader(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from functools import partial, wraps
+from functools import wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -12,18 +13,18 @@ from market_spine.core.commitlog import PastCommit, PastRun
 from market_spine.core.domain import Domain
 from market_spine.core.manifest import AnomalyRecord, Committed, DecisionRecord, Known, Moves, QueryResult, RunRecord
 from market_spine.core.partition import Scope
-from market_spine.core.ports import Clock
+from market_spine.core.ports import SECONDS, Clock, RowStream
 from market_spine.core.schema import Table
 from market_spine.errors import StoreCorrupt, UsageError
 from market_spine.store import codec, commitlog, manifest, moments, past, records, statements
+from market_spine.store.asking import MOST_ROWS, Question
 from market_spine.store.database import Database
-from market_spine.store.views import as_of_views
 
 if TYPE_CHECKING:
     import polars as pl
 
 _LAST_ASKED = "SELECT subject, MAX(planned_at) FROM core_requests WHERE source = ? GROUP BY subject"
-_MOST_ROWS = 2**63 - 1
+_MOST = 2**63 - 1
 """The largest number that a database takes."""
 
 R = TypeVar("R")
@@ -140,7 +141,7 @@ class StoreReader:
         """Past scheduler results, newest first."""
         where = "" if domain is None else "WHERE domain = ?"
         sql = f"SELECT {records.RUN_COLUMNS} FROM core_runs {where} ORDER BY recorded_at DESC LIMIT ?"
-        most = min(limit, _MOST_ROWS)
+        most = min(limit, _MOST)
         params = (most,) if domain is None else (domain, most)
         return [records.run_record(row) for row in self._db.rows(sql, params)]
 
@@ -150,22 +151,46 @@ class StoreReader:
             return commitlog.read_log(self._db)
 
     def query(self, sql: str, as_of: datetime | str | None = None) -> QueryResult:
-        """Run one read-only statement, optionally as of a moment or of a capture.
+        """Run one read-only statement and take all its rows; arguments and errors are those of ``ask``.
+
+        Raises:
+            UsageError: also for more than a million rows.
+        """
+        rows: list[tuple[Any, ...]] = []
+        with self.ask(sql, as_of) as answer:
+            for batch in answer.batches():
+                rows += batch
+                if len(rows) > MOST_ROWS:
+                    raise UsageError(
+                        f"the answer has more than {MOST_ROWS} rows",
+                        hint="ask for less, or for the rows piece by piece",
+                    )
+            return QueryResult(tuple(answer.columns), rows)
+
+    @contextmanager
+    def ask(self, sql: str, as_of: datetime | str | None = None, *, seconds: float = SECONDS) -> Iterator[RowStream]:
+        """Run one read-only statement, optionally as of a moment or of a capture; its rows come piece by piece.
 
         Args:
             sql: a SELECT, WITH or VALUES statement.
             as_of: a moment (without zone: UTC), its ISO text (a date: its first instant in UTC), or a
                 capture id, which stands for the moment its capture became current. All views and
                 ``core_*`` tables then show what was known at that moment, for ever the same.
+            seconds: how long it may take until the last row was read.
 
         Raises:
-            UsageError: not a single reading statement; it fails; a moment that has not passed; and with
-                ``as_of``, names of physical tables or with a schema.
+            UsageError: not a single reading statement; it fails, takes too long or too much memory; a moment
+                that has not passed; and with ``as_of``, names of physical tables or with a schema. Also while
+                the rows are read.
             StoreLocked: a writer stayed busy, so that what was known at the moment is not settled yet.
         """
         statements.check(sql)
-        if as_of is None:
-            return self._db.query(sql, None)
+        moment = None if as_of is None else self._settled(as_of)
+        with self._db.query(Question(sql, self._domains, moment, seconds)) as answer:
+            yield answer
+
+    def _settled(self, as_of: datetime | str) -> str:
+        """A moment after which nothing can be committed before it any more."""
         moment = self._moment(as_of)
         now, latest = self._clock(), moments.latest_moment(self._db)
         if latest is None or moment > latest:
@@ -173,8 +198,7 @@ class StoreReader:
             if moment >= now:
                 raise UsageError(f"{moments.to_text(moment)} has not passed yet; what was known then is not known now")
             self._db.settle()
-        views = partial(as_of_views, self._domains, moments.to_text(moment))
-        return self._db.query(sql, views)
+        return moments.to_text(moment)
 
     def _moment(self, as_of: datetime | str) -> datetime:
         if isinstance(as_of, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from market_spine.core.kinds import frame_type, frame_types, frame_value
@@ -24,36 +25,94 @@ def scope_condition(scope: Scope, alias: str = "") -> tuple[str, list[Value]]:
     return " AND ".join(conditions) or "1 = 1", [*scope.equals.values(), *bounds]
 
 
-def replace_rows(
-    db: Database, table: Table, scope: Scope, frame: pl.DataFrame, manifest_id: int, current: pl.DataFrame | None
-) -> Change:
-    """See ``Commit.replace``; runs inside a writing transaction.
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A Replacement of ``core.ports``; see ``prepare``.
+
+    Attributes:
+        plan: what that takes, if it was worked out already.
+    """
+
+    table: Table
+    scope: Scope
+    frame: pl.DataFrame
+    current: pl.DataFrame | None
+    plan: _Plan | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What turns the current rows of a scope into others, and the state of the scope for which this holds."""
+
+    state: object | None
+    change: Change
+    gone: list[Any]
+    fresh: pl.DataFrame
+    packed: object | None
+
+
+def prepare(db: Database, table: Table, scope: Scope, frame: pl.DataFrame, current: pl.DataFrame | None) -> Prepared:
+    """Check a frame and do as much of the work of replacing as the database lets be done without a lock.
+
+    Args:
+        db: where.
+        table: what.
+        scope: the rows that are replaced.
+        frame: the rows that are true now.
+        current: the rows now current in the scope, if they are known for certain.
 
     Raises:
         ValueError: ``frame`` or ``current`` is not what the table declares, or has rows outside the scope.
-        StoreCorrupt: the table does not hold the rows that ``current`` says it does.
     """
-    import polars as pl
-
     check_frame(table, scope, frame)
     if current is not None:
         check_frame(table, scope, current)
-        _check_count(db, table, scope, current.height)
-    if _is_empty(db, table, scope):
-        if frame.height:
-            db.insert_frame(table, _laid(table, frame), manifest_id)
-        return Change(added=frame.height)
+    prepared = Prepared(table, scope, frame, current, None)
+    with db.snapshot():
+        state = db.scope_state(table, scope)
+        try:
+            return prepared if state is None else replace(prepared, plan=_plan(db, prepared, state))
+        except StoreCorrupt:
+            # Or another run has changed the scope since ``current`` was read: under the lock it will be known.
+            return prepared
+
+
+def apply(db: Database, prepared: Prepared, manifest_id: int) -> Change:
+    """Make the prepared frame what is known in its scope; runs inside a writing transaction.
+
+    What was worked out beforehand is worked out again if the scope has changed since.
+
+    Raises:
+        StoreCorrupt: the table does not hold the rows that it was said to.
+    """
+    table, scope, plan = prepared.table, prepared.scope, prepared.plan
+    state = db.scope_state(table, scope)
+    if plan is None or plan.state != state:
+        plan = _plan(db, prepared, state)
+    if plan.gone and db.close_rows(table, plan.gone, manifest_id) != len(plan.gone):
+        raise _contradiction(table)
+    if plan.fresh.height:
+        db.insert_frame(table, scope, plan.fresh, manifest_id, plan.packed)
+    return plan.change
+
+
+def _plan(db: Database, prepared: Prepared, state: object | None) -> _Plan:
+    import polars as pl
+
+    table, scope, frame, current = prepared.table, prepared.scope, prepared.frame, prepared.current
+    before = db.count_rows(table, scope) if current is None else current.height
+    if current is not None and db.count_rows(table, scope) != before:
+        raise _contradiction(table)
+    if not before:
+        fresh = _laid(table, frame)
+        return _Plan(state, Change(added=frame.height), [], fresh, db.pack(table, scope, fresh, before))
     if current is None:
         current = db.read_frame(table, scope, table.names, row_ids=True)
     diff = diff_rows(current, frame, table.key)
     gone = pl.concat([diff.removed, diff.old])
     row_ids = gone[ROW_ID].to_list() if ROW_ID in gone.columns else _find(db, table, scope, gone)
-    if row_ids and db.close_rows(table, row_ids, manifest_id) != len(row_ids):
-        raise _contradiction(table)
-    fresh = pl.concat([diff.added, diff.new])
-    if fresh.height:
-        db.insert_frame(table, _laid(table, fresh), manifest_id)
-    return diff.change
+    fresh = _laid(table, pl.concat([diff.added, diff.new]))
+    return _Plan(state, diff.change, row_ids, fresh, db.pack(table, scope, fresh, before))
 
 
 def _laid(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
@@ -63,8 +122,6 @@ def _laid(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
 
 def check_frame(table: Table, scope: Scope, frame: pl.DataFrame) -> None:
     """Raise ValueError unless the frame's rows can be stored in the table under the scope."""
-    import polars as pl
-
     declared = frame_types(table)
     if dict(frame.schema) != declared or tuple(frame.columns) != table.names:
         raise ValueError(f"columns of {table.name} should be {declared}, not {dict(frame.schema)}")
@@ -73,13 +130,7 @@ def check_frame(table: Table, scope: Scope, frame: pl.DataFrame) -> None:
             raise ValueError(f"{table.name}.{column.name} has nulls")
         if column.kind == "float" and frame[column.name].is_nan().any():
             raise ValueError(f"{table.name}.{column.name} has values that are not a number")
-    kinds = {column.name: column for column in table.columns}
-    inside = [pl.col(name) == _literal(kinds[name], value) for name, value in scope.equals.items()]
-    inside += [
-        pl.col(name).is_between(_literal(kinds[name], low), _literal(kinds[name], high))
-        for name, (low, high) in scope.between.items()
-    ]
-    if inside and not frame.select(pl.all_horizontal(inside).fill_null(value=False).all()).item():
+    if not frame.select(inside(table, scope).all()).item():
         raise ValueError(f"{table.name} has rows outside the scope {scope}")
     varying = [name for name in table.key if name not in scope.equals]
     distinct = frame.select(varying).n_unique() if varying else min(frame.height, 1)
@@ -87,23 +138,23 @@ def check_frame(table: Table, scope: Scope, frame: pl.DataFrame) -> None:
         raise ValueError(f"{table.name} has several rows with the same key ({', '.join(table.key)})")
 
 
+def inside(table: Table, scope: Scope) -> pl.Expr:
+    """Whether a row of a table lies in a scope; never null."""
+    import polars as pl
+
+    kinds = {column.name: column for column in table.columns}
+    conditions = [pl.col(name) == _literal(kinds[name], value) for name, value in scope.equals.items()]
+    conditions += [
+        pl.col(name).is_between(_literal(kinds[name], low), _literal(kinds[name], high))
+        for name, (low, high) in scope.between.items()
+    ]
+    return pl.all_horizontal(pl.lit(True), *conditions).fill_null(value=False)
+
+
 def _literal(column: Column, value: Value) -> pl.Expr:
     import polars as pl
 
     return pl.lit(frame_value(column.kind, value), frame_type(column.kind))
-
-
-def _is_empty(db: Database, table: Table, scope: Scope) -> bool:
-    where, params = scope_condition(scope)
-    sql = f"SELECT 1 FROM {quote(table.versions)} WHERE {where} AND superseded_by IS NULL LIMIT 1"
-    return not db.rows(sql, params)
-
-
-def _check_count(db: Database, table: Table, scope: Scope, expected: int) -> None:
-    where, params = scope_condition(scope)
-    sql = f"SELECT COUNT(*) FROM {quote(table.versions)} WHERE {where} AND superseded_by IS NULL"
-    if db.rows(sql, params) != [(expected,)]:
-        raise _contradiction(table)
 
 
 def _find(db: Database, table: Table, scope: Scope, gone: pl.DataFrame) -> list[Any]:

@@ -110,10 +110,10 @@ def as_of_views(
     for domain in domains:
         found += [(table.name, as_of_view(table, schema, at)) for table in domain.tables if table.versions in relations]
     declared = (ANOMALIES, *(view for domain in domains for view in domain.views))
-    return found + [(view.name, view.sql) for view in _ready(declared, {name for name, _ in found})]
+    return found + [(view.name, view.sql) for view in ready(declared, {name for name, _ in found})]
 
 
-def _ready(views: Iterable[View], present: set[str]) -> list[View]:
+def ready(views: Iterable[View], present: set[str]) -> list[View]:
     """The views whose dependencies exist, in an order in which they can be created."""
     waiting, ordered, present = list(views), [], set(present)
     while ready := [view for view in waiting if present.issuperset(view.depends_on)]:
@@ -123,24 +123,35 @@ def _ready(views: Iterable[View], present: set[str]) -> list[View]:
     return ordered
 
 
-def declared_views(domains: Sequence[Domain], relations: Collection[str]) -> dict[str, list[tuple[str, str]]]:
+def declared_views(
+    db: Database, domains: Sequence[Domain], relations: Collection[str]
+) -> dict[str, list[tuple[str, str]]]:
     """Set name (``views:platform``, ``views:<domain>``) to its current views, as (name, SELECT) in order.
 
+    A view of a table that the database keeps in columns cannot be made in it, nor what stands on one.
+
     Args:
+        db: where they are to be.
         domains: whose declarations to read.
         relations: the tables and views that exist; a view waits until everything it depends on does.
     """
     sets = {"views:platform": [(ANOMALIES.name, ANOMALIES.sql)]}
-    tables = {domain.name: [table for table in domain.tables if table.versions in relations] for domain in domains}
+    tables = {
+        domain.name: [
+            table for table in domain.tables if table.versions in relations and not (table.bulk and db.columnar)
+        ]
+        for domain in domains
+    }
     declared = [view for domain in domains for view in domain.views]
     # Without the views themselves: those that exist already must not change the order.
     present = set(relations).difference(view.name for view in declared)
+    present.difference_update(table.name for domain in domains for table in domain.tables)
     present.update(table.name for each in tables.values() for table in each)
-    ready = _ready(declared, present | {ANOMALIES.name})
+    shown = ready(declared, present | {ANOMALIES.name})
     for domain in domains:
         sets[f"views:{domain.name}"] = [
             *((table.name, current_view(table)) for table in tables[domain.name]),
-            *((view.name, view.sql) for view in ready if view in domain.views),
+            *((view.name, view.sql) for view in shown if view in domain.views),
         ]
     return sets
 
@@ -155,6 +166,6 @@ def create(db: Database, domains: Sequence[Domain], sets: Mapping[str, Sequence[
     bodies = {name: body for declared in sets.values() for name, body in declared}
     views = [view for domain in domains for view in domain.views if view.name in bodies]
     tables = [name for name in bodies if name not in {view.name for view in views}]
-    ordered = _ready(views, {*tables, *db.relations()})
+    ordered = ready(views, {*tables, *db.relations()})
     for name in (*tables, *(view.name for view in ordered)):
         db.run(f"CREATE VIEW {quote(name)} AS {bodies[name]}")

@@ -12,13 +12,13 @@ from market_spine.core.capture import Part
 from market_spine.core.decision import Decision
 from market_spine.core.manifest import Entry, Known, RunRecord
 from market_spine.core.partition import Partition, Scope
-from market_spine.core.ports import Clock
+from market_spine.core.ports import Clock, Replacement
 from market_spine.core.revision import Change
 from market_spine.core.schema import Table
 from market_spine.store import codec, manifest, moments, records
 from market_spine.store.database import Database
 from market_spine.store.reader import StoreReader
-from market_spine.store.replacing import replace_rows
+from market_spine.store.replacing import Prepared, apply, prepare
 
 if TYPE_CHECKING:
     import polars as pl
@@ -90,7 +90,13 @@ class StoreCommit:
         current: pl.DataFrame | None = None,
     ) -> Change:
         """Make ``frame`` what is known in ``scope``; see ``Commit.replace`` in ``core.ports``."""
-        change = replace_rows(self._db, table, scope, frame, manifest_id, current)
+        return self.put(prepare(self._db, table, scope, frame, current), manifest_id)
+
+    def put(self, prepared: Replacement, manifest_id: int) -> Change:
+        """Replace what was prepared; see ``Commit.put`` in ``core.ports``."""
+        if not isinstance(prepared, Prepared):
+            raise TypeError(f"{type(prepared).__name__} was not prepared by this store")
+        change = apply(self._db, prepared, manifest_id)
         if change:
             self._owners.add(manifest_id)
         return change
@@ -192,6 +198,12 @@ class StoreWriter(StoreReader):
         from market_spine.store.ledger import StoreLedger
 
         return StoreLedger(self._db, self._clock)
+
+    def prepare(
+        self, table: Table, scope: Scope, frame: pl.DataFrame, *, current: pl.DataFrame | None = None
+    ) -> Replacement:
+        """Work a replacement out before the transaction; see ``Writer.prepare`` in ``core.ports``."""
+        return prepare(self._db, table, scope, frame, current)
 
     @contextmanager
     def commit(self, partition: Partition) -> Iterator[StoreCommit]:

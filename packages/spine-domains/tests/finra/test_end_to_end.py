@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from market_spine.app.scheduling import SchedulerResult
+from market_spine.compose import reader
 from market_spine.testing import run_command
 
 pytestmark = pytest.mark.samples
@@ -43,20 +45,19 @@ def test_two_real_weeks_load_with_the_counted_figures_and_a_rerun_writes_nothing
     assert result.warnings == (
         "windows that look back beyond what is known are marked incomplete: 2025-11-14|OTC, 2025-11-21|OTC",
     )
-    connection = sqlite3.connect(tmp_path / "spine.db")
-    counted = connection.execute(
-        "SELECT week_ending, COUNT(*), SUM(share_volume), SUM(trade_count), COUNT(DISTINCT symbol),"
-        " COUNT(DISTINCT venue_id) FROM finra_otc_venue_volume GROUP BY 1 ORDER BY 1"
-    ).fetchall()
+    with closing(reader(str(tmp_path / "spine.db"))) as store:
+        counted = store.query(
+            "SELECT week_ending, COUNT(*), SUM(share_volume), SUM(trade_count), COUNT(DISTINCT symbol),"
+            " COUNT(DISTINCT venue_id) FROM finra_otc_venue_volume GROUP BY 1 ORDER BY 1"
+        ).rows
+        market = store.query("SELECT share_volume, trade_count FROM finra_otc_market_week ORDER BY week_ending").rows
+        rolling = store.query("SELECT DISTINCT is_complete FROM finra_otc_symbol_rolling").rows
     assert counted == [
         ("2025-11-14", 5328, 1335995901.0, 472776, 3111, 9),
         ("2025-11-21", 5192, 943802893.0, 497191, 2985, 9),
     ]
-    market = connection.execute("SELECT share_volume, trade_count FROM finra_otc_market_week ORDER BY week_ending")
-    assert market.fetchall() == [(1335995901.0, 472776), (943802893.0, 497191)]
-    rolling = connection.execute("SELECT DISTINCT is_complete FROM finra_otc_symbol_rolling")
-    assert rolling.fetchall() == [(0,)]
-    connection.close()
+    assert market == [(1335995901.0, 472776), (943802893.0, 497191)]
+    assert rolling == [(False,)]
     before = dump(tmp_path)
     again = schedule(tmp_path, *arguments, *weeks)
     assert [run.reason for run in again.runs] == ["same_bytes", "same_bytes"]

@@ -128,7 +128,7 @@ def test_the_view_waits_for_both_domains(tmp_path: Path) -> None:
 
     def views(*domains: Domain) -> list[Any]:
         with closing(open_writer(url, domains, clock=utc_now)) as store:
-            sql = f"SELECT name FROM sqlite_master WHERE type = 'view' AND name = '{OFF_EXCHANGE_WEEK.name}'"
+            sql = f"SELECT table_name FROM information_schema.views WHERE table_name = '{OFF_EXCHANGE_WEEK.name}'"
             return list(store.query(sql).rows)
 
     assert views(finra, room) == []

@@ -102,7 +102,9 @@ def test_the_free_plan_of_massive_is_learnt_and_kept_to(at_vendor: AtVendor) -> 
         desk = at_vendor(vendor)
         result = desk.run("S000,S001", source="polygon", outputsize="full")
         assert (result.exit_code, result.stats.succeeded) == (0, 2)
-        bounds = desk.rows("SELECT symbol, MIN(trade_date), MAX(trade_date) FROM market_data_prices GROUP BY symbol")
+        bounds = desk.rows(
+            "SELECT symbol, MIN(trade_date), MAX(trade_date) FROM market_data_prices GROUP BY symbol ORDER BY 1"
+        )
         assert bounds == [(symbol, "2025-01-02", "2026-11-20") for symbol in ("S000", "S001")]
         learnt = desk.rows("SELECT capability FROM core_refusals ORDER BY capability")
         assert learnt == [("history",), ("today",)]

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from market_spine.core.manifest import QueryResult
 from market_spine.core.partition import Scope
 from market_spine.core.schema import Table
-from market_spine.store.database import ALONE, ROW_ID, ViewBuilder
+from market_spine.store.database import ALONE, ROW_ID
 from market_spine.store.location import StoreUrl
 from market_spine.store.moments import from_text
 from market_spine.store.postgres.connect import connect, encoding, translated
@@ -25,6 +25,10 @@ from market_spine.store.views import quote
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from market_spine.core.domain import Domain
+    from market_spine.core.ports import RowStream
+    from market_spine.store.asking import Question
 
 T = TypeVar("T")
 
@@ -62,6 +66,9 @@ class PostgresDatabase:
         wait_seconds: how long to wait for other writers.
         read_only: let the server refuse every write.
     """
+
+    columnar = False
+    migrations: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, url: StoreUrl, wait_seconds: float, *, read_only: bool) -> None:
         self._url = url
@@ -116,6 +123,9 @@ class PostgresDatabase:
                 self.run(f"CREATE SCHEMA {quote(self._schema)}")
         if self.rows(f"SELECT to_regclass('{_IDS}')") == [(None,)]:
             self.run(f"CREATE SEQUENCE {_IDS} AS INTEGER")
+
+    def outgrown(self, domains: Sequence[Domain]) -> bool:
+        return False
 
     def drop_views(self, names: Sequence[str]) -> None:
         # In one statement, so that it does not matter which of them stands on which.
@@ -222,7 +232,9 @@ class PostgresDatabase:
         starts = range(0, len(row_ids), _CLOSED_AT_ONCE)
         return sum(self.run(sql, (manifest_id, list(row_ids[at : at + _CLOSED_AT_ONCE]))) for at in starts)
 
-    def insert_frame(self, table: Table, frame: pl.DataFrame, manifest_id: int) -> None:
+    def insert_frame(
+        self, table: Table, scope: Scope, frame: pl.DataFrame, manifest_id: int, packed: object | None = None
+    ) -> None:
         import polars as pl
 
         from market_spine.store.postgres import frames
@@ -233,15 +245,28 @@ class PostgresDatabase:
             for piece in frames.encode(rows):
                 copy.write(piece)
 
+    def count_rows(self, table: Table, scope: Scope) -> int:
+        where, params = scope_condition(scope)
+        sql = f"SELECT COUNT(*) FROM {quote(table.versions)} WHERE {where} AND superseded_by IS NULL"
+        ((count,),) = self.rows(sql, params)
+        return int(count)
+
+    def scope_state(self, table: Table, scope: Scope) -> object | None:
+        # The server moves rows as it likes.
+        return None
+
+    def pack(self, table: Table, scope: Scope, frame: pl.DataFrame, before: int) -> object | None:
+        return None
+
     @contextmanager
     def _copying(self, sql: str, params: Sequence[Any] = ()) -> Iterator[psycopg.Copy]:
         with self._linked() as connection, connection.cursor() as cursor, cursor.copy(*_prepared(sql, params)) as copy:
             yield copy
 
-    def query(self, sql: str, views: ViewBuilder | None) -> QueryResult:
+    def query(self, question: Question) -> AbstractContextManager[RowStream]:
         from market_spine.store.postgres import query
 
-        return query.run(self._url, self._wait, sql, views)
+        return query.ask(self._url, self._wait, question)
 
     def version(self) -> str:
         with self._linked() as connection:
@@ -257,6 +282,9 @@ class PostgresDatabase:
         if used > last:
             found.append(f"sequence {_IDS} is behind the manifest: SELECT setval('{_IDS}', {used})")
         return found
+
+    def own_checks(self, domains: Sequence[Domain], *, deep: bool) -> Mapping[str, Callable[[], str]]:
+        return {}
 
     def close(self) -> None:
         self._pinned = True

@@ -9,24 +9,25 @@ reads.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from contextlib import closing
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
+from itertools import islice
+from typing import IO, Any
 
 import psycopg
 
-from market_spine.core.manifest import QueryResult
 from market_spine.errors import StoreUnavailable, UsageError
-from market_spine.store.database import ViewBuilder
+from market_spine.store.asking import Question
 from market_spine.store.location import StoreUrl
 from market_spine.store.postgres.connect import connect, safe_cause, said, translated
 from market_spine.store.postgres.watching import Watched
-from market_spine.store.views import quote
+from market_spine.store.views import as_of_views, quote
 
-SECONDS = 600
-"""How long a statement may run."""
+_ViewBuilder = Callable[[str, frozenset[str]], Sequence[tuple[str, str]]]
+"""(schema that holds the relations, their names) -> (name, SELECT) of views in dependency order."""
 
-_BOOLEAN = 16
 _RANDOM = frozenset(("random", "random_normal", "clock_timestamp", "timeofday", "gen_random_uuid", "uuidv4", "uuidv7"))
 """Functions that answer differently each time, and do nothing else."""
 
@@ -64,22 +65,75 @@ _HINT = "see the data dictionary for the names of views and columns"
 _AS_OF_HINT = "use the plain names of the views and core_ tables"
 
 
-def run(url: StoreUrl, wait_seconds: float, sql: str, views: ViewBuilder | None) -> QueryResult:
+_BATCH = 5_000
+
+
+@contextmanager
+def ask(url: StoreUrl, wait_seconds: float, question: Question) -> Iterator[PostgresRows]:
     """Run a statement; see ``Database.query``."""
+    moment = question.moment
+    views = None if moment is None else partial(as_of_views, question.domains, moment)
     connection, schema = connect(url, wait_seconds, read_only=False)
     with closing(connection), translated(url, wait_seconds):
         _prepare(connection, schema, views)
-        connection.execute(f"SET LOCAL statement_timeout = '{SECONDS}s'")
+        connection.execute(f"SET LOCAL statement_timeout = {max(1, round(question.seconds * 1000))}")
+        answer = PostgresRows(connection, url, question)
+        with answer.errors():
+            _inspect(connection, question.sql, schema, as_of=moment is not None)
+            connection.execute("SET TRANSACTION READ ONLY")
+            answer.types = connection.prepare_and_describe(question.sql.encode())
+        yield answer
+
+
+class PostgresRows:
+    """The answer to one statement; a ``RowStream``. The server keeps the rows that were not read yet."""
+
+    def __init__(self, connection: Watched, url: StoreUrl, question: Question) -> None:
+        self._connection = connection
+        self._url = url
+        self._question = question
+        self._ends = time.monotonic() + question.seconds
+        self.types: Sequence[tuple[str, int]] = ()
+        """Name and number of the type of each column."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The columns' names."""
+        return tuple(name for name, _ in self.types)
+
+    def batches(self) -> Iterator[Sequence[tuple[Any, ...]]]:
+        """The rows as plain Python values, some thousands at a time."""
+        with self.errors(), self._connection.cursor() as cursor:
+            rows = cursor.stream(self._question.sql.encode(), size=_BATCH)
+            while batch := [tuple(map(_plain, row)) for row in islice(rows, _BATCH)]:
+                yield batch
+                if time.monotonic() > self._ends:
+                    raise self._late()
+
+    def write_parquet(self, file: IO[bytes]) -> None:
+        """Write the rows as a Parquet file whose columns have the statement's types."""
+        from market_spine.store.postgres import parquet
+
+        parquet.write(file, self.types, self.batches())
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Say in our words what is wrong with the statement."""
         try:
-            _inspect(connection, sql, schema, as_of=views is not None)
-            return _answer(connection, sql)
+            yield
         except psycopg.Error as error:
+            if error.sqlstate == "57014":
+                raise self._late() from error
             if not (error.sqlstate or "").startswith(_USER_ERRORS):
                 raise
-            raise _usage_error(error, url, as_of=views is not None) from safe_cause(error, url)
+            as_of = self._question.moment is not None
+            raise _usage_error(error, self._url, as_of=as_of) from safe_cause(error, self._url)
+
+    def _late(self) -> UsageError:
+        return UsageError(f"the statement took longer than {self._question.seconds:g} s", hint="ask for less at once")
 
 
-def _prepare(connection: Watched, schema: str, views: ViewBuilder | None) -> None:
+def _prepare(connection: Watched, schema: str, views: _ViewBuilder | None) -> None:
     """Open the transaction, and show what was known at the moment if one is asked for."""
     connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE")
     try:
@@ -106,7 +160,7 @@ def _prepare(connection: Watched, schema: str, views: ViewBuilder | None) -> Non
 
 def _inspect(connection: Watched, sql: str, schema: str, *, as_of: bool) -> None:
     """Raise UsageError unless the statement only reads, and only what it may."""
-    names = ", ".join(f"c{number}" for number in range(connection.prepare_and_describe(sql.encode())))
+    names = ", ".join(f"c{number}" for number in range(len(connection.prepare_and_describe(sql.encode()))))
     connection.execute(f"DROP VIEW pg_temp.{_INSPECTED}")
     connection.run_one(f"CREATE TEMP VIEW {_INSPECTED} ({names}) AS {sql}".encode())
     ((tree,),) = connection.execute(_TREE).fetchall()
@@ -136,33 +190,12 @@ def harmless(schema: str, function: str, *, volatile: bool) -> bool:
     return not volatile or function in _RANDOM
 
 
-def _answer(connection: Watched, sql: str) -> QueryResult:
-    connection.execute("SET TRANSACTION READ ONLY")
-    with connection.cursor() as cursor:
-        cursor.execute(sql.encode(), prepare=True)
-        assert cursor.description is not None
-        assert cursor.pgresult is not None
-        columns = tuple(column.name for column in cursor.description)
-        # SQLite knows booleans only as declared columns; computed ones are 1 and 0.
-        computed = [
-            number
-            for number, column in enumerate(cursor.description)
-            if column.type_code == _BOOLEAN and not cursor.pgresult.ftable(number)
-        ]
-        return QueryResult(columns, [_plain(row, computed) for row in cursor])
-
-
-def _plain(row: Sequence[Any], computed: Sequence[int]) -> tuple[Any, ...]:
-    values = [value.hex() if isinstance(value, bytes) else value for value in row]
-    for number in computed:
-        values[number] = None if values[number] is None else int(values[number])
-    return tuple(values)
+def _plain(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else value
 
 
 def _usage_error(error: psycopg.Error, url: StoreUrl, *, as_of: bool) -> UsageError:
     text = said(error, url)
-    if error.sqlstate == "57014":
-        return UsageError(f"the statement took longer than {SECONDS} s", hint="ask for less at once")
     if error.sqlstate == "25006":
         return UsageError(f"the statement does more than read ({text})", hint=_HINT)
     return UsageError(f"the statement cannot be run: {text}", hint=_AS_OF_HINT if as_of else _HINT)

@@ -110,11 +110,11 @@ class Watched(psycopg.Connection[tuple[Any, ...]]):
             with suppress(psycopg.Error):
                 self.cancel_safe(timeout=CANCEL_WITHIN)
 
-    def prepare_and_describe(self, sql: bytes) -> int:
-        """How many columns a statement has; it is only parsed. Raises psycopg.Error."""
+    def prepare_and_describe(self, sql: bytes) -> list[tuple[str, int]]:
+        """Name and number of the type of each column of a statement; it is only parsed. Raises psycopg.Error."""
         for send in (lambda: self.pgconn.send_prepare(b"", sql), lambda: self.pgconn.send_describe_prepared(b"")):
             result = self._result(send)
-        return int(result.nfields)
+        return [((result.fname(number) or b"").decode(), result.ftype(number)) for number in range(result.nfields)]
 
     def run_one(self, sql: bytes) -> None:
         """Run a statement in the protocol that takes only one. Raises psycopg.Error."""

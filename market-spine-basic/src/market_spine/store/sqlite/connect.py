@@ -135,15 +135,15 @@ def _write_ahead(connection: sqlite3.Connection, path: str) -> None:
                 raise StoreUnavailable(f"{path} cannot have a write-ahead log", hint="name a file on a local disk")
 
 
-def connect_for_reading(path: str, wait_seconds: float, detect_types: int = 0) -> Connection:
+def connect_for_reading(path: str, wait_seconds: float, *, any_thread: bool = False) -> Connection:
     """Open an existing database file so that nothing can be written through the connection.
 
-    What is read through one that is ``bare`` counts only if nobody has changed the file: see ``steadily``.
-    ``detect_types`` is what ``sqlite3.connect`` takes.
+    What is read through one that is ``bare`` counts only if nobody has changed the file: see ``untorn``.
+    With ``any_thread`` other threads than the present one may use it, one at a time.
     """
     _check_readable(path)
     with translated(path, wait_seconds):
-        connection = _open(Path(os.path.realpath(path)), "ro", wait_seconds, detect_types)
+        connection = _open(Path(os.path.realpath(path)), "ro", wait_seconds, any_thread=any_thread)
         try:
             connection.execute("PRAGMA query_only = ON")
         except BaseException:
@@ -168,16 +168,16 @@ def _check_readable(path: str) -> None:
     raise StoreUnavailable(problem, hint="give the path with --db or DATABASE_URL, or run a scheduler first")
 
 
-def _open(real: Path, mode: str, wait_seconds: float, detect_types: int = 0) -> Connection:
+def _open(real: Path, mode: str, wait_seconds: float, *, any_thread: bool = False) -> Connection:
     if not sharing.is_others(real):
-        return _connect(real, mode, wait_seconds, detect_types)
+        return _connect(real, mode, wait_seconds, any_thread)
     with sharing.opening:
         hold = Hold.take(real, wait_seconds)
         bare = None
         try:
             if hold.has_log and not sharing.make_side_files(real) and mode == "ro":
                 bare = _bare(real, hold)
-            connection = _connect(real, "ro&immutable=1" if bare else mode, wait_seconds, detect_types)
+            connection = _connect(real, "ro&immutable=1" if bare else mode, wait_seconds, any_thread)
         except BaseException:
             hold.unlock()
             hold.leave()
@@ -199,7 +199,7 @@ def _bare(real: Path, hold: Hold) -> Bare:
     return bare
 
 
-def _connect(real: Path, mode: str, wait_seconds: float, detect_types: int) -> Connection:
+def _connect(real: Path, mode: str, wait_seconds: float, any_thread: bool) -> Connection:
     escaped = str(real).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     address = f"file:{escaped}?mode={mode}"
     connection = sqlite3.connect(
@@ -207,7 +207,7 @@ def _connect(real: Path, mode: str, wait_seconds: float, detect_types: int) -> C
         uri=True,
         timeout=min(SLICE, wait_seconds),
         isolation_level=None,
-        detect_types=detect_types,
+        check_same_thread=not any_thread,
         factory=Connection,
     )
     try:
@@ -222,14 +222,14 @@ def _connect(real: Path, mode: str, wait_seconds: float, detect_types: int) -> C
     return connection
 
 
-def steadily(path: str, wait_seconds: float, work: Callable[[Connection], T], detect_types: int = 0) -> T:
+def steadily(path: str, wait_seconds: float, work: Callable[[Connection], T]) -> T:
     """Open a database file for reading and read from it; again if that met two states of a file.
 
     Raises:
         StoreLocked: the file changed each time.
     """
     for _ in range(ATTEMPTS):
-        with closing(connect_for_reading(path, wait_seconds, detect_types)) as connection:
+        with closing(connect_for_reading(path, wait_seconds)) as connection:
             if found := untorn(connection, partial(work, connection)):
                 return found[0]
     raise never_steady(path)

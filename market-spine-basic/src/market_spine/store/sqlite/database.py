@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from market_spine.core.manifest import QueryResult
 from market_spine.core.partition import Scope
 from market_spine.core.schema import Table
-from market_spine.store.database import ALONE, ROW_ID, ViewBuilder
+from market_spine.store.database import ALONE, ROW_ID
 from market_spine.store.replacing import scope_condition
 from market_spine.store.sqlite.connect import (
     ATTEMPTS,
@@ -29,6 +29,10 @@ from market_spine.store.views import quote
 if TYPE_CHECKING:
     import polars as pl
 
+    from market_spine.core.domain import Domain
+    from market_spine.core.ports import RowStream
+    from market_spine.store.asking import Question
+
 T = TypeVar("T")
 
 
@@ -41,25 +45,28 @@ class SqliteDatabase:
         wait_seconds: how long to wait for other writers.
     """
 
+    columnar = True
+    migrations: Mapping[str, str] = MappingProxyType({"embedded": "market_spine.store.sqlite.sql"})
+
     def __init__(self, connection: sqlite3.Connection, path: str | None, wait_seconds: float) -> None:
-        self._connection = connection
+        self.connection = connection
         self._path = path
         self._name = path or "the empty store"
-        self._wait = wait_seconds
+        self.wait_seconds = wait_seconds
         self._latest_id: int | None = None
         self._is_steady = False
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with translated(self._name, self._wait):
-            return patiently(lambda: self._connection.execute(sql, params).fetchall(), self._path, self._wait)
+        with translated(self._name, self.wait_seconds):
+            return patiently(lambda: self.connection.execute(sql, params).fetchall(), self._path, self.wait_seconds)
 
     def run(self, sql: str, params: Sequence[Any] = ()) -> int:
-        with translated(self._name, self._wait):
-            return patiently(lambda: self._connection.execute(sql, params).rowcount, self._path, self._wait)
+        with translated(self._name, self.wait_seconds):
+            return patiently(lambda: self.connection.execute(sql, params).rowcount, self._path, self.wait_seconds)
 
     def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
-        with translated(self._name, self._wait):
-            return self._connection.executemany(sql, rows).rowcount
+        with translated(self._name, self.wait_seconds):
+            return self.connection.executemany(sql, rows).rowcount
 
     def script(self, text: str) -> None:
         # Not executescript, which commits the transaction that is open.
@@ -78,7 +85,7 @@ class SqliteDatabase:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        if self._connection.in_transaction:
+        if self.connection.in_transaction:
             yield
             return
         self.run("BEGIN")
@@ -97,22 +104,29 @@ class SqliteDatabase:
             self._is_steady = False
 
     def _is_bare(self) -> bool:
-        return isinstance(self._connection, Connection) and self._connection.bare is not None
+        return isinstance(self.connection, Connection) and self.connection.bare is not None
 
     def _repeated(self, work: Callable[[], T]) -> T:
         assert self._path is not None
         for _ in range(ATTEMPTS):
-            assert isinstance(self._connection, Connection)
+            assert isinstance(self.connection, Connection)
             # What has come since: from now on with the side files, if there are any.
-            if self._connection.bare is not None and self._connection.bare.outdated():
-                self._connection.close()
-                self._connection = connect_for_reading(self._path, self._wait)
-            if found := untorn(self._connection, work):
+            if self.connection.bare is not None and self.connection.bare.outdated():
+                self.connection.close()
+                self.connection = connect_for_reading(self._path, self.wait_seconds)
+            if found := untorn(self.connection, work):
                 return found[0]
         raise never_steady(self._path)
 
     def prepare_schema(self) -> None:
         pass
+
+    def outgrown(self, domains: Sequence[Domain]) -> bool:
+        relations = self.relations()
+        if "core_manifest" not in relations or "core_segments" in relations:
+            return False
+        kept = [table.versions for domain in domains for table in domain.tables if table.bulk]
+        return any(self.rows(f"SELECT 1 FROM {quote(name)} LIMIT 1") for name in kept if name in relations)
 
     def drop_views(self, names: Sequence[str]) -> None:
         for name in names:
@@ -145,39 +159,52 @@ class SqliteDatabase:
             raise
 
     def rollback(self) -> None:
-        if self._connection.in_transaction:
+        if self.connection.in_transaction:
             self.run("ROLLBACK")
 
     def now(self) -> datetime:
         return datetime.now(UTC)
 
     def settle(self) -> None:
-        if self._path is None or self._connection.in_transaction or self._is_bare():
+        if self._path is None or self.connection.in_transaction or self._is_bare():
             return
         if not os.access(self._path, os.W_OK):
             return
-        with translated(self._path, self._wait):
-            other = sqlite3.connect(self._path, timeout=min(SLICE, self._wait), isolation_level=None)
+        with translated(self._path, self.wait_seconds):
+            other = sqlite3.connect(self._path, timeout=min(SLICE, self.wait_seconds), isolation_level=None)
             try:
-                patiently(lambda: other.execute("BEGIN IMMEDIATE"), self._path, self._wait)
+                patiently(lambda: other.execute("BEGIN IMMEDIATE"), self._path, self.wait_seconds)
                 other.execute("ROLLBACK")
             finally:
                 other.close()
 
     def read_frame(self, table: Table, scope: Scope, columns: Sequence[str], *, row_ids: bool = False) -> pl.DataFrame:
+        import polars as pl
+
         from market_spine.store.sqlite import frames
 
         where, params = scope_condition(scope)
         known = {name: value for name, value in scope.equals.items() if name in columns}
         fetched = [name for name in columns if name not in known]
-        selected = [*map(quote, fetched), *(["rowid"] if row_ids else [])] or ["1"]
+        # Rows of segments have positive addresses.
+        address = "-rowid" if table.bulk else "rowid"
+        selected = [*map(quote, fetched), *([address] if row_ids else [])] or ["1"]
         sql = f"SELECT {', '.join(selected)} FROM {quote(table.versions)} WHERE {where} AND superseded_by IS NULL"
-        with translated(self._name, self._wait):
-            cursor = self._connection.execute(sql, params)
-            names = [*fetched, *([ROW_ID] if row_ids else [])]
-            return frames.decode(cursor, table, names, known, [*columns, *names[len(fetched) :]])
+        names = [*fetched, *([ROW_ID] if row_ids else [])]
+        with self.snapshot(), translated(self._name, self.wait_seconds):
+            cursor = self.connection.execute(sql, params)
+            rows = frames.decode(cursor, table, names, known, [*columns, *names[len(fetched) :]])
+            if not table.bulk:
+                return rows
+            from market_spine.store.sqlite import segments
+
+            return pl.concat([*segments.read(self, table, scope, columns, row_ids=row_ids), rows])
 
     def find_rows(self, table: Table, scope: Scope, keys: pl.DataFrame) -> list[tuple[int, Any]]:
+        if table.bulk:
+            current = self.read_frame(table, scope, keys.columns, row_ids=True)
+            matched = keys.with_row_index("\0number").join(current, on=keys.columns)
+            return list(matched.select("\0number", ROW_ID).iter_rows())
         from market_spine.store.sqlite import frames
 
         where, params = scope_condition(scope, "v.")
@@ -200,21 +227,57 @@ class SqliteDatabase:
         return [(number, row_id) for number, row_id in found]
 
     def close_rows(self, table: Table, row_ids: Sequence[Any], manifest_id: int) -> int:
-        sql = f"UPDATE {quote(table.versions)} SET superseded_by = ? WHERE rowid = ? AND superseded_by IS NULL"
-        return self.run_many(sql, ((manifest_id, row_id) for row_id in row_ids))
+        closed = 0
+        if table.bulk:
+            from market_spine.store.sqlite import segments
 
-    def insert_frame(self, table: Table, frame: pl.DataFrame, manifest_id: int) -> None:
+            closed = segments.close(self, (row_id for row_id in row_ids if row_id > 0), manifest_id)
+            row_ids = [-row_id for row_id in row_ids if row_id < 0]
+        sql = f"UPDATE {quote(table.versions)} SET superseded_by = ? WHERE rowid = ? AND superseded_by IS NULL"
+        return closed + self.run_many(sql, ((manifest_id, row_id) for row_id in row_ids))
+
+    def insert_frame(
+        self, table: Table, scope: Scope, frame: pl.DataFrame, manifest_id: int, packed: object | None = None
+    ) -> None:
+        if packed is not None:
+            from market_spine.store.sqlite import segments
+
+            assert isinstance(packed, segments.Packed)
+            segments.insert(self, table, scope, packed, manifest_id)
+            return
         from market_spine.store.sqlite import frames
 
-        with translated(self._name, self._wait):
-            frames.insert(self._connection, table, frame, manifest_id)
+        with translated(self._name, self.wait_seconds):
+            frames.insert(self.connection, table, frame, manifest_id)
 
-    def query(self, sql: str, views: ViewBuilder | None) -> QueryResult:
+    def count_rows(self, table: Table, scope: Scope) -> int:
+        where, params = scope_condition(scope)
+        sql = f"SELECT COUNT(*) FROM {quote(table.versions)} WHERE {where} AND superseded_by IS NULL"
+        ((count,),) = self.rows(sql, params)
+        if table.bulk:
+            from market_spine.store.sqlite import segments
+
+            count += sum(each.row_count - each.closed for each in segments.current(self, table, scope))
+        return int(count)
+
+    def scope_state(self, table: Table, scope: Scope) -> object | None:
+        if not table.bulk:
+            return None
+        from market_spine.store.sqlite import segments
+
+        return segments.state(self, table, scope, *scope_condition(scope))
+
+    def pack(self, table: Table, scope: Scope, frame: pl.DataFrame, before: int) -> object | None:
+        if not table.bulk:
+            return None
+        from market_spine.store.sqlite import segments
+
+        return segments.pack(table, frame, before)
+
+    def query(self, question: Question) -> AbstractContextManager[RowStream]:
         from market_spine.store.sqlite import query
 
-        if self._path is None:
-            return query.run_in_memory(self._connection.serialize(), sql, views)
-        return query.run_on_file(self._path, sql, views, self._wait)
+        return query.ask(self.connection if self._path is None else self._path, question, self.wait_seconds)
 
     def version(self) -> str:
         ((encoding,),) = self.rows("PRAGMA encoding")
@@ -224,5 +287,10 @@ class SqliteDatabase:
         found = self.rows(f"PRAGMA {'integrity_check' if deep else 'quick_check'}(5)")
         return [text for (text,) in found if text != "ok"]
 
+    def own_checks(self, domains: Sequence[Domain], *, deep: bool) -> Mapping[str, Callable[[], str]]:
+        from market_spine.store.sqlite import checking
+
+        return {"segments": lambda: checking.segments(self, domains, deep=deep)}
+
     def close(self) -> None:
-        self._connection.close()
+        self.connection.close()

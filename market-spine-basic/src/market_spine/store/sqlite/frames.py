@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 
-from market_spine.core.kinds import frame_types, frame_value
+from market_spine.core.kinds import frame_type, frame_value
 from market_spine.core.partition import Value
-from market_spine.core.schema import Table
+from market_spine.core.schema import Kind, Table
 from market_spine.store.views import quote
 
 _BOUND_VALUES = 900
@@ -21,6 +21,8 @@ _FETCH_ROWS = 50_000
 
 _STORED = {pl.Date(): pl.String(), pl.Boolean(): pl.Int64()}
 """Frame types that SQLite has no like of, and those of the values that it keeps instead."""
+_OTHERS: dict[str, pl.DataType] = {"moment": pl.String(), "bytes": pl.Binary()}
+"""What only the platform's tables hold, and the types of the values that are kept."""
 
 
 def encode(frame: pl.DataFrame) -> list[list[Any]]:
@@ -94,14 +96,34 @@ def decode(
         constants: columns that are the same in every row.
         order: the names of the result's columns.
     """
-    kinds = {column.name: column.kind for column in table.columns}
-    types = frame_types(table)
-    stored = {name: _STORED.get(types[name], types[name]) if name in types else pl.Int64() for name in fetched}
+    kinds: dict[str, str] = {column.name: column.kind for column in table.columns}
+    frame, height = _fetched(cursor, {name: kinds.get(name, "integer") for name in fetched})
+    same = {name: repeated(table, name, value, height) for name, value in constants.items()}
+    typed = [same[name] if name in same else _typed(frame[name], kinds.get(name)) for name in order]
+    return pl.DataFrame(typed)
+
+
+def fetch(cursor: sqlite3.Cursor, kinds: Mapping[str, str]) -> pl.DataFrame:
+    """Read a cursor's rows, typed; of no columns, so that their number can be told.
+
+    Args:
+        cursor: yields a value for each of ``kinds``, or one to be ignored if that is empty.
+        kinds: column name to kind: one of a declared table, ``moment`` or ``bytes``.
+    """
+    frame, height = _fetched(cursor, kinds)
+    if not kinds:
+        return pl.DataFrame({"": [None] * height})
+    return pl.DataFrame([_typed(frame[name], kind) for name, kind in kinds.items()])
+
+
+def _fetched(cursor: sqlite3.Cursor, kinds: Mapping[str, str]) -> tuple[pl.DataFrame, int]:
+    """A cursor's rows in their stored form, and their number."""
+    stored = {name: _stored_type(kind) for name, kind in kinds.items()}
     chunks: list[pl.DataFrame] = []
     height = 0
     while rows := cursor.fetchmany(_FETCH_ROWS):
         height += len(rows)
-        columns = zip(*rows, strict=True) if fetched else ()
+        columns = zip(*rows, strict=True) if kinds else ()
         chunks.append(
             pl.DataFrame(
                 [
@@ -110,16 +132,25 @@ def decode(
                 ]
             )
         )
-    frame = pl.concat(chunks) if chunks else pl.DataFrame(schema=stored)
-    same = {
-        name: pl.Series(name, [frame_value(kinds[name], value)], dtype=types[name]).new_from_index(0, height)
-        for name, value in constants.items()
-    }
-    typed = [same[name] if name in same else _typed(frame[name], types.get(name)) for name in order]
-    return pl.DataFrame(typed)
+    return pl.concat(chunks) if chunks else pl.DataFrame(schema=stored), height
 
 
-def _typed(column: pl.Series, kind: pl.DataType | None) -> pl.Series:
-    if kind == pl.Date:
+def _stored_type(kind: str) -> pl.DataType:
+    if kind in _OTHERS:
+        return _OTHERS[kind]
+    shown = frame_type(cast("Kind", kind))
+    return _STORED.get(shown, shown)
+
+
+def repeated(table: Table, name: str, value: Value, height: int) -> pl.Series:
+    """A column of a table that has one value, in its stored form, in every row."""
+    kinds = {column.name: column.kind for column in table.columns}
+    return pl.Series(name, [frame_value(kinds[name], value)], dtype=frame_type(kinds[name])).new_from_index(0, height)
+
+
+def _typed(column: pl.Series, kind: str | None) -> pl.Series:
+    if kind == "date":
         return column.str.to_date("%Y-%m-%d")
-    return column.cast(pl.Boolean) if kind == pl.Boolean else column
+    if kind == "moment":
+        return column.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", time_unit="us", time_zone="UTC")
+    return column.cast(pl.Boolean) if kind == "boolean" else column

@@ -1,136 +1,217 @@
-"""A user's statement on SQLite: on a fresh connection that cannot write, as of a moment if asked."""
+"""A user's statement on SQLite: DuckDB runs it over what the store keeps, in memory, within limits.
+
+Everything that one statement reads comes from one read transaction. DuckDB reaches nothing but the files that
+``files`` shows it; its settings are locked before the statement runs.
+"""
 
 from __future__ import annotations
 
-import secrets
+import datetime
+import json
 import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from decimal import Decimal
+from functools import partial
+from threading import Timer
+from typing import IO, Any
 
-from market_spine.core.manifest import QueryResult
-from market_spine.errors import UsageError
-from market_spine.store.database import ViewBuilder
-from market_spine.store.sqlite.connect import Connection, steadily, translated
+import duckdb
+
+from market_spine.errors import StoreCorrupt, UsageError
+from market_spine.store.asking import Question
+from market_spine.store.sqlite import plan, statement
+from market_spine.store.sqlite.catalog import Catalog, catalog, text
+from market_spine.store.sqlite.connect import Connection, connect_for_reading, never_steady, translated
+from market_spine.store.sqlite.files import PROTOCOL, StoreFiles
 from market_spine.store.views import quote
 
-# Other columns' declared types name no converter; DATE names one of Python's own, which makes a datetime.date.
-sqlite3.register_converter("BOOLEAN", lambda stored: stored != b"0")
-sqlite3.register_converter("DATE", bytes.decode)
-
-_TYPED = sqlite3.PARSE_DECLTYPES
-_ALLOWED = frozenset((sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE))
-_FORBIDDEN_FUNCTIONS = frozenset(("load_extension", "fts3_tokenizer", "readfile", "writefile", "edit"))
-_USER_ERRORS = frozenset(
-    (
-        0,  # raised by the driver before SQLite saw the statement, such as for a second statement
-        sqlite3.SQLITE_ERROR,
-        sqlite3.SQLITE_AUTH,
-        sqlite3.SQLITE_TOOBIG,
-        sqlite3.SQLITE_MISMATCH,
-        sqlite3.SQLITE_RANGE,
-    )
+MEMORY = "768MB"
+"""Most memory that DuckDB takes for one statement, decoded segments included. Nothing goes to the disk instead."""
+_BATCH = 5_000
+_SETTINGS = (
+    f"allowed_directories = ['{PROTOCOL}://']",
+    "enable_external_access = false",
+    "enable_external_file_cache = false",
+    "TimeZone = 'UTC'",
+    # As PostgreSQL does it, so that a declared view means the same in both stores.
+    "integer_division = true",
+    "default_null_order = 'NULLS_LAST_ON_ASC_FIRST_ON_DESC'",
 )
-_REFUSED = "physical tables cannot be read as of a moment"
-"""Name of a table that does not exist: what the refused names lead to."""
-
-_AS_OF_HINT = "use the plain names of the views and core_ tables"
-_HINT = "see the data dictionary for the names of views and columns"
 
 
-def run_on_file(path: str, sql: str, views: ViewBuilder | None, wait_seconds: float) -> QueryResult:
-    """Run a statement on a database file; see ``Database.query``."""
-
-    def answer(connection: Connection) -> QueryResult:
-        with translated(path, wait_seconds):
-            if views is None:
-                return _run(connection, sql, as_of=False)
-            return _run_beside(connection, sql, views, wait_seconds)
-
-    return steadily(path, wait_seconds, answer, _TYPED)
-
-
-def _run_beside(opened: Connection, sql: str, views: ViewBuilder, wait_seconds: float) -> QueryResult:
-    # The file is attached under a name nobody can guess, so that no statement can qualify its tables.
-    schema = f"store_{secrets.token_hex(16)}"
-    connection = sqlite3.connect(
-        "file::memory:", uri=True, timeout=wait_seconds, isolation_level=None, detect_types=_TYPED
-    )
-    try:
-        connection.execute("PRAGMA temp_store = MEMORY")
-        connection.execute(f"ATTACH ? AS {schema}", (opened.address,))
-        return _run_as_of(connection, schema, sql, views)
-    finally:
-        connection.close()
-
-
-def run_in_memory(image: bytes, sql: str, views: ViewBuilder | None) -> QueryResult:
-    """Run a statement on a copy of a database in memory; see ``Database.query``."""
-    connection = sqlite3.connect(":memory:", isolation_level=None, detect_types=_TYPED)
-    try:
-        if views is None:
-            connection.deserialize(image)
-            return _run(connection, sql, as_of=False)
-        schema = f"store_{secrets.token_hex(16)}"
-        connection.execute(f"ATTACH ':memory:' AS {schema}")
-        connection.deserialize(image, name=schema)
-        return _run_as_of(connection, schema, sql, views)
-    finally:
-        connection.close()
+@contextmanager
+def ask(place: str | sqlite3.Connection, question: Question, wait_seconds: float) -> Iterator[DuckRows]:
+    """Run a statement on a database file, or on a database in memory; see ``Database.query``."""
+    named = place if isinstance(place, str) else "the empty store"
+    with translated(named, wait_seconds), closing(_source(place, wait_seconds)) as source:
+        source.execute("BEGIN")
+        known = catalog(source, question.domains, question.moment)
+        files = StoreFiles(source)
+        with closing(_engine(question, files)) as engine:
+            timer = Timer(question.seconds, engine.interrupt)
+            timer.daemon = True
+            answer = DuckRows(engine, files, question, known)
+            timer.start()
+            try:
+                answer.prepare(source)
+                yield answer
+            except Exception as error:
+                if _is_torn(source):
+                    raise never_steady(named) from error
+                raise
+            finally:
+                timer.cancel()
+            if _is_torn(source):
+                raise never_steady(named)
 
 
-def _run_as_of(connection: sqlite3.Connection, schema: str, sql: str, views: ViewBuilder) -> QueryResult:
-    connection.execute("BEGIN")
-    names = connection.execute(f"SELECT name FROM {schema}.sqlite_master WHERE type IN ('table', 'view')")
-    relations = frozenset(name for (name,) in names.fetchall())
-    shown = views(schema, relations)
-    for name, body in shown:
-        connection.execute(f"CREATE TEMP VIEW {quote(name)} AS {body}")
-    # Unqualified names would otherwise fall through to the attached file.
-    for name in sorted(relations.difference(name for name, _ in shown)):
-        if not name.startswith("sqlite_"):
-            connection.execute(f"CREATE TEMP VIEW {quote(name)} AS SELECT * FROM {quote(_REFUSED)}")
-    return _run(connection, sql, as_of=True)
+def _is_torn(source: sqlite3.Connection) -> bool:
+    """Whether what was read may stem from two states of the file."""
+    return isinstance(source, Connection) and source.bare is not None and source.bare.torn()
 
 
-def _run(connection: sqlite3.Connection, sql: str, *, as_of: bool) -> QueryResult:
-    # Using the JSON table functions once registers them, which the authorizer would not let happen later.
-    connection.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')").fetchall()
-    connection.execute("PRAGMA query_only = ON")
-    connection.set_authorizer(_authorize_as_of if as_of else _authorize)
-    try:
-        cursor = connection.execute(sql)
-        columns = tuple(column[0] for column in cursor.description or ())
-        rows = [tuple(map(_plain, row)) for row in cursor]
-    except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _USER_ERRORS:
-            raise
-        raise _usage_error(error, as_of) from error
-    except (sqlite3.Warning, ValueError) as error:
-        raise _usage_error(error, as_of) from error
-    return QueryResult(columns, rows)
+def _source(place: str | sqlite3.Connection, wait_seconds: float) -> sqlite3.Connection:
+    if isinstance(place, str):
+        return connect_for_reading(place, wait_seconds, any_thread=True)
+    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    copy.deserialize(place.serialize())
+    return copy
 
 
-def _authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
-    if action not in _ALLOWED:
-        return sqlite3.SQLITE_DENY
-    if action == sqlite3.SQLITE_FUNCTION and (second or "").lower() in _FORBIDDEN_FUNCTIONS:
-        return sqlite3.SQLITE_DENY
-    return sqlite3.SQLITE_OK
+def _engine(question: Question, files: StoreFiles) -> duckdb.DuckDBPyConnection:
+    """DuckDB in memory, with nothing but the files to read."""
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": MEMORY,
+        "temp_directory": "",
+        "python_enable_replacements": False,
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    if question.moment is not None:
+        # The order in which several threads deliver rows would show in the last digits of a sum.
+        config["threads"] = 1
+    engine = duckdb.connect(":memory:", config=config)
+    engine.register_filesystem(files)
+    for setting in _SETTINGS:
+        engine.execute(f"SET {setting}")
+    return engine
 
 
-def _authorize_as_of(action: int, first: str | None, second: str | None, *rest: str | None) -> int:
-    # SQLite's own catalogue shows the present, whatever the moment.
-    if action == sqlite3.SQLITE_READ and (first or "").startswith("sqlite_"):
-        return sqlite3.SQLITE_DENY
-    return _authorize(action, first, second, *rest)
+class DuckRows:
+    """The answer to one statement; a ``RowStream``."""
+
+    def __init__(
+        self, engine: duckdb.DuckDBPyConnection, files: StoreFiles, question: Question, known: Catalog
+    ) -> None:
+        self._engine = engine
+        self._files = files
+        self._question = question
+        self._known = known
+        self._sql = question.sql
+        self._columns: list[tuple[str, str]] = []
+        self._scopes: list[str] = []
+
+    def prepare(self, source: sqlite3.Connection) -> None:
+        """Look at the statement, and show DuckDB what it needs."""
+        as_of = self._question.moment is not None
+        found = statement.look(self._engine, self._question.sql, self._known.names(), as_of=as_of)
+        self._sql = found.sql
+        relations, declared = self._known.needed(self._known.names() if found.catalogue else found.names)
+        self._scopes = sorted({name for each in relations.values() for name in (each.bulk or each.rows).partition_by})
+        with self._errors():
+            used = plan.used_columns(self._engine, relations, declared, found.sql)
+            plan.show(self._engine, self._files, source, relations, declared, used, self._question.moment)
+            self._engine.execute("SET lock_configuration = true")
+            described = self._engine.execute(f"DESCRIBE {self._sql}").fetchall()
+        self._columns = [(str(name), str(kind)) for name, kind, *_ in described]
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The columns' names."""
+        return tuple(name for name, _ in self._columns)
+
+    def batches(self) -> Iterator[Sequence[tuple[Any, ...]]]:
+        """The rows as plain Python values, some thousands at a time."""
+        spelling = [(number, plain) for number, (_, kind) in enumerate(self._columns) if (plain := _plain(kind))]
+        with self._errors():
+            cursor = self._engine.execute(self._sql)
+            while rows := cursor.fetchmany(_BATCH):
+                yield [_spelt(row, spelling) for row in rows] if spelling else rows
+
+    def write_parquet(self, file: IO[bytes]) -> None:
+        """Write the rows as a Parquet file whose columns have the statement's types."""
+        names = ", ".join(
+            # Parquet has no integers of 16 bytes, which sums of integers are.
+            f"CAST({quote(name)} AS BIGINT) AS {quote(name)}" if kind == "HUGEINT" else quote(name)
+            for name, kind in self._columns
+        )
+        options = "FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false"
+        with self._errors():
+            self._engine.execute(
+                f"COPY (SELECT {names} FROM ({self._sql}\n)) TO {text(self._files.write_to(file))} ({options})"
+            )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Say in our words what DuckDB complains about."""
+        try:
+            yield
+        except duckdb.Error as error:
+            raise self._meaning(error) from error
+
+    def _meaning(self, error: duckdb.Error) -> Exception:
+        if self._files.failure is not None:
+            return self._files.failure
+        if isinstance(error, duckdb.InterruptException):
+            return UsageError(f"the statement took longer than {self._question.seconds:g} s", hint=self._narrower())
+        if isinstance(error, duckdb.OutOfMemoryException):
+            return UsageError(f"the statement needs more than {MEMORY} of memory", hint=self._narrower())
+        if f"{PROTOCOL}://" in str(error) and not isinstance(error, duckdb.BinderException):
+            return StoreCorrupt(
+                f"a segment cannot be read ({str(error).splitlines()[0]})",
+                hint="market-spine db check --deep says which; restore a backup, or use `market-spine rebuild`",
+            )
+        return statement.failed(str(error), as_of=self._question.moment is not None)
+
+    def _narrower(self) -> str:
+        if not self._scopes:
+            return "ask for less at once, or allow more with --timeout"
+        return f"ask for less at once, with conditions on {', '.join(self._scopes)}"
 
 
-def _plain(value: object) -> object:
-    return value.hex() if isinstance(value, bytes) else value
+def _spelt(row: tuple[Any, ...], spelling: Sequence[tuple[int, Callable[[Any], Any]]]) -> tuple[Any, ...]:
+    values = list(row)
+    for number, plain in spelling:
+        if values[number] is not None:
+            values[number] = plain(values[number])
+    return tuple(values)
 
 
-def _usage_error(error: Exception, as_of: bool) -> UsageError:
-    message = str(error)
-    if as_of and (_REFUSED in message or message.startswith(("no such table: main.", "unknown database"))):
-        return UsageError(f"{_REFUSED}, nor names with a schema", hint=_AS_OF_HINT)
-    if "not authorized" in message or "prohibited" in message:
-        return UsageError(f"the statement does more than read ({message})", hint=_AS_OF_HINT if as_of else _HINT)
-    return UsageError(f"the statement cannot be run: {message}", hint=_HINT)
+_SIMPLE = frozenset(("VARCHAR", "BOOLEAN", "DOUBLE", "BIGINT", "INTEGER", "HUGEINT", "SMALLINT", "TINYINT", '"NULL"'))
+_UTC = datetime.UTC
+
+
+def _moment(value: datetime.datetime) -> str:
+    return value.astimezone(_UTC).isoformat(timespec="microseconds")
+
+
+def _plain(kind: str) -> Callable[[Any], Any] | None:
+    """What makes a plain value of one of DuckDB's type; None if it is one."""
+    if kind in _SIMPLE:
+        return None
+    if kind == "TIMESTAMP WITH TIME ZONE":
+        return _moment
+    if kind == "BLOB":
+        return bytes.hex
+    if kind.startswith("DECIMAL"):
+        return _number
+    if kind in ("DATE", "TIME") or kind.startswith("TIMESTAMP"):
+        return lambda value: value.isoformat()
+    if kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION")):
+        return partial(json.dumps, default=str)
+    return lambda value: value if isinstance(value, int | float) else str(value)
+
+
+def _number(value: Decimal) -> int | float:
+    return int(value) if value.as_tuple().exponent == 0 else float(value)

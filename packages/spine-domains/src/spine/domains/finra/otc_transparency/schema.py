@@ -46,6 +46,7 @@ VENUE_VOLUME = Table(
     "FINRA's weekly rows per symbol and venue, normalized: one row per venue, symbol, product and issue.",
     stage="normalize",
     laid_by=("symbol",),
+    bulk=True,
 )
 
 SYMBOL_WEEK = Table(
@@ -74,6 +75,7 @@ SYMBOL_WEEK = Table(
     ("week_ending", "tier", "symbol"),
     _PARTITION,
     "A symbol's week in one tier, over the known legs.",
+    bulk=True,
 )
 
 VENUE_WEEK = Table(
@@ -98,6 +100,7 @@ VENUE_WEEK = Table(
     ("week_ending", "tier", "venue_class", "venue_id"),
     _PARTITION,
     "A venue's week in one tier and class.",
+    bulk=True,
 )
 
 MARKET_WEEK = Table(
@@ -133,6 +136,7 @@ TRADING_DAYS = Table(
     ("week_ending", "tier", "symbol"),
     _PARTITION,
     "Share volume per session: makes holiday weeks comparable.",
+    bulk=True,
 )
 
 SYMBOL_ROLLING = Table(
@@ -180,6 +184,7 @@ SYMBOL_ROLLING = Table(
     _PARTITION,
     "A symbol's six calendar weeks that end with this one, per tier; rows for symbols present in the last week.",
     stage="rolling",
+    bulk=True,
 )
 
 TABLES = (VENUE_VOLUME, SYMBOL_WEEK, VENUE_WEEK, MARKET_WEEK, TRADING_DAYS, SYMBOL_ROLLING)

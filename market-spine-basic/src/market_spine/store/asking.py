@@ -1,0 +1,28 @@
+"""A user's statement, as a database gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from market_spine.core.domain import Domain
+
+MOST_ROWS = 1_000_000
+"""Rows of an answer that are taken into memory together, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One statement.
+
+    Attributes:
+        sql: the statement, looked at by ``statements.check``.
+        domains: whose tables and views it can read.
+        moment: as of when, as ``moments.to_text`` spells it and settled; None: now.
+        seconds: how long it may take until its last row was read.
+    """
+
+    sql: str
+    domains: Sequence[Domain]
+    moment: str | None
+    seconds: float

@@ -1,0 +1,162 @@
+"""What a store keeps, shown to DuckDB as Parquet files that are nowhere but in memory while they are read.
+
+DuckDB reads files of its own accord, as many as a statement needs and of each the columns it needs: those whose
+path says that no row can match are never opened. So segments are given to it as the files they are, and rows in
+tables as files that are made when they are opened.
+"""
+
+from __future__ import annotations
+
+import io
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import IO, Any
+
+from fsspec import AbstractFileSystem
+
+PROTOCOL = "spine"
+_MADE = 4
+"""Made files that are kept: each is opened more than once while it is read."""
+_UNCHANGED = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class StoreFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no types
+    """A read-only file system over one connection in one read transaction, and one file to write to.
+
+    Args:
+        connection: may be used from DuckDB's threads, one at a time.
+    """
+
+    protocol = PROTOCOL
+    cachable = False
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__()
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._segments: dict[str, tuple[int, int]] = {}
+        self._makers: dict[str, Callable[[], bytes]] = {}
+        self._made: OrderedDict[str, bytes] = OrderedDict()
+        self._output: IO[bytes] | None = None
+        self.failure: Exception | None = None
+        """What went wrong here: DuckDB tells only its text."""
+
+    def add_segment(self, path: str, segment_id: int, size: int) -> None:
+        """Show a segment under a path."""
+        self._segments[path] = (segment_id, size)
+
+    def add_made(self, path: str, make: Callable[[], bytes]) -> None:
+        """Show under a path what ``make`` returns once the file is opened."""
+        self._makers[path] = make
+
+    def write_to(self, output: IO[bytes]) -> str:
+        """The path of a file whose bytes go to ``output``."""
+        self._output = output
+        return f"{PROTOCOL}://output"
+
+    def open(self, path: str, mode: str = "rb", **_: Any) -> Any:
+        """Open a file."""
+        if mode != "rb":
+            if self._output is None or path != f"{PROTOCOL}://output":
+                raise PermissionError(path)
+            return _Output(self, self._output)
+        if path in self._segments:
+            return _Segment(self, *self._segments[path])
+        return io.BytesIO(self._bytes(path))
+
+    def _bytes(self, path: str) -> bytes:
+        with self._lock:
+            if path not in self._made:
+                try:
+                    self._made[path] = self._makers[path]()
+                except Exception as error:
+                    self.failure = error
+                    raise
+            self._made.move_to_end(path)
+            while len(self._made) > _MADE:
+                self._made.popitem(last=False)
+            return self._made[path]
+
+    def part(self, segment_id: int, start: int, count: int) -> bytes:
+        """Some bytes of a segment."""
+        with (
+            self._lock,
+            self._connection.blobopen("core_segment_data", "data", segment_id, readonly=True) as blob,
+        ):
+            blob.seek(start)
+            return blob.read(count)
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        """Name, size and kind of a file."""
+        if path in self._segments:
+            return {"name": path, "size": self._segments[path][1], "type": "file"}
+        if path not in self._makers:
+            raise FileNotFoundError(path)
+        return {"name": path, "size": len(self._bytes(path)), "type": "file"}
+
+    def glob(self, path: str, **_: Any) -> list[str]:
+        """The file of this very name, if there is one: names are no patterns."""
+        return [path] if path in self._segments or path in self._makers else []
+
+    def exists(self, path: str, **_: Any) -> bool:
+        """Whether there is a file of that name."""
+        return bool(self.glob(path))
+
+    def isdir(self, path: str) -> bool:
+        """There are no folders."""
+        return False
+
+    def modified(self, path: str) -> datetime:
+        """Files never change."""
+        return _UNCHANGED
+
+
+class _Segment:
+    """An open segment, of which only the wanted bytes are read."""
+
+    def __init__(self, files: StoreFiles, segment_id: int, size: int) -> None:
+        self._files = files
+        self._id = segment_id
+        self._size = size
+        self._at = 0
+
+    def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
+        self._at = place + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, count: int = -1) -> bytes:
+        count = self._size - self._at if count < 0 else min(count, self._size - self._at)
+        data = self._files.part(self._id, self._at, count)
+        self._at += len(data)
+        return data
+
+    def close(self) -> None:
+        pass
+
+
+class _Output:
+    """What is written goes out at once; closing leaves the stream open."""
+
+    def __init__(self, files: StoreFiles, file: IO[bytes]) -> None:
+        self._files = files
+        self._file = file
+
+    def write(self, data: bytes) -> int:
+        try:
+            self._file.write(data)
+        except OSError as error:
+            self._files.failure = error
+            raise
+        return len(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.flush()

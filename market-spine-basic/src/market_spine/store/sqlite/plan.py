@@ -1,0 +1,244 @@
+"""Which columns a statement uses, and showing DuckDB the relations that it names."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import partial
+from io import BytesIO
+from itertools import count
+from typing import TYPE_CHECKING
+
+from market_spine.core.schema import Table, View
+from market_spine.store.sqlite.catalog import TYPES, Relation, Rows, hive, text
+from market_spine.store.sqlite.files import PROTOCOL, StoreFiles
+from market_spine.store.views import quote
+
+if TYPE_CHECKING:
+    import duckdb
+
+_MARKED = re.compile(r"\bspine_(\d+)_(\d+)\b")
+_UNREAD = "error('a column that the statement does not use was read')"
+_SEGMENT = "spine_segment"
+_SEGMENTS = """\
+SELECT s.segment_id, s.partition_key, s.size, c.columns, s.closed, s.manifest_id, s.superseded_by,
+       m.capture_id, m.captured_at
+  FROM core_segments s
+  JOIN core_segment_schemas c ON c.schema_id = s.schema_id
+  JOIN core_manifest m ON m.manifest_id = s.manifest_id
+  LEFT JOIN core_manifest x ON x.manifest_id = s.superseded_by
+ WHERE s.table_name = ? AND {visible}
+ ORDER BY s.segment_id
+"""
+_CLOSURES = """\
+SELECT c.segment_id, c.row_number, c.superseded_by
+  FROM core_closures c
+  JOIN core_segments s ON s.segment_id = c.segment_id
+  LEFT JOIN core_manifest m ON m.manifest_id = c.superseded_by
+ WHERE s.table_name = ? AND {visible}
+ ORDER BY c.segment_id, c.row_number
+"""
+
+
+def used_columns(
+    engine: duckdb.DuckDBPyConnection, relations: Mapping[str, Relation], declared: Sequence[View], sql: str
+) -> dict[str, set[str]]:
+    """Relation to the columns of it that a statement uses, as DuckDB plans it over empty tables of the same types."""
+    engine.execute("BEGIN")
+    try:
+        # What is empty is not to be planned away.
+        engine.execute("SET disabled_optimizers = 'statistics_propagation,empty_result_pullup'")
+        for number, (name, relation) in enumerate(relations.items()):
+            kinds = relation.rows.kinds
+            columns = ", ".join(f"spine_{number}_{at} {TYPES[kind]}" for at, kind in enumerate(kinds.values()))
+            shown = ", ".join(f"spine_{number}_{at} AS {quote(column)}" for at, column in enumerate(kinds))
+            engine.execute(f"CREATE TABLE spine_{number} ({columns})")
+            engine.execute(f"CREATE VIEW {quote(name)} AS SELECT {shown} FROM spine_{number}")
+        for view in declared:
+            engine.execute(f"CREATE VIEW {quote(view.name)} AS {view.sql}")
+        ((_, tree),) = engine.execute(f"EXPLAIN (FORMAT JSON) {sql}").fetchall()
+    finally:
+        engine.execute("ROLLBACK")
+        engine.execute("RESET disabled_optimizers")
+    used: dict[str, set[str]] = {name: set() for name in relations}
+    names = list(relations)
+    for number, at in _MARKED.findall(tree):
+        if int(number) < len(names):
+            columns_of = list(relations[names[int(number)]].rows.kinds)
+            used[names[int(number)]].update(columns_of[int(at) : int(at) + 1])
+    return used
+
+
+def show(
+    engine: duckdb.DuckDBPyConnection,
+    files: StoreFiles,
+    source: sqlite3.Connection,
+    relations: Mapping[str, Relation],
+    declared: Sequence[View],
+    used: Mapping[str, set[str]],
+    moment: str | None,
+) -> None:
+    """Make a view in DuckDB of each relation, and the declared views on top of them."""
+    shower = _Shower(engine, files, source, moment)
+    for name, relation in relations.items():
+        engine.execute(f"CREATE VIEW {quote(name)} AS {shower.body(relation, used[name])}")
+    for view in declared:
+        engine.execute(f"CREATE VIEW {quote(view.name)} AS {view.sql}")
+
+
+class _Shower:
+    """Turns relations into SQL over files."""
+
+    def __init__(
+        self, engine: duckdb.DuckDBPyConnection, files: StoreFiles, source: sqlite3.Connection, moment: str | None
+    ) -> None:
+        self._engine = engine
+        self._files = files
+        self._source = source
+        self._moment = moment
+        self._numbers = count()
+
+    def body(self, relation: Relation, used: set[str]) -> str:
+        """SELECT of a relation's rows."""
+        pieces = self._rows(relation.rows, used)
+        if relation.bulk is not None:
+            pieces += self._segments(relation.bulk, relation, used)
+        if not pieces:
+            columns = ", ".join(f"NULL::{TYPES[kind]} AS {quote(name)}" for name, kind in relation.rows.kinds.items())
+            return f"SELECT {columns} WHERE false"
+        return "\nUNION ALL\n".join(pieces)
+
+    def _rows(self, rows: Rows, used: set[str]) -> list[str]:
+        """SELECTs of what SQLite keeps as rows: over a file for each partition, or over one for all."""
+        folder = f"{PROTOCOL}://{next(self._numbers)}"
+        fetched = [name for name in rows.kinds if name in used and name not in rows.partition_by]
+        if rows.partition_by and fetched:
+            return self._partitions(rows, fetched, folder)
+        fetched = [name for name in rows.kinds if name in used]
+        if not self._source.execute(f"SELECT 1 FROM ({rows.sql}) LIMIT 1").fetchone():
+            return []
+        path = f"{folder}/rows.parquet"
+        self._files.add_made(path, partial(self._fetch, rows, fetched, "", ()))
+        return [f"SELECT {_columns(rows.kinds, fetched)} FROM read_parquet([{text(path)}])"]
+
+    def _partitions(self, rows: Rows, fetched: Sequence[str], folder: str) -> list[str]:
+        paths = []
+        where = " AND ".join(f"{quote(name)} = ?" for name in rows.partition_by)
+        for number, values in enumerate(self._source.execute(rows.partitions).fetchall()):
+            path = f"{folder}/{hive(dict(zip(rows.partition_by, values, strict=True)))}/{number}.parquet"
+            paths.append(path)
+            self._files.add_made(path, partial(self._fetch, rows, fetched, f"WHERE {where}", values))
+        if not paths:
+            return []
+        types = ", ".join(f"{quote(name)}: {TYPES[rows.kinds[name]]}" for name in rows.partition_by)
+        scan = f"read_parquet({_list(paths)}, hive_partitioning = true, hive_types = {{{types}}})"
+        return [f"SELECT {_columns(rows.kinds, [*fetched, *rows.partition_by])} FROM {scan}"]
+
+    def _fetch(self, rows: Rows, fetched: Sequence[str], where: str, values: Sequence[object]) -> bytes:
+        from market_spine.store.sqlite import frames
+
+        names = ", ".join(map(quote, fetched)) or "1"
+        cursor = self._source.execute(f"SELECT {names} FROM ({rows.sql}) {where}", values)
+        frame = frames.fetch(cursor, {name: rows.kinds[name] for name in fetched})
+        file = BytesIO()
+        frame.write_parquet(file, compression="uncompressed")
+        return file.getvalue()
+
+    def _segments(self, table: Table, relation: Relation, used: set[str]) -> list[str]:
+        """SELECTs of a bulk table's segments: those that have closed rows apart from those that have none."""
+        from market_spine.store.sqlite.segments import kept_columns
+
+        visible, params = "s.superseded_by IS NULL", [table.name]
+        if relation.versions:
+            visible = "1 = 1"
+        elif self._moment is not None:
+            visible = "m.committed_at <= ? AND (s.superseded_by IS NULL OR x.committed_at > ?)"
+            params = [table.name, self._moment, self._moment]
+        closed = self._closures(table, versions=relation.versions)
+        groups: dict[tuple[str, bool], list[str]] = defaultdict(list)
+        folder = f"{PROTOCOL}://{next(self._numbers)}"
+        for found in self._source.execute(_SEGMENTS.format(visible=visible), params):
+            segment_id, key, size, columns, _, manifest_id, superseded_by, capture_id, captured_at = found
+            values: dict[str, object] = dict(zip(table.partition_by, key.split("|"), strict=True))
+            if relation.versions:
+                values |= {"manifest_id": manifest_id, "superseded_by": superseded_by or 0}
+            else:
+                values |= {"capture_id": capture_id, "captured_at": captured_at}
+            path = f"{folder}/{hive({**values, _SEGMENT: segment_id})}/{segment_id}.parquet"
+            self._files.add_segment(path, segment_id, size)
+            groups[columns, segment_id in closed].append(path)
+        return [
+            self._scan(table, relation, kept_columns(table, columns), paths, has_closed, closed, used)
+            for (columns, has_closed), paths in groups.items()
+        ]
+
+    def _scan(
+        self,
+        table: Table,
+        relation: Relation,
+        kept: Mapping[str, bool],
+        paths: Sequence[str],
+        has_closed: bool,
+        closed: Mapping[int, list[tuple[int, int]]],
+        used: set[str],
+    ) -> str:
+        kinds = relation.rows.kinds
+        told = {name: kind for name, kind in kinds.items() if name not in kept}
+        types = ", ".join(f"{quote(name)}: {TYPES[kind]}" for name, kind in {**told, _SEGMENT: "integer"}.items())
+        options = f"hive_partitioning = true, hive_types = {{{types}}}"
+        columns = {name: quote(name) if kept.get(name, True) else f"NULL::{TYPES[kinds[name]]}" for name in kinds}
+        if relation.versions:
+            columns["superseded_by"] = 'NULLIF("superseded_by", 0)'
+        if not has_closed:
+            shown = ", ".join(f"{column} AS {quote(name)}" for name, column in columns.items())
+            return f"SELECT {shown} FROM read_parquet({_list(paths)}, {options})"
+        name = self._closed_table(closed)
+        matched = f"c.segment_id = {_SEGMENT} AND c.row_number = file_row_number"
+        scan = f"read_parquet({_list(paths)}, {options}, file_row_number = true)"
+        if not relation.versions:
+            shown = ", ".join(f"{column} AS {quote(name)}" for name, column in columns.items())
+            return f"SELECT {shown} FROM {scan} WHERE NOT EXISTS (SELECT 1 FROM {name} c WHERE {matched})"
+        columns["superseded_by"] = 'COALESCE(c.superseded_by, NULLIF(p."superseded_by", 0))'
+        shown = ", ".join(
+            f"{column if name == 'superseded_by' else 'p.' + column} AS {quote(name)}"
+            if kept.get(name, True)
+            else f"{column} AS {quote(name)}"
+            for name, column in columns.items()
+        )
+        return f"SELECT {shown} FROM {scan} p LEFT JOIN {name} c ON {matched}"
+
+    def _closures(self, table: Table, *, versions: bool) -> dict[int, list[tuple[int, int]]]:
+        """Segment to its closed rows' numbers, and the entries that closed them."""
+        visible, params = "1 = 1", [table.name]
+        if not versions and self._moment is not None:
+            visible, params = "m.committed_at <= ?", [table.name, self._moment]
+        found: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        for segment_id, number, superseded_by in self._source.execute(_CLOSURES.format(visible=visible), params):
+            found[segment_id].append((number, superseded_by))
+        return found
+
+    def _closed_table(self, closed: Mapping[int, list[tuple[int, int]]]) -> str:
+        """A table in DuckDB of closed rows."""
+        name = f"spine_closed_{next(self._numbers)}"
+        rows = [(segment_id, *each) for segment_id, found in closed.items() for each in found]
+        segment_ids, numbers, entries = zip(*rows, strict=True)
+        self._engine.execute(
+            f"CREATE TABLE {name} AS SELECT unnest($1::BIGINT[]) AS segment_id,"
+            " unnest($2::BIGINT[]) AS row_number, unnest($3::BIGINT[]) AS superseded_by",
+            [list(segment_ids), list(numbers), list(entries)],
+        )
+        return name
+
+
+def _columns(kinds: Mapping[str, str], fetched: Sequence[str]) -> str:
+    """All columns of a relation, those that were not fetched as errors."""
+    return ", ".join(
+        f"{quote(name) if name in fetched else f'{_UNREAD}::{TYPES[kind]}'} AS {quote(name)}"
+        for name, kind in kinds.items()
+    )
+
+
+def _list(paths: Sequence[str]) -> str:
+    return f"[{', '.join(map(text, paths))}]"

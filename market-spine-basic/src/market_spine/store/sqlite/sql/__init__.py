@@ -1,0 +1,1 @@
+"""Numbered migrations of what only SQLite has: bulk tables in columns."""

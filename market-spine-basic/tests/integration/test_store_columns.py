@@ -1,0 +1,497 @@
+"""Bulk tables in columns: what becomes a segment, what closes one, and what is read of them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import polars as pl
+import pytest
+
+from market_spine.core.domain import Domain
+from market_spine.core.manifest import Entry
+from market_spine.core.partition import Partition, Scope
+from market_spine.core.revision import Change
+from market_spine.core.schema import Column, Table
+from market_spine.errors import SchemaError, StoreCorrupt, UsageError
+from market_spine.store import StoreUrl, check, open_reader, open_writer
+from market_spine.store.sqlite import segments
+from market_spine.store.sqlite.files import StoreFiles
+from market_spine.store.writer import StoreWriter
+
+pytestmark = pytest.mark.parametrize("new_store", ["columns"], indirect=True)
+
+NORTH = Scope({"day": "2025-01-03", "plot": "north"})
+
+
+def _counts(writer: StoreWriter) -> tuple[int, int, int]:
+    """Segments, closures and rows beside them."""
+    names = ("core_segments", "core_closures", "garden_harvest_versions")
+    one, two, three = (int(writer._db.rows(f"SELECT COUNT(*) FROM {name}")[0][0]) for name in names)
+    return one, two, three
+
+
+def _shown(writer: StoreWriter, as_of: str | None = None) -> list[tuple[Any, ...]]:
+    return list(writer.query("SELECT crop, weight FROM garden_harvest ORDER BY crop", as_of).rows)
+
+
+def test_a_first_load_is_a_segment_and_a_small_change_is_rows(writer: StoreWriter, put: Callable[..., Entry]) -> None:
+    """The first rows of a partition are one segment; a small change closes rows of it and adds rows beside it."""
+    put("first", kale=1, beet=2, leek=3)
+    assert _counts(writer) == (1, 0, 0)
+    put("second", kale=1, beet=20, fern=4)
+    assert _counts(writer) == (1, 2, 2)
+    assert _shown(writer, "first") == [("beet", 2.0), ("kale", 1.0), ("leek", 3.0)]
+    assert _shown(writer) == [("beet", 20.0), ("fern", 4.0), ("kale", 1.0)]
+    put("third", kale=1, beet=21, fern=4)
+    assert _counts(writer) == (1, 2, 3)
+    assert _shown(writer, "second") == [("beet", 20.0), ("fern", 4.0), ("kale", 1.0)]
+    assert _shown(writer) == [("beet", 21.0), ("fern", 4.0), ("kale", 1.0)]
+
+
+def test_a_partition_that_was_emptied_starts_again(writer: StoreWriter, put: Callable[..., Entry]) -> None:
+    """A segment all of whose rows are closed at once needs no closures, and what comes next is a first load."""
+    put("first", kale=1, beet=2)
+    put("second")
+    assert _counts(writer) == (1, 0, 0)
+    put("third", kale=3)
+    assert _counts(writer) == (2, 0, 0)
+    assert (_shown(writer, "first"), _shown(writer, "second")) == ([("beet", 2.0), ("kale", 1.0)], [])
+    assert _shown(writer) == [("kale", 3.0)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "changed", "segment"),
+    [(5_000, 999, False), (5_000, 1_000, False), (5_000, 1_001, True), (12_000, 2_400, False), (12_000, 2_401, True)],
+)
+def test_a_large_change_is_a_segment(
+    rows: int,
+    changed: int,
+    segment: bool,
+    writer: StoreWriter,
+    partition: Partition,
+    domain: Domain,
+    enter: Callable[..., Entry],
+) -> None:
+    """More than 1,000 rows that are more than a fifth of the partition become a segment, fewer become rows."""
+
+    def load(number: int, touched: int) -> Change:
+        with writer.commit(partition) as commit:
+            entry = enter(commit, partition, capture_id=f"capture {number}")
+            return commit.replace(domain.tables[0], NORTH, _many(rows, touched), entry.manifest_id)
+
+    load(1, 0)
+    assert load(2, changed) == Change(changed=changed)
+    assert _counts(writer) == ((2, changed, 0) if segment else (1, changed, changed))
+    assert writer.query("SELECT SUM(weight) FROM garden_harvest").rows == [(float(changed),)]
+    assert writer.query("SELECT SUM(weight) FROM garden_harvest", "capture 1").rows == [(0.0,)]
+
+
+def _many(rows: int, touched: int) -> pl.DataFrame:
+    """So many crops, of which the first ``touched`` weigh 1 and the others nothing."""
+    return pl.DataFrame(
+        {
+            "day": pl.Series(["2025-01-03"] * rows).str.to_date(),
+            "plot": ["north"] * rows,
+            "crop": [f"crop {each:05d}" for each in range(rows)],
+            "weight": [1.0 if each < touched else 0.0 for each in range(rows)],
+            "crates": pl.Series([None] * rows, dtype=pl.Int64),
+            "is_ripe": [True] * rows,
+            "sown": pl.Series([None] * rows, dtype=pl.Date),
+        }
+    )
+
+
+def test_every_version_shows_as_on_other_stores(writer: StoreWriter, put: Callable[..., Entry]) -> None:
+    """``<name>_versions`` has each version of each row, with the entries that brought and closed it."""
+    put("first", kale=1, beet=2)
+    put("second", kale=5, beet=2)
+    put("third")
+    rows = writer.query(
+        "SELECT crop, weight, manifest_id, superseded_by FROM garden_harvest_versions ORDER BY crop, manifest_id"
+    ).rows
+    assert rows == [("beet", 2.0, 1, 3), ("kale", 1.0, 1, 2), ("kale", 5.0, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        Scope({"plot": "north"}),
+        Scope({}),
+        Scope({"day": "2025-01-03"}, {"plot": ("a", "z")}),
+        Scope({"day": "2025-01-03", "plot": "north", "crop": "kale"}),
+        Scope({"day": "2025-01-03", "plot": "nor|th"}),
+    ],
+)
+def test_a_bulk_table_is_replaced_by_whole_partitions(
+    scope: Scope, writer: StoreWriter, partition: Partition, domain: Domain, harvest: Callable[..., pl.DataFrame]
+) -> None:
+    """Any scope but equality on the partition columns is refused, and leaves nothing."""
+    with pytest.raises(ValueError, match="replaced by equality on day, plot"), writer.commit(partition) as commit:
+        commit.replace(domain.tables[0], scope, harvest().clear(), commit.next_id())
+    assert _counts(writer) == (0, 0, 0)
+
+
+def test_what_another_writer_changed_meanwhile_is_worked_out_again(
+    store_url: StoreUrl,
+    writer: StoreWriter,
+    domain: Domain,
+    clock: Any,
+    partition: Partition,
+    put: Callable[..., Entry],
+    enter: Callable[..., Entry],
+    harvest: Callable[..., pl.DataFrame],
+) -> None:
+    """A replacement that was prepared before another commit of its partition still leaves exactly its own rows."""
+    put("first", kale=1, beet=2)
+    with open_writer(store_url, [domain], clock=clock) as other:
+        prepared = other.prepare(domain.tables[0], NORTH, harvest(kale=1, beet=3))
+        claimed = other.prepare(domain.tables[0], NORTH, harvest(kale=1, beet=3), current=harvest(kale=1, beet=2))
+        put("second", kale=4, leek=5)
+        with pytest.raises(StoreCorrupt), other.commit(partition) as commit:
+            commit.put(claimed, commit.next_id())
+        with other.commit(partition) as commit:
+            entry = enter(commit, partition, capture_id="third")
+            assert commit.put(prepared, entry.manifest_id) == Change(added=1, removed=1, changed=1)
+    assert _shown(writer) == [("beet", 3.0), ("kale", 1.0)]
+    assert _shown(writer, "second") == [("kale", 4.0), ("leek", 5.0)]
+
+
+def test_only_the_segments_that_a_statement_needs_are_opened(
+    store_url: StoreUrl,
+    writer: StoreWriter,
+    domain: Domain,
+    enter: Callable[..., Entry],
+    harvest: Callable[..., pl.DataFrame],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Conditions on partition columns, also through views and joins, leave the other segments closed."""
+    for day in range(1, 10):
+        key = Partition("garden", (f"2025-01-0{day}", "north"))
+        with writer.commit(key) as commit:
+            entry = enter(commit, key, capture_id=f"capture {day}")
+            frame = harvest(kale=day).with_columns(day=pl.lit(key.values[0]).str.to_date())
+            scope = Scope(dict(zip(("day", "plot"), key.values, strict=True)))
+            commit.replace(domain.tables[0], scope, frame, entry.manifest_id)
+    opened: list[int] = []
+    part = StoreFiles.part
+
+    def seen(self: StoreFiles, segment_id: int, start: int, count: int) -> bytes:
+        opened.append(segment_id)
+        return part(self, segment_id, start, count)
+
+    monkeypatch.setattr(StoreFiles, "part", seen)
+    for sql, needed in (
+        ("SELECT SUM(weight) FROM garden_harvest WHERE day = '2025-01-03'", {3}),
+        ("SELECT SUM(weight) FROM garden_total WHERE day BETWEEN '2025-01-04' AND '2025-01-05'", {4, 5}),
+        ("SELECT doubled FROM garden_value WHERE day = DATE '2025-01-07'", {7}),
+        ("SELECT COUNT(*) FROM garden_harvest WHERE plot = 'south'", set()),
+        ("SELECT COUNT(*) FROM core_manifest", set()),
+        ("SELECT SUM(weight) FROM garden_harvest", set(range(1, 10))),
+    ):
+        opened.clear()
+        writer.query(sql)
+        # One is looked at to learn the columns.
+        assert needed <= set(opened) <= needed | {1}, sql
+    opened.clear()
+    assert writer.query("SELECT SUM(weight) FROM garden_harvest WHERE day > '2025-01-01'", "capture 3").rows == [(5.0,)]
+    assert set(opened) <= {1, 2, 3}
+
+
+def test_payloads_are_decoded_only_where_they_are_selected(
+    writer: StoreWriter, partition: Partition, enter: Callable[..., Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A statement that names no ``data`` fetches none, and one that names one payload fetches that."""
+    from market_spine.core.capture import Part
+    from market_spine.store.sqlite import frames
+
+    parts = [Part(f"part {number}", bytes([number]) * 10_000, "file") for number in range(5)]
+    with writer.commit(partition) as commit:
+        enter(commit, partition)
+        for part in parts:
+            commit.add_payload(part)
+    fetched: list[tuple[tuple[str, ...], int]] = []
+    fetch = frames.fetch
+
+    def seen(cursor: sqlite3.Cursor, kinds: Any) -> pl.DataFrame:
+        frame = fetch(cursor, kinds)
+        fetched.append((tuple(kinds), frame.height))
+        return frame
+
+    monkeypatch.setattr(frames, "fetch", seen)
+    assert writer.query("SELECT SUM(size) FROM core_payloads").rows == [(50_000,)]
+    assert all("data" not in names for names, _ in fetched)
+    fetched.clear()
+    sql = f"SELECT octet_length(data) > 0 FROM core_payloads WHERE sha256 = '{parts[3].sha256}'"
+    assert writer.query(sql).rows == [(True,)]
+    assert {height for _, height in fetched} == {1}
+    # The first file tells the columns, the other is the wanted one.
+    assert len(fetched) <= 2
+
+
+def test_columns_that_came_later_are_null_in_older_segments(
+    store_url: StoreUrl, make_domain: Callable[..., Domain], clock: Any, enter: Callable[..., Entry]
+) -> None:
+    """A table may gain columns; one that changes its kind, or may not be null, cannot be read."""
+    ddl = "CREATE TABLE bed_versions (d DATE, a TEXT, {}manifest_id BIGINT, superseded_by BIGINT);"
+    columns = (Column("d", "date", "D.", nullable=False), Column("a", "text", "A.", nullable=False))
+    table = Table("bed", columns, ("d", "a"), ("d",), "Beds.", bulk=True)
+    partition = Partition("garden", ("2025-01-03",))
+    scope = Scope({"d": "2025-01-03"})
+
+    def open_with(table: Table, *files: str) -> StoreWriter:
+        named = {f"000{number}_x.sql": text for number, text in enumerate(files, start=1)}
+        return open_writer(store_url, [make_domain(named, tables=(table,), views=())], clock=clock)
+
+    def load(writer: StoreWriter, table: Table, frame: dict[str, Any], capture_id: str) -> None:
+        with writer.commit(partition) as commit:
+            entry = enter(commit, partition, capture_id=capture_id)
+            rows = pl.DataFrame(frame).with_columns(pl.col("d").str.to_date())
+            commit.replace(table, scope, rows, entry.manifest_id)
+
+    first = ddl.format("")
+    with open_with(table, first) as writer:
+        load(writer, table, {"d": ["2025-01-03"] * 2, "a": ["x", "y"]}, "first")
+    wider = table._replace(columns=(*columns, Column("n", "integer", "N.")))
+    second = "ALTER TABLE bed_versions ADD COLUMN n BIGINT;"
+    with open_with(wider, first, second) as writer:
+        assert writer.query("SELECT a, n FROM bed ORDER BY a").rows == [("x", None), ("y", None)]
+        assert writer.read(wider, scope).rows()[0][1:] == ("x", None)
+    for other in (
+        table._replace(columns=(columns[0], Column("a", "integer", "A.", nullable=False))),
+        table._replace(columns=(*columns, Column("n", "integer", "N.", nullable=False))),
+    ):
+        with open_with(other, first, second) as writer:
+            with pytest.raises(SchemaError, match="not kept as the installed code declares"):
+                writer.read(other, scope)
+            with pytest.raises(SchemaError, match="not kept as the installed code declares"):
+                writer.query("SELECT a FROM bed")
+    with open_with(wider, first, second) as writer:
+        load(writer, wider, {"d": ["2025-01-03"] * 2, "a": ["x", "y"], "n": [None, 7]}, "second")
+        assert writer.query("SELECT a, n FROM bed ORDER BY a").rows == [("x", None), ("y", 7)]
+        assert writer.query("SELECT a, n FROM bed ORDER BY a", "first").rows == [("x", None), ("y", None)]
+
+
+def test_a_damaged_segment_is_found(
+    writer: StoreWriter, store_url: StoreUrl, domain: Domain, put: Callable[..., Entry]
+) -> None:
+    """Bytes that no longer have their digest are refused by a read and a query, and found by looking closer."""
+    put("first", kale=1, beet=2)
+    ((data,),) = writer._db.rows("SELECT data FROM core_segment_data")
+    writer._db.run("UPDATE core_segment_data SET data = ?", (data[:40] + bytes(len(data) - 40),))
+    with pytest.raises(StoreCorrupt, match="does not match its digest"):
+        writer.read(domain.tables[0], NORTH)
+    with pytest.raises(StoreCorrupt, match="segment"):
+        writer.query("SELECT * FROM garden_harvest")
+    assert all(finding.ok for finding in check(store_url, [domain]))
+    (wrong,) = (finding for finding in check(store_url, [domain], deep=True) if not finding.ok)
+    assert (wrong.name, "digest" in wrong.message) == ("segments", True)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("DELETE FROM core_segment_data", "1 segments have no data"),
+        ("UPDATE core_segments SET manifest_id = 99", "manifest_id"),
+        ("UPDATE core_segments SET superseded_by = 99", "superseded_by"),
+        ("UPDATE core_closures SET superseded_by = 99", "closures have a superseded_by"),
+        ("UPDATE core_closures SET row_number = 99", "row that is not there"),
+        ("DELETE FROM core_closures", "as many closures"),
+        ("DELETE FROM core_segment_schemas", "no columns"),
+        ("INSERT INTO core_segment_data VALUES (7, x'00')", "belong to no segment"),
+        ("UPDATE core_segments SET size = size + 1", "1 segments have no data of their size"),
+    ],
+)
+def test_contradictions_of_segments_are_found(
+    damage: str, said: str, writer: StoreWriter, store_url: StoreUrl, domain: Domain, put: Callable[..., Entry]
+) -> None:
+    """Segments without data, counts and entries that do not fit are named; both counts are told where all is well."""
+    put("first", kale=1, beet=2)
+    put("second", kale=1, beet=3)
+    (sound,) = (each for each in check(store_url, [domain]) if each.name == "segments")
+    assert sound.ok
+    assert "1 with 2 rows, 1 of them closed; 1 rows beside them" in sound.message
+    writer._db.run(damage)
+    (wrong,) = (finding for finding in check(store_url, [domain]) if finding.name == "segments")
+    assert not wrong.ok
+    assert said in wrong.message
+
+
+def test_a_statement_that_needs_too_much_memory_says_what_would_narrow_it(
+    writer: StoreWriter, put: Callable[..., Entry], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Beyond the memory of a statement it is refused with the partition columns named; nothing goes to the disk."""
+    from market_spine.store.sqlite import query
+
+    put("first", kale=1, beet=2)
+    monkeypatch.setattr(query, "MEMORY", "100MB")
+    monkeypatch.chdir(tmp_path)
+    before = {path.name for path in tmp_path.iterdir()}
+    sql = "SELECT r, md5(r::VARCHAR) FROM garden_harvest, range(20000000) t (r) ORDER BY 2"
+    with pytest.raises(UsageError, match="more than 100MB of memory") as error:
+        writer.query(sql)
+    assert "day, plot" in error.value.hint
+    assert {path.name for path in tmp_path.iterdir()} <= before | {"store0.db-wal", "store0.db-shm"}
+
+
+def test_reading_needs_no_pyarrow_and_loading_no_duckdb(
+    store_url: StoreUrl, writer: StoreWriter, put: Callable[..., Entry]
+) -> None:
+    """A process in which pyarrow cannot be imported asks; one in which DuckDB cannot be imported loads."""
+    put("first", kale=1, beet=2)
+    program = """
+import sys
+sys.modules[sys.argv[1]] = None
+from market_spine.store import open_writer, parse_url
+with open_writer(parse_url(sys.argv[2]), []) as writer:
+    print(writer.query("SELECT status, COUNT(*) FROM core_manifest GROUP BY 1").rows)
+"""
+    command = [sys.executable, "-c", program, "pyarrow", store_url.path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "[('committed', 1)]\n"
+    load = """
+import sys
+sys.modules["duckdb"] = None
+import pickle
+exec(sys.stdin.read())
+"""
+    rows = """
+import polars as pl
+from market_spine.core.partition import Scope
+from market_spine.core.schema import Column, Table
+from market_spine.store import open_writer, parse_url
+"""
+    done = subprocess.run([sys.executable, "-c", load], input=rows, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
+def test_an_answer_is_one_state_of_the_store(
+    store_url: StoreUrl, writer: StoreWriter, domain: Domain, clock: Any, put: Callable[..., Entry]
+) -> None:
+    """What is committed while an answer is read is not in it: not in segments, rows or platform tables."""
+    put("first", kale=1, beet=2)
+    sql = "SELECT (SELECT COUNT(*) FROM core_manifest), (SELECT SUM(weight) FROM garden_harvest)"
+    with open_reader(store_url, [domain], clock=clock) as reader, reader.ask(sql) as answer:
+        put("second", kale=10)
+        assert [row for batch in answer.batches() for row in batch] == [(1, 3.0)]
+    assert writer.query(sql).rows == [(2, 10.0)]
+
+
+def test_parquet_has_the_declared_types(writer: StoreWriter, put: Callable[..., Entry], tmp_path: Path) -> None:
+    """Each column of the file has the type that its table declares, and sums of integers are integers."""
+    put("first", kale=1, beet=2)
+    path = tmp_path / "rows.parquet"
+    with path.open("wb") as file, writer.ask("SELECT * FROM garden_harvest ORDER BY crop") as answer:
+        answer.write_parquet(file)
+    frame = pl.read_parquet(path)
+    kinds = [pl.Date, pl.String, pl.String, pl.Float64, pl.Int64, pl.Boolean, pl.Date, pl.String]
+    assert list(frame.schema.values())[:8] == kinds
+    assert frame.schema["captured_at"] == pl.Datetime("us", "UTC")
+    assert frame["crop"].to_list() == ["beet", "kale"]
+    with path.open("wb") as file, writer.ask("SELECT SUM(row_count) AS n FROM core_manifest") as answer:
+        answer.write_parquet(file)
+    assert pl.read_parquet(path).schema == {"n": pl.Int64()}
+
+
+def test_segments_hold_nothing_of_the_manifest(writer: StoreWriter, put: Callable[..., Entry]) -> None:
+    """The same rows under another entry are the same bytes, kept with their digest, size and number of rows."""
+    put("first", kale=1, beet=2)
+    put("second")
+    put("third", kale=1, beet=2)
+    rows = writer._db.rows("SELECT sha256, size, row_count, schema_id FROM core_segments")
+    assert len(rows) == 2
+    assert len(set(rows)) == 1
+    ((data,), (again,)) = writer._db.rows("SELECT data FROM core_segment_data")
+    assert data == again
+    names = json.loads(writer._db.rows("SELECT columns FROM core_segment_schemas")[0][0])
+    assert [name for name, _ in names] == ["crop", "weight", "crates", "is_ripe", "sown"]
+
+
+def test_an_older_store_is_refused_until_it_is_upgraded(
+    store_url: StoreUrl,
+    make_domain: Callable[..., Domain],
+    domain: Domain,
+    clock: Any,
+    enter: Callable[..., Entry],
+    harvest: Callable[..., pl.DataFrame],
+    partition: Partition,
+    tmp_path: Path,
+) -> None:
+    """A store that keeps a bulk table as rows is told from damage, converted on demand, and kept as it was."""
+    from market_spine.store import upgrade
+
+    rows = domain.tables[0]._replace(bulk=False)
+    older = cast("Any", replace(cast("Any", domain), tables=(rows, domain.tables[1])))
+    loads: tuple[dict[str, float], ...] = (
+        {"kale": 1, "beet": 2, "leek": 3},
+        {"kale": 1, "beet": 5},
+        {},
+        {"kale": 9, "fern": 1},
+    )
+    with open_writer(store_url, [older], clock=clock) as writer:
+        for number, weights in enumerate(loads):
+            with writer.commit(partition) as commit:
+                entry = enter(commit, partition, capture_id=f"capture {number}")
+                commit.replace(rows, NORTH, harvest(**weights), entry.manifest_id)
+        for name in ("core_segments", "core_segment_data", "core_segment_schemas", "core_closures"):
+            writer._db.run(f"DROP TABLE {name}")
+        writer._db.run("DELETE FROM core_migrations WHERE set_name = 'embedded'")
+    for attempt in (open_writer, open_reader):
+        with pytest.raises(SchemaError, match="older") as error, attempt(store_url, [domain], clock=clock):
+            pass
+        assert "market-spine db upgrade" in error.value.hint
+    done = upgrade(store_url, [domain], clock=clock)
+    assert done[0] == "embedded/0001_segments"
+    kept = Path(f"{store_url.path}.before-upgrade")
+    assert str(kept) in done[-1]
+    assert upgrade(store_url, [domain], clock=clock) == []
+    with closing(sqlite3.connect(kept)) as before:
+        versions = before.execute("SELECT crop, weight, manifest_id, superseded_by FROM garden_harvest_versions")
+        expected = sorted(versions.fetchall(), key=repr)
+    with open_writer(store_url, [domain], clock=clock) as writer:
+        sql = "SELECT crop, weight, manifest_id, superseded_by FROM garden_harvest_versions"
+        assert sorted(writer.query(sql).rows, key=repr) == expected
+        for number, weights in enumerate(loads):
+            shown = [(crop, float(weight)) for crop, weight in sorted(weights.items())]
+            assert _shown(writer, f"capture {number}") == shown
+        # Two first loads; the change of one row in between stays a row.
+        assert _counts(writer) == (2, 2, 1)
+    assert all(finding.ok for finding in check(store_url, [domain], deep=True))
+
+
+def test_a_conversion_that_fails_leaves_the_store_as_it_was(
+    store_url: StoreUrl,
+    domain: Domain,
+    clock: Any,
+    enter: Callable[..., Entry],
+    harvest: Callable[..., pl.DataFrame],
+    partition: Partition,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """If the converted rows are not those that were kept, nothing is changed and no copy is left behind."""
+    from market_spine.store import upgrade
+
+    rows = domain.tables[0]._replace(bulk=False)
+    older = cast("Any", replace(cast("Any", domain), tables=(rows, domain.tables[1])))
+    with open_writer(store_url, [older], clock=clock) as writer:
+        with writer.commit(partition) as commit:
+            entry = enter(commit, partition)
+            commit.replace(rows, NORTH, harvest(kale=1, beet=2), entry.manifest_id)
+        for name in ("core_segments", "core_segment_data", "core_segment_schemas", "core_closures"):
+            writer._db.run(f"DROP TABLE {name}")
+        writer._db.run("DELETE FROM core_migrations WHERE set_name = 'embedded'")
+        writer._db.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    before = Path(store_url.path).read_bytes()
+    pack = segments.pack
+    monkeypatch.setattr(segments, "pack", lambda table, frame, count: pack(table, frame.reverse().head(1), count))
+    with pytest.raises(StoreCorrupt, match="did not come out as it was"):
+        upgrade(store_url, [domain], clock=clock)
+    assert Path(store_url.path).read_bytes() == before
+    assert not list(Path(store_url.path).parent.glob("*before-upgrade*"))
