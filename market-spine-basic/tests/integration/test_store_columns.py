@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
-from contextlib import closing
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import polars as pl
 import pytest
@@ -20,10 +14,8 @@ from market_spine.core.manifest import Entry
 from market_spine.core.partition import Partition, Scope
 from market_spine.core.revision import Change
 from market_spine.core.schema import Column, Table
-from market_spine.errors import SchemaError, StoreCorrupt, UsageError
-from market_spine.store import StoreUrl, check, open_reader, open_writer
-from market_spine.store.sqlite import segments
-from market_spine.store.sqlite.files import StoreFiles
+from market_spine.errors import SchemaError, StoreCorrupt
+from market_spine.store import StoreUrl, check, open_writer
 from market_spine.store.writer import StoreWriter
 
 pytestmark = pytest.mark.parametrize("new_store", ["columns"], indirect=True)
@@ -164,78 +156,6 @@ def test_what_another_writer_changed_meanwhile_is_worked_out_again(
     assert _shown(writer, "second") == [("kale", 4.0), ("leek", 5.0)]
 
 
-def test_only_the_segments_that_a_statement_needs_are_opened(
-    store_url: StoreUrl,
-    writer: StoreWriter,
-    domain: Domain,
-    enter: Callable[..., Entry],
-    harvest: Callable[..., pl.DataFrame],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Conditions on partition columns, also through views and joins, leave the other segments closed."""
-    for day in range(1, 10):
-        key = Partition("garden", (f"2025-01-0{day}", "north"))
-        with writer.commit(key) as commit:
-            entry = enter(commit, key, capture_id=f"capture {day}")
-            frame = harvest(kale=day).with_columns(day=pl.lit(key.values[0]).str.to_date())
-            scope = Scope(dict(zip(("day", "plot"), key.values, strict=True)))
-            commit.replace(domain.tables[0], scope, frame, entry.manifest_id)
-    opened: list[int] = []
-    part = StoreFiles.part
-
-    def seen(self: StoreFiles, segment_id: int, start: int, count: int) -> bytes:
-        opened.append(segment_id)
-        return part(self, segment_id, start, count)
-
-    monkeypatch.setattr(StoreFiles, "part", seen)
-    for sql, needed in (
-        ("SELECT SUM(weight) FROM garden_harvest WHERE day = '2025-01-03'", {3}),
-        ("SELECT SUM(weight) FROM garden_total WHERE day BETWEEN '2025-01-04' AND '2025-01-05'", {4, 5}),
-        ("SELECT doubled FROM garden_value WHERE day = DATE '2025-01-07'", {7}),
-        ("SELECT COUNT(*) FROM garden_harvest WHERE plot = 'south'", set()),
-        ("SELECT COUNT(*) FROM core_manifest", set()),
-        ("SELECT SUM(weight) FROM garden_harvest", set(range(1, 10))),
-    ):
-        opened.clear()
-        writer.query(sql)
-        # One is looked at to learn the columns.
-        assert needed <= set(opened) <= needed | {1}, sql
-    opened.clear()
-    assert writer.query("SELECT SUM(weight) FROM garden_harvest WHERE day > '2025-01-01'", "capture 3").rows == [(5.0,)]
-    assert set(opened) <= {1, 2, 3}
-
-
-def test_payloads_are_decoded_only_where_they_are_selected(
-    writer: StoreWriter, partition: Partition, enter: Callable[..., Entry], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A statement that names no ``data`` fetches none, and one that names one payload fetches that."""
-    from market_spine.core.capture import Part
-    from market_spine.store.sqlite import frames
-
-    parts = [Part(f"part {number}", bytes([number]) * 10_000, "file") for number in range(5)]
-    with writer.commit(partition) as commit:
-        enter(commit, partition)
-        for part in parts:
-            commit.add_payload(part)
-    fetched: list[tuple[tuple[str, ...], int]] = []
-    fetch = frames.fetch
-
-    def seen(cursor: sqlite3.Cursor, kinds: Any) -> pl.DataFrame:
-        frame = fetch(cursor, kinds)
-        fetched.append((tuple(kinds), frame.height))
-        return frame
-
-    monkeypatch.setattr(frames, "fetch", seen)
-    assert writer.query("SELECT SUM(size) FROM core_payloads").rows == [(50_000,)]
-    assert all("data" not in names for names, _ in fetched)
-    fetched.clear()
-    sql = f"SELECT octet_length(data) > 0 FROM core_payloads WHERE sha256 = '{parts[3].sha256}'"
-    assert writer.query(sql).rows == [(True,)]
-    assert {height for _, height in fetched} == {1}
-    # The first file tells the columns, the other is the wanted one.
-    assert len(fetched) <= 2
-
-
 def test_columns_that_came_later_are_null_in_older_segments(
     store_url: StoreUrl, make_domain: Callable[..., Domain], clock: Any, enter: Callable[..., Entry]
 ) -> None:
@@ -324,82 +244,6 @@ def test_contradictions_of_segments_are_found(
     assert said in wrong.message
 
 
-def test_a_statement_that_needs_too_much_memory_says_what_would_narrow_it(
-    writer: StoreWriter, put: Callable[..., Entry], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Beyond the memory of a statement it is refused with the partition columns named; nothing goes to the disk."""
-    from market_spine.store.sqlite import query
-
-    put("first", kale=1, beet=2)
-    monkeypatch.setattr(query, "MEMORY", "100MB")
-    monkeypatch.chdir(tmp_path)
-    before = {path.name for path in tmp_path.iterdir()}
-    sql = "SELECT r, md5(r::VARCHAR) FROM garden_harvest, range(20000000) t (r) ORDER BY 2"
-    with pytest.raises(UsageError, match="more than 100MB of memory") as error:
-        writer.query(sql)
-    assert "day, plot" in error.value.hint
-    assert {path.name for path in tmp_path.iterdir()} <= before | {"store0.db-wal", "store0.db-shm"}
-
-
-def test_reading_needs_no_pyarrow_and_loading_no_duckdb(
-    store_url: StoreUrl, writer: StoreWriter, put: Callable[..., Entry]
-) -> None:
-    """A process in which pyarrow cannot be imported asks; one in which DuckDB cannot be imported loads."""
-    put("first", kale=1, beet=2)
-    program = """
-import sys
-sys.modules[sys.argv[1]] = None
-from market_spine.store import open_writer, parse_url
-with open_writer(parse_url(sys.argv[2]), []) as writer:
-    print(writer.query("SELECT status, COUNT(*) FROM core_manifest GROUP BY 1").rows)
-"""
-    command = [sys.executable, "-c", program, "pyarrow", store_url.path]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == "[('committed', 1)]\n"
-    load = """
-import sys
-sys.modules["duckdb"] = None
-import pickle
-exec(sys.stdin.read())
-"""
-    rows = """
-import polars as pl
-from market_spine.core.partition import Scope
-from market_spine.core.schema import Column, Table
-from market_spine.store import open_writer, parse_url
-"""
-    done = subprocess.run([sys.executable, "-c", load], input=rows, capture_output=True, text=True, check=True)
-    assert done.stderr == ""
-
-
-def test_an_answer_is_one_state_of_the_store(
-    store_url: StoreUrl, writer: StoreWriter, domain: Domain, clock: Any, put: Callable[..., Entry]
-) -> None:
-    """What is committed while an answer is read is not in it: not in segments, rows or platform tables."""
-    put("first", kale=1, beet=2)
-    sql = "SELECT (SELECT COUNT(*) FROM core_manifest), (SELECT SUM(weight) FROM garden_harvest)"
-    with open_reader(store_url, [domain], clock=clock) as reader, reader.ask(sql) as answer:
-        put("second", kale=10)
-        assert [row for batch in answer.batches() for row in batch] == [(1, 3.0)]
-    assert writer.query(sql).rows == [(2, 10.0)]
-
-
-def test_parquet_has_the_declared_types(writer: StoreWriter, put: Callable[..., Entry], tmp_path: Path) -> None:
-    """Each column of the file has the type that its table declares, and sums of integers are integers."""
-    put("first", kale=1, beet=2)
-    path = tmp_path / "rows.parquet"
-    with path.open("wb") as file, writer.ask("SELECT * FROM garden_harvest ORDER BY crop") as answer:
-        answer.write_parquet(file)
-    frame = pl.read_parquet(path)
-    kinds = [pl.Date, pl.String, pl.String, pl.Float64, pl.Int64, pl.Boolean, pl.Date, pl.String]
-    assert list(frame.schema.values())[:8] == kinds
-    assert frame.schema["captured_at"] == pl.Datetime("us", "UTC")
-    assert frame["crop"].to_list() == ["beet", "kale"]
-    with path.open("wb") as file, writer.ask("SELECT SUM(row_count) AS n FROM core_manifest") as answer:
-        answer.write_parquet(file)
-    assert pl.read_parquet(path).schema == {"n": pl.Int64()}
-
-
 def test_segments_hold_nothing_of_the_manifest(writer: StoreWriter, put: Callable[..., Entry]) -> None:
     """The same rows under another entry are the same bytes, kept with their digest, size and number of rows."""
     put("first", kale=1, beet=2)
@@ -412,86 +256,3 @@ def test_segments_hold_nothing_of_the_manifest(writer: StoreWriter, put: Callabl
     assert data == again
     names = json.loads(writer._db.rows("SELECT columns FROM core_segment_schemas")[0][0])
     assert [name for name, _ in names] == ["crop", "weight", "crates", "is_ripe", "sown"]
-
-
-def test_an_older_store_is_refused_until_it_is_upgraded(
-    store_url: StoreUrl,
-    make_domain: Callable[..., Domain],
-    domain: Domain,
-    clock: Any,
-    enter: Callable[..., Entry],
-    harvest: Callable[..., pl.DataFrame],
-    partition: Partition,
-    tmp_path: Path,
-) -> None:
-    """A store that keeps a bulk table as rows is told from damage, converted on demand, and kept as it was."""
-    from market_spine.store import upgrade
-
-    rows = domain.tables[0]._replace(bulk=False)
-    older = cast("Any", replace(cast("Any", domain), tables=(rows, domain.tables[1])))
-    loads: tuple[dict[str, float], ...] = (
-        {"kale": 1, "beet": 2, "leek": 3},
-        {"kale": 1, "beet": 5},
-        {},
-        {"kale": 9, "fern": 1},
-    )
-    with open_writer(store_url, [older], clock=clock) as writer:
-        for number, weights in enumerate(loads):
-            with writer.commit(partition) as commit:
-                entry = enter(commit, partition, capture_id=f"capture {number}")
-                commit.replace(rows, NORTH, harvest(**weights), entry.manifest_id)
-        for name in ("core_segments", "core_segment_data", "core_segment_schemas", "core_closures"):
-            writer._db.run(f"DROP TABLE {name}")
-        writer._db.run("DELETE FROM core_migrations WHERE set_name = 'embedded'")
-    for attempt in (open_writer, open_reader):
-        with pytest.raises(SchemaError, match="older") as error, attempt(store_url, [domain], clock=clock):
-            pass
-        assert "market-spine db upgrade" in error.value.hint
-    done = upgrade(store_url, [domain], clock=clock)
-    assert done[0] == "embedded/0001_segments"
-    kept = Path(f"{store_url.path}.before-upgrade")
-    assert str(kept) in done[-1]
-    assert upgrade(store_url, [domain], clock=clock) == []
-    with closing(sqlite3.connect(kept)) as before:
-        versions = before.execute("SELECT crop, weight, manifest_id, superseded_by FROM garden_harvest_versions")
-        expected = sorted(versions.fetchall(), key=repr)
-    with open_writer(store_url, [domain], clock=clock) as writer:
-        sql = "SELECT crop, weight, manifest_id, superseded_by FROM garden_harvest_versions"
-        assert sorted(writer.query(sql).rows, key=repr) == expected
-        for number, weights in enumerate(loads):
-            shown = [(crop, float(weight)) for crop, weight in sorted(weights.items())]
-            assert _shown(writer, f"capture {number}") == shown
-        # Two first loads; the change of one row in between stays a row.
-        assert _counts(writer) == (2, 2, 1)
-    assert all(finding.ok for finding in check(store_url, [domain], deep=True))
-
-
-def test_a_conversion_that_fails_leaves_the_store_as_it_was(
-    store_url: StoreUrl,
-    domain: Domain,
-    clock: Any,
-    enter: Callable[..., Entry],
-    harvest: Callable[..., pl.DataFrame],
-    partition: Partition,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """If the converted rows are not those that were kept, nothing is changed and no copy is left behind."""
-    from market_spine.store import upgrade
-
-    rows = domain.tables[0]._replace(bulk=False)
-    older = cast("Any", replace(cast("Any", domain), tables=(rows, domain.tables[1])))
-    with open_writer(store_url, [older], clock=clock) as writer:
-        with writer.commit(partition) as commit:
-            entry = enter(commit, partition)
-            commit.replace(rows, NORTH, harvest(kale=1, beet=2), entry.manifest_id)
-        for name in ("core_segments", "core_segment_data", "core_segment_schemas", "core_closures"):
-            writer._db.run(f"DROP TABLE {name}")
-        writer._db.run("DELETE FROM core_migrations WHERE set_name = 'embedded'")
-        writer._db.rows("PRAGMA wal_checkpoint(TRUNCATE)")
-    before = Path(store_url.path).read_bytes()
-    pack = segments.pack
-    monkeypatch.setattr(segments, "pack", lambda table, frame, count: pack(table, frame.reverse().head(1), count))
-    with pytest.raises(StoreCorrupt, match="did not come out as it was"):
-        upgrade(store_url, [domain], clock=clock)
-    assert Path(store_url.path).read_bytes() == before
-    assert not list(Path(store_url.path).parent.glob("*before-upgrade*"))

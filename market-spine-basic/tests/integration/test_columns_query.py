@@ -1,0 +1,173 @@
+"""What a statement reads of bulk tables: only what it needs, of one state, within its limits."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from market_spine.core.domain import Domain
+from market_spine.core.manifest import Entry
+from market_spine.core.partition import Partition, Scope
+from market_spine.errors import UsageError
+from market_spine.store import StoreUrl, open_reader
+from market_spine.store.sqlite.files import StoreFiles
+from market_spine.store.writer import StoreWriter
+
+pytestmark = pytest.mark.parametrize("new_store", ["columns"], indirect=True)
+
+NORTH = Scope({"day": "2025-01-03", "plot": "north"})
+
+
+def test_only_the_segments_that_a_statement_needs_are_opened(
+    store_url: StoreUrl,
+    writer: StoreWriter,
+    domain: Domain,
+    enter: Callable[..., Entry],
+    harvest: Callable[..., pl.DataFrame],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Conditions on partition columns, also through views and joins, leave the other segments closed."""
+    for day in range(1, 10):
+        key = Partition("garden", (f"2025-01-0{day}", "north"))
+        with writer.commit(key) as commit:
+            entry = enter(commit, key, capture_id=f"capture {day}")
+            frame = harvest(kale=day).with_columns(day=pl.lit(key.values[0]).str.to_date())
+            scope = Scope(dict(zip(("day", "plot"), key.values, strict=True)))
+            commit.replace(domain.tables[0], scope, frame, entry.manifest_id)
+    opened: list[int] = []
+    part = StoreFiles.part
+
+    def seen(self: StoreFiles, segment_id: int, start: int, count: int) -> bytes:
+        opened.append(segment_id)
+        return part(self, segment_id, start, count)
+
+    monkeypatch.setattr(StoreFiles, "part", seen)
+    for sql, needed in (
+        ("SELECT SUM(weight) FROM garden_harvest WHERE day = '2025-01-03'", {3}),
+        ("SELECT SUM(weight) FROM garden_total WHERE day BETWEEN '2025-01-04' AND '2025-01-05'", {4, 5}),
+        ("SELECT doubled FROM garden_value WHERE day = DATE '2025-01-07'", {7}),
+        ("SELECT COUNT(*) FROM garden_harvest WHERE plot = 'south'", set()),
+        ("SELECT COUNT(*) FROM core_manifest", set()),
+        ("SELECT SUM(weight) FROM garden_harvest", set(range(1, 10))),
+    ):
+        opened.clear()
+        writer.query(sql)
+        # One is looked at to learn the columns.
+        assert needed <= set(opened) <= needed | {1}, sql
+    opened.clear()
+    assert writer.query("SELECT SUM(weight) FROM garden_harvest WHERE day > '2025-01-01'", "capture 3").rows == [(5.0,)]
+    assert set(opened) <= {1, 2, 3}
+
+
+def test_payloads_are_decoded_only_where_they_are_selected(
+    writer: StoreWriter, partition: Partition, enter: Callable[..., Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A statement that names no ``data`` fetches none, and one that names one payload fetches that."""
+    from market_spine.core.capture import Part
+    from market_spine.store.sqlite import frames
+
+    parts = [Part(f"part {number}", bytes([number]) * 10_000, "file") for number in range(5)]
+    with writer.commit(partition) as commit:
+        enter(commit, partition)
+        for part in parts:
+            commit.add_payload(part)
+    fetched: list[tuple[tuple[str, ...], int]] = []
+    fetch = frames.fetch
+
+    def seen(cursor: sqlite3.Cursor, kinds: Any) -> pl.DataFrame:
+        frame = fetch(cursor, kinds)
+        fetched.append((tuple(kinds), frame.height))
+        return frame
+
+    monkeypatch.setattr(frames, "fetch", seen)
+    assert writer.query("SELECT SUM(size) FROM core_payloads").rows == [(50_000,)]
+    assert all("data" not in names for names, _ in fetched)
+    fetched.clear()
+    sql = f"SELECT octet_length(data) > 0 FROM core_payloads WHERE sha256 = '{parts[3].sha256}'"
+    assert writer.query(sql).rows == [(True,)]
+    assert {height for _, height in fetched} == {1}
+    # The first file tells the columns, the other is the wanted one.
+    assert len(fetched) <= 2
+
+
+def test_a_statement_that_needs_too_much_memory_says_what_would_narrow_it(
+    writer: StoreWriter, put: Callable[..., Entry], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Beyond the memory of a statement it is refused with the partition columns named; nothing goes to the disk."""
+    from market_spine.store.sqlite import query
+
+    put("first", kale=1, beet=2)
+    monkeypatch.setattr(query, "MEMORY", "100MB")
+    monkeypatch.chdir(tmp_path)
+    before = {path.name for path in tmp_path.iterdir()}
+    sql = "SELECT r, md5(r::VARCHAR) FROM garden_harvest, range(20000000) t (r) ORDER BY 2"
+    with pytest.raises(UsageError, match="more than 100MB of memory") as error:
+        writer.query(sql)
+    assert "day, plot" in error.value.hint
+    assert {path.name for path in tmp_path.iterdir()} <= before | {"store0.db-wal", "store0.db-shm"}
+
+
+def test_reading_needs_no_pyarrow_and_loading_no_duckdb(
+    store_url: StoreUrl, writer: StoreWriter, put: Callable[..., Entry]
+) -> None:
+    """A process in which pyarrow cannot be imported asks; one in which DuckDB cannot be imported loads."""
+    put("first", kale=1, beet=2)
+    program = """
+import sys
+sys.modules[sys.argv[1]] = None
+from market_spine.store import open_writer, parse_url
+with open_writer(parse_url(sys.argv[2]), []) as writer:
+    print(writer.query("SELECT status, COUNT(*) FROM core_manifest GROUP BY 1").rows)
+"""
+    command = [sys.executable, "-c", program, "pyarrow", store_url.path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "[('committed', 1)]\n"
+    load = """
+import sys
+sys.modules["duckdb"] = None
+import pickle
+exec(sys.stdin.read())
+"""
+    rows = """
+import polars as pl
+from market_spine.core.partition import Scope
+from market_spine.core.schema import Column, Table
+from market_spine.store import open_writer, parse_url
+"""
+    done = subprocess.run([sys.executable, "-c", load], input=rows, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
+def test_an_answer_is_one_state_of_the_store(
+    store_url: StoreUrl, writer: StoreWriter, domain: Domain, clock: Any, put: Callable[..., Entry]
+) -> None:
+    """What is committed while an answer is read is not in it: not in segments, rows or platform tables."""
+    put("first", kale=1, beet=2)
+    sql = "SELECT (SELECT COUNT(*) FROM core_manifest), (SELECT SUM(weight) FROM garden_harvest)"
+    with open_reader(store_url, [domain], clock=clock) as reader, reader.ask(sql) as answer:
+        put("second", kale=10)
+        assert [row for batch in answer.batches() for row in batch] == [(1, 3.0)]
+    assert writer.query(sql).rows == [(2, 10.0)]
+
+
+def test_parquet_has_the_declared_types(writer: StoreWriter, put: Callable[..., Entry], tmp_path: Path) -> None:
+    """Each column of the file has the type that its table declares, and sums of integers are integers."""
+    put("first", kale=1, beet=2)
+    path = tmp_path / "rows.parquet"
+    with path.open("wb") as file, writer.ask("SELECT * FROM garden_harvest ORDER BY crop") as answer:
+        answer.write_parquet(file)
+    frame = pl.read_parquet(path)
+    kinds = [pl.Date, pl.String, pl.String, pl.Float64, pl.Int64, pl.Boolean, pl.Date, pl.String]
+    assert list(frame.schema.values())[:8] == kinds
+    assert frame.schema["captured_at"] == pl.Datetime("us", "UTC")
+    assert frame["crop"].to_list() == ["beet", "kale"]
+    with path.open("wb") as file, writer.ask("SELECT SUM(row_count) AS n FROM core_manifest") as answer:
+        answer.write_parquet(file)
+    assert pl.read_parquet(path).schema == {"n": pl.Int64()}
