@@ -7,9 +7,8 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import polars as pl
 import pytest
 
 from market_spine.core.domain import Domain
@@ -19,6 +18,9 @@ from market_spine.errors import SchemaError, StoreCorrupt
 from market_spine.store import StoreUrl, check, open_reader, open_writer
 from market_spine.store.sqlite import segments
 from market_spine.store.writer import StoreWriter
+
+if TYPE_CHECKING:
+    import polars as pl
 
 pytestmark = pytest.mark.parametrize("new_store", ["columns"], indirect=True)
 
