@@ -67,6 +67,7 @@ class Selection(NamedTuple):
     source: Source
     warnings: tuple[str, ...] = ()
     config: Mapping[str, Any] = {}
+    tells_open: bool = False
 
 
 Select = Callable[[date, Callable[[], Reader]], Selection]
@@ -259,6 +260,7 @@ def _plan(
     return Plan(
         run,
         selection.partitions,
+        tells_open=selection.tells_open,
         warnings=selection.warnings,
         config={
             **selection.config,

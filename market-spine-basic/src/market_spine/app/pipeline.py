@@ -89,7 +89,7 @@ def _attempt(task: Task, work: Callable[[Task], Outcome]) -> Outcome:
 def _work(task: Task) -> Outcome:
     started = task.run.clock()
     payload: Payload | None = None
-    unchanged = SkipReason.UP_TO_DATE
+    unchanged = Unchanged()
     disagreement: Anomaly | None = None
     if task.run.options.wants(INGEST):
         publication, disagreement = expect(task)
@@ -99,7 +99,9 @@ def _work(task: Task) -> Outcome:
         if isinstance(fetched, Absent | Unread):
             return _unfetched(task, publication, fetched)
         if isinstance(fetched, Unchanged):
-            unchanged = SkipReason(fetched.reason)
+            if fetched.moved:
+                raise Moved
+            unchanged = fetched
         else:
             payload = fetched
     with ExitStack() as stack:
@@ -109,7 +111,8 @@ def _work(task: Task) -> Outcome:
             """Opened only when it is needed: an unchanged partition is done without it."""
             return stack.enter_context(closing((task.run.stores.writer or task.run.stores.reader)()))
 
-        ingest = examine(task, store, payload) if payload else skipped(task, unchanged)
+        ingest = examine(task, store, payload) if payload else skipped(task, SkipReason(unchanged.reason))
+        ingest.draft.anomalies.extend(unchanged.anomalies)
         _note_disagreement(task, ingest, disagreement)
         elapsed = task.run.clock() - started
         if task.run.stores.writer is None:

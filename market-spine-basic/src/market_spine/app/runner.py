@@ -30,7 +30,7 @@ from market_spine.app.windows import (
     window_versions,
     windows_foreseen,
 )
-from market_spine.core.anomaly import Severity
+from market_spine.core.anomaly import Anomaly, Severity
 from market_spine.core.manifest import CALC, AnomalyRecord, Known, RunRecord
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader
@@ -50,6 +50,7 @@ class Plan(NamedTuple):
 
     Attributes:
         run: what its partitions share.
+        tells_open: the result tells of all that is open about its partitions, also of what this run did not look at.
         warnings: what planning has to tell, for the result.
         config: the values in effect, for the result.
         fail_fast: start no further partition after the first failure.
@@ -60,6 +61,7 @@ class Plan(NamedTuple):
 
     run: Run
     partitions: Sequence[Partition]
+    tells_open: bool = False
     warnings: tuple[str, ...] = ()
     config: Mapping[str, Any] = {}
     fail_fast: bool = False
@@ -83,6 +85,8 @@ class _Report:
     outcomes: list[Outcome] = field(default_factory=list)
     windows: list[PipelineRun] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    anomalies: list[Anomaly] = field(default_factory=list)
+    """Those that are open, though this run did not come upon them."""
     interrupted: bool = False
     error: MarketSpineError | None = None
 
@@ -144,6 +148,17 @@ def _run(
             report.warnings.append(f"{cause}; not started: {', '.join(left)}")
         if plan.run.options.wants(CALC) and not report.interrupted and not (plan.fail_fast and left):
             _windows(plan, report, stop, store)
+        if plan.tells_open:
+            report.anomalies = _still_open(plan, report, store.anomalies(plan.run.domain.name))
+
+
+def _still_open(plan: Plan, report: _Report, records: Sequence[AnomalyRecord]) -> list[Anomaly]:
+    """The open anomalies of the plan's partitions that this run did not come upon, in plan order."""
+    told = {(anomaly.partition_key, anomaly.kind) for outcome in report.outcomes for anomaly in outcome.anomalies}
+    place = {partition.key: position for position, partition in enumerate(plan.partitions)}
+    found = [record.anomaly for record in records if record.anomaly.partition_key in place]
+    left = [anomaly for anomaly in found if (anomaly.partition_key, anomaly.kind) not in told]
+    return sorted(left, key=lambda anomaly: (place[anomaly.partition_key], anomaly.kind))
 
 
 def _tasks(plan: Plan, known: Mapping[str, Known], anomalies: Sequence[AnomalyRecord]) -> list[Task]:
@@ -294,7 +309,7 @@ def _result(plan: Plan, report: _Report, started: datetime) -> SchedulerResult:
         status=status,
         stats=stats,
         runs=runs,
-        anomalies=tuple(anomaly for outcome in report.outcomes for anomaly in outcome.anomalies),
+        anomalies=(*(anomaly for outcome in report.outcomes for anomaly in outcome.anomalies), *report.anomalies),
         warnings=tuple(report.warnings),
         config=plan.config,
         next_publication=_next_publication(plan, runs),

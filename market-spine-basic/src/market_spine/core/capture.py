@@ -9,6 +9,8 @@ from datetime import date
 from functools import cached_property
 from typing import NamedTuple
 
+from market_spine.core.anomaly import Anomaly
+
 
 @dataclass(frozen=True)
 class Part:
@@ -67,9 +69,13 @@ class Unchanged(NamedTuple):
 
     Attributes:
         reason: the skip reason to report: ``up_to_date``, or ``unchanged_at_source`` if the source was asked.
+        anomalies: what is odd about the partition all the same.
+        moved: another run committed the partition since the manifest was read, and has to be read again.
     """
 
     reason: str = "up_to_date"
+    anomalies: tuple[Anomaly, ...] = ()
+    moved: bool = False
 
 
 @dataclass(frozen=True, slots=True)

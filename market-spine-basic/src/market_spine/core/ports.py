@@ -78,6 +78,12 @@ class Reader(Protocol):
     def last_asked(self, source: str) -> Mapping[str, datetime]:
         """When a metered source was last asked, for each subject of the quota ledger (``core_requests``)."""
 
+    def asked(self, source: str, key_hash: str, since: datetime) -> Sequence[datetime]:
+        """The moments of the calls with a key that the quota ledger has from some moment on, in order."""
+
+    def refusals(self, source: str, key_hash: str) -> Mapping[str, Refusal]:
+        """What a source last said about each capability, also where that no longer holds."""
+
     def find_capture(self, capture_id: str) -> Committed | None:
         """The first manifest entry (``ingest``) that brought a capture."""
 
@@ -219,6 +225,11 @@ class RequestLedger(Protocol):
             floor: the least time between two calls of this caller.
             patience: the longest wait that is accepted.
         """
+
+    def wait(
+        self, request: PlannedCall, limits: Sequence[Limit], *, floor: timedelta, patience: timedelta
+    ) -> timedelta:
+        """How long a call reserved now would have to wait; writes nothing, raises as ``reserve`` does."""
 
     def refuse(self, refusal: Refusal) -> None:
         """Remember what a source refused."""

@@ -19,14 +19,24 @@ SELECT planned_at FROM core_requests WHERE source = ? AND key_hash = ? AND plann
  ORDER BY planned_at DESC LIMIT ?
 """
 _OWN = "SELECT MAX(planned_at) FROM core_requests WHERE source = ? AND key_hash = ? AND caller = ? AND planned_at <= ?"
-_REFUSAL = """\
-SELECT reason, learnt_at, expires_at FROM core_refusals
- WHERE source = ? AND key_hash = ? AND capability = ? AND learnt_at <= ?
- ORDER BY learnt_at DESC LIMIT 1
+_REFUSALS = """\
+SELECT capability, reason, learnt_at, expires_at FROM core_refusals
+ WHERE source = ? AND key_hash = ? AND learnt_at <= ?{more}
+ ORDER BY learnt_at
 """
 
 _SKEW = timedelta(minutes=15)
 """How far the clocks of two hosts may differ: what was learnt later than that, a clock since set back wrote."""
+
+
+def read_refusals(db: Database, source: str, key_hash: str, now: datetime, capability: str = "") -> dict[str, Refusal]:
+    """What a source last said about one capability or each, also where that no longer holds."""
+    more, named = (" AND capability = ?", (capability,)) if capability else ("", ())
+    rows = db.rows(_REFUSALS.format(more=more), (source, key_hash, to_text(now + _SKEW), *named))
+    return {
+        what: Refusal(source, key_hash, what, reason, from_text(learnt_at), from_text(expires_at))
+        for what, reason, learnt_at, expires_at in rows
+    }
 
 
 class StoreLedger:
@@ -43,9 +53,7 @@ class StoreLedger:
         self._db.begin()
         try:
             now = self._clock()
-            slot = self._slot(now, request, limits, floor, now + patience + _SKEW)
-            if slot - now > patience:
-                raise quota_spent(request.source, slot, "the quota ledger counts " + " and ".join(map(str, limits)))
+            slot = self._free_slot(now, request, limits, floor, patience)
             self._db.run(
                 insert_into("core_requests", "source, key_hash, subject, caller, planned_at"),
                 (request.source, request.key_hash, request.subject, request.caller, to_text(slot)),
@@ -55,6 +63,13 @@ class StoreLedger:
             raise
         self._db.commit()
         return slot - now
+
+    def wait(
+        self, request: PlannedCall, limits: Sequence[Limit], *, floor: timedelta, patience: timedelta
+    ) -> timedelta:
+        """How long a call reserved now would have to wait; see ``core.ports``."""
+        now = self._clock()
+        return self._free_slot(now, request, limits, floor, patience) - now
 
     def refuse(self, refusal: Refusal) -> None:
         """Remember what a source refused."""
@@ -73,12 +88,17 @@ class StoreLedger:
     def refusal(self, source: str, key_hash: str, capability: str) -> Refusal | None:
         """What the source last said about a capability, if that still holds."""
         now = self._clock()
-        rows = self._db.rows(_REFUSAL, (source, key_hash, capability, to_text(now + _SKEW)))
-        if not rows:
-            return None
-        ((reason, learnt_at, expires_at),) = rows
-        found = Refusal(source, key_hash, capability, reason, from_text(learnt_at), from_text(expires_at))
-        return found if now < found.expires_at else None
+        found = read_refusals(self._db, source, key_hash, now, capability).get(capability)
+        return found if found is not None and now < found.expires_at else None
+
+    def _free_slot(
+        self, now: datetime, request: PlannedCall, limits: Sequence[Limit], floor: timedelta, patience: timedelta
+    ) -> datetime:
+        """The next free slot; raises SourceError, kind ``quota_exhausted``, if it lies too far ahead."""
+        slot = self._slot(now, request, limits, floor, now + patience + _SKEW)
+        if slot - now > patience:
+            raise quota_spent(request.source, slot, "the quota ledger counts " + " and ".join(map(str, limits)))
+        return slot
 
     def _slot(
         self, now: datetime, request: PlannedCall, limits: Sequence[Limit], floor: timedelta, horizon: datetime

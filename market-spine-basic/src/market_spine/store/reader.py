@@ -14,16 +14,19 @@ from market_spine.core.domain import Domain
 from market_spine.core.manifest import AnomalyRecord, Committed, DecisionRecord, Known, Moves, QueryResult, RunRecord
 from market_spine.core.partition import Scope
 from market_spine.core.ports import SECONDS, Clock, RowStream
+from market_spine.core.quota import Refusal
 from market_spine.core.schema import Table
 from market_spine.errors import StoreCorrupt, UsageError
 from market_spine.store import codec, commitlog, manifest, moments, past, records, statements
 from market_spine.store.asking import MOST_ROWS, Question
 from market_spine.store.database import Database
+from market_spine.store.ledger import read_refusals
 
 if TYPE_CHECKING:
     import polars as pl
 
 _LAST_ASKED = "SELECT subject, MAX(planned_at) FROM core_requests WHERE source = ? GROUP BY subject"
+_ASKED = "SELECT planned_at FROM core_requests WHERE source = ? AND key_hash = ? AND planned_at >= ? ORDER BY 1"
 _MOST = 2**63 - 1
 """The largest number that a database takes."""
 
@@ -114,6 +117,15 @@ class StoreReader:
         """When a metered source was last asked, for each subject of the quota ledger."""
         rows = self._db.rows(_LAST_ASKED, (source,))
         return {subject: moments.from_text(moment) for subject, moment in rows}
+
+    def asked(self, source: str, key_hash: str, since: datetime) -> Sequence[datetime]:
+        """The moments of the calls with a key that the quota ledger has from some moment on, in order."""
+        rows = self._db.rows(_ASKED, (source, key_hash, moments.to_text(since)))
+        return [moments.from_text(moment) for (moment,) in rows]
+
+    def refusals(self, source: str, key_hash: str) -> Mapping[str, Refusal]:
+        """What a source last said about each capability, also where that no longer holds."""
+        return read_refusals(self._db, source, key_hash, self._clock())
 
     def anomalies(
         self, domain: str | None = None, *, open_only: bool = True, acknowledged: bool = False

@@ -26,13 +26,21 @@ SYMBOL = st.from_regex(r"[A-Za-z][A-Za-z0-9]{0,4}(\.[A-Z])?", fullmatch=True)
         ("BRK.B", "BRK.B"),
         ("ABR-P-D", "ABRpD"),
         ("AMpB", "AMpB"),
-        ("aapl", "aapl"),
+        ("aapl", "AAPL"),
+        ("Aapl", "AAPL"),
+        ("brk-b", "BRK.B"),
+        ("abr-p-d", "ABRpD"),
+        ("AIIAr", "AIIAr"),
+        ("ABCw", "ABCw"),
+        ("BCATrw", "BCATrw"),
+        ("PHXEp", "PHXEp"),
+        ("ABRpD.WS", "ABRpD.WS"),
         ("NE.WS.A", "NE.WS.A"),
         ("ACHR-WS", "ACHR.WS"),
     ],
 )
-def test_symbols_keep_their_case_and_get_one_spelling(written: str, symbol: str) -> None:
-    """A dash is a dot, a preferred share of Alpha Vantage one of Massive, and case stays as it is."""
+def test_symbols_get_one_spelling(written: str, symbol: str) -> None:
+    """A dash is a dot, a preferred share of Alpha Vantage one of Massive; small letters stay where the vendor's."""
     assert partitions.parse_symbol(written) == symbol
 
 
@@ -45,9 +53,11 @@ def test_what_is_no_symbol_is_refused(written: str) -> None:
 
 
 @given(SYMBOL)
-def test_a_canonical_symbol_is_its_own_spelling(symbol: str) -> None:
+def test_a_canonical_symbol_is_its_own_spelling(written: str) -> None:
     """Parsing what was parsed changes nothing, and the symbol survives its partition key."""
+    symbol = partitions.parse_symbol(written)
     assert partitions.parse_symbol(symbol) == symbol
+    assert symbol.upper() == written.upper()
     assert DOMAIN.partition(f"{symbol}|polygon").values == (symbol, "polygon")
 
 
@@ -60,10 +70,32 @@ def test_symbols_are_taken_once_and_in_order() -> None:
         partitions.parse_symbols("--symbols", ["A", "?"])
 
 
-def test_a_symbols_file_may_have_comments_and_blank_lines() -> None:
-    """Everything from # on, blank lines, a byte order mark and Windows line ends are skipped."""
-    text = "\ufeff# mine\r\n\r\nAAPL\r\n MSFT  # Microsoft\r\n#GOOGL\r\n"
-    assert partitions.read_symbols_file(text) == ["AAPL", "MSFT"]
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff# mine\r\n\r\nAAPL\r\n MSFT  # Microsoft\r\n#GOOGL\r\naapl\r\n",
+        "symbol\nAAPL\nMSFT\n",
+        "# list\n\nTicker\naapl\nmsft\n",
+        'Name,Symbol,Sector\nApple Inc.,AAPL,Tech\n"Microsoft, Corp.",MSFT,Tech\n',
+        "SYMBOL;Weight\nAAPL;0.5\nMSFT;0.5\n",
+        "ticker\tname\nAAPL\tApple\nMSFT\tMicrosoft\n",
+    ],
+)
+def test_a_symbols_file_may_have_comments_blank_lines_and_a_header(text: str) -> None:
+    """Comments, blank lines, a byte order mark, Windows line ends and a header line are no symbols."""
+    assert partitions.parse_symbols_file("--symbols-file", text) == ("AAPL", "MSFT")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("AAPL\n\n# x\nA B\n", 4), ("symbol\nAAPL\n?\n", 3), ("name,symbol\nApple,AAPL\nMicrosoft\n", 3), ("A,B\n", 1)],
+)
+def test_what_is_no_symbol_is_told_with_its_line(text: str, line: int) -> None:
+    """The error names the flag and the line as an editor counts it."""
+    with pytest.raises(UsageError, match=f"--symbols-file: line {line}: "):
+        partitions.parse_symbols_file("--symbols-file", text)
+    with pytest.raises(UsageError, match="names no symbol"):
+        partitions.parse_symbols_file("--symbols-file", "symbol\n# none\n")
 
 
 @pytest.mark.parametrize("key", ["AAPL", "AAPL|", "|polygon", "AAPL|Polygon", "2025-01-03|NMS_TIER_1"])

@@ -109,9 +109,9 @@ def test_the_free_plan_of_massive_is_learnt_and_kept_to(at_vendor: AtVendor) -> 
         learnt = desk.rows("SELECT capability FROM core_refusals ORDER BY capability")
         assert learnt == [("history",), ("today",)]
         calls = desk.rows("SELECT subject, COUNT(*) FROM core_requests GROUP BY subject ORDER BY subject")
-        assert calls == [("S000|polygon", 5), ("S001|polygon", 3)]  # bars thrice or once, splits, dividends
+        assert calls == [("S000|polygon", 5), ("S001|polygon", 1)]  # bars thrice or once; splits and dividends of both
         assert desk.run("S000,S001", source="polygon").stats.skipped == 2
-        assert desk.rows("SELECT COUNT(*) FROM core_requests") == [(8,)]
+        assert desk.rows("SELECT COUNT(*) FROM core_requests") == [(6,)]
 
 
 def test_a_refused_key_stops_calling_at_once(at_vendor: AtVendor, ingests: Callable[..., Any]) -> None:
@@ -154,17 +154,18 @@ def test_a_delisted_symbol_is_said_to_be_delisted(
     assert "2025-03-03" in error.message
 
 
-def test_a_daily_top_up_of_many_symbols_is_two_calls(at_vendor: AtVendor, ingests: Callable[..., Any]) -> None:
-    """Held symbols get the next session, and the revised last one, out of two answers for the whole market."""
+def test_a_daily_top_up_of_many_symbols_is_a_call_a_session(at_vendor: AtVendor, ingests: Callable[..., Any]) -> None:
+    """Twelve held symbols get the next session, and the revised last one, out of answers for the whole market: the
+    new session, ten before it, splits, dividends, and one symbol's whole range."""
     symbols = list(_book(12))
     with running_vendor("polygon", _book(12), MONDAY, plan="advanced") as vendor:
         desk = at_vendor(vendor)
         desk.run(",".join(symbols), source="polygon")
         before = desk.rows("SELECT symbol, trade_date, open, close, volume FROM market_data_prices")
-        assert desk.rows("SELECT COUNT(*) FROM core_requests") == [(12,)]
+        assert desk.rows("SELECT COUNT(*) FROM core_requests") == [(14,)]
         vendor.clock.advance(timedelta(days=1))
         result = desk.run(",".join(symbols), source="polygon")
-        assert desk.rows("SELECT COUNT(*) FROM core_requests") == [(14,)]
+        assert desk.rows("SELECT COUNT(*) FROM core_requests") == [(14 + 1 + 10 + 1 + 2,)]
         for run in ingests(result).values():
             summary = run.revision_summary
             assert (run.status, run.is_revision) == ("completed", True)
@@ -202,7 +203,7 @@ def test_a_split_in_the_history_is_no_gap(at_vendor: AtVendor) -> None:
         vendor.clock.advance(timedelta(days=1))
         desk.run("S000", source="polygon")
         asked = desk.rows("SELECT COUNT(*) FROM core_requests")
-    assert asked == [(4,)]  # bars, splits, dividends; then bars alone
+    assert asked == [(6,)]  # bars, splits, dividends on each day
 
 
 def test_the_bar_of_an_open_session_is_left_out(at_vendor: AtVendor) -> None:
@@ -245,13 +246,14 @@ def test_run_date_is_the_last_session_of_every_vendor(source: str, at_vendor: At
 
 
 def test_sleep_lies_between_calls_only(at_vendor: AtVendor) -> None:
-    """Three calls wait twice: not before the first, not after the last, and never in a dry run."""
+    """Five calls (bars of three, splits, dividends) wait four times: not before the first, not after the last, and
+    never in a dry run."""
     with running_vendor("polygon", _book(3), MONDAY, plan="advanced") as vendor:
         desk = at_vendor(vendor)
         desk.run("S000,S001,S002", source="polygon", mode="dry-run", sleep=12)
         assert desk.waits == []
         desk.run("S000,S001,S002", source="polygon", sleep=12)
-        assert sum(desk.waits) == pytest.approx(24, abs=0.1)
+        assert sum(desk.waits) == pytest.approx(48, abs=0.1)
 
 
 def test_a_long_sleep_is_no_spent_quota(at_vendor: AtVendor) -> None:
@@ -259,11 +261,12 @@ def test_a_long_sleep_is_no_spent_quota(at_vendor: AtVendor) -> None:
     with running_vendor("polygon", _book(2), MONDAY, plan="advanced") as vendor:
         desk = at_vendor(vendor)
         assert desk.run("S000,S001", source="polygon", sleep=1200).exit_code == 0
-    assert sum(desk.waits) == pytest.approx(1200, abs=0.1)
+    assert sum(desk.waits) == pytest.approx(3 * 1200, abs=0.1)
 
 
 def test_a_session_that_cannot_be_had_for_all_is_asked_for_once(at_vendor: AtVendor) -> None:
-    """Where the answer for the whole market is empty, eight symbols are asked for one by one, and it only once."""
+    """Where answers for the whole market are empty, also of a session that is held, eight symbols are asked for one
+    by one, and each of those answers only once."""
     symbols = ",".join(_book(8))
     with running_vendor("polygon", _book(8), MONDAY, plan="advanced") as vendor:
         desk = at_vendor(vendor)
@@ -271,7 +274,7 @@ def test_a_session_that_cannot_be_had_for_all_is_asked_for_once(at_vendor: AtVen
         vendor.clock.advance(timedelta(days=1))
         vendor.faults.set(["no-results@grouped=1"])
         assert desk.run(symbols, source="polygon").exit_code == 0
-        assert desk.rows("SELECT COUNT(*) FROM core_requests") == [(8 + 1 + 8,)]
+        assert desk.rows("SELECT COUNT(*) FROM core_requests") == [(8 + 2 + 2 + 8 + 2,)]
 
 
 @pytest.mark.parametrize("source", ["alpha_vantage", "polygon"])
@@ -293,7 +296,8 @@ def test_the_vendors_own_limit_is_waited_for(at_vendor: AtVendor) -> None:
         result = desk.run(",".join(_book(7)), source="polygon")
         assert result.exit_code == 0
         assert 59 < sum(desk.waits) < 121
-        assert desk.rows("SELECT COUNT(*) FROM core_requests") == [(8,)]  # today's session was refused once
+        # Bars of seven, once more of the first since today's session was refused, splits, dividends.
+        assert desk.rows("SELECT COUNT(*) FROM core_requests") == [(10,)]
 
 
 @pytest.mark.parametrize(

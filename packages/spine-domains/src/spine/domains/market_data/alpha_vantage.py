@@ -85,6 +85,10 @@ class AlphaVantage:
             self._call(DIVIDENDS, "DIVIDENDS", symbol, {"datatype": "csv"}),
         )
 
+    def many_actions(self, symbols: Sequence[str]) -> Sequence[Call]:
+        """There is no such function."""
+        return ()
+
     def session(self, day: date) -> Call | None:
         """There is no such function."""
         return None

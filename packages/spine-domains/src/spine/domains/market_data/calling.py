@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from market_spine.core import calendar
 from market_spine.core.capture import Part
 from market_spine.core.partition import Partition
-from market_spine.core.ports import Clock, RequestLedger
+from market_spine.core.ports import Clock, Reader, RequestLedger
 from market_spine.core.quota import CALLS, Limit, PlannedCall, Refusal, key_hash, next_day, quota_spent
 from market_spine.errors import SourceError
 from market_spine.sources.redaction import redact
@@ -32,6 +32,8 @@ SERVICE = "service"
 
 PATIENCE = timedelta(minutes=15)
 """The longest wait for a free slot, beside the floor; a day's quota is not waited for."""
+_TURNS = 3
+"""How often a free slot is waited for without taking it, while others may take it first."""
 WAITS = (5.0, 20.0, 60.0)
 """Seconds before each further attempt after a throttle or a passing failure."""
 
@@ -42,7 +44,12 @@ _PAUSE_MEMORY = timedelta(minutes=2)
 _OUTAGE = 2
 """So many calls in a row that all attempts were in vain for are the vendor's trouble, not a symbol's."""
 
-_HINTS = {
+
+class NoLongerDue(Exception):
+    """While this run waited for its turn, another one fetched what it was about to ask for."""
+
+
+HINTS = {
     "auth": "check the key in {keys}; a free one is at the vendor's site",
     "entitlement": "the plan of this key does not include it: use --outputsize compact, or a larger plan",
     "not_yet": "the vendor gives out this session after its day: run again tomorrow",
@@ -76,6 +83,7 @@ class Access:
         ledger: opens the quota ledger.
         clock: tells the present.
         pause: waits so many seconds.
+        reader: opens the store that is asked what is held.
     """
 
     url: str
@@ -86,6 +94,7 @@ class Access:
     ledger: Callable[[], RequestLedger]
     clock: Clock
     pause: Callable[[float], None]
+    reader: Callable[[], Reader]
 
 
 class Caller:
@@ -101,16 +110,24 @@ class Caller:
     def __reduce__(self) -> tuple[Any, ...]:
         return Caller, (self.vendor, self.access)
 
-    def call(self, partition: Partition, call: Call) -> tuple[Part | None, Finding]:
+    def call(
+        self, partition: Partition, call: Call, still: Callable[[], bool] = lambda: True
+    ) -> tuple[Part | None, Finding]:
         """Make one call; a refusal that something can be made of comes back as a finding, without a part.
 
+        Args:
+            partition: what it is for.
+            call: what to ask.
+            still: asked, after a wait for a free slot, whether the answer is still wanted.
+
         Raises:
+            NoLongerDue: it is not.
             SourceError: ``quota_exhausted``, ``auth``, ``throttled``, ``unreachable``; as the HTTP client does where
                 no repetition helps.
         """
         finding = Finding("unknown")
         for wait in (*WAITS, None):
-            fetched_at = self._reserve(partition)
+            fetched_at = self._reserve(partition, still)
             finding, answer = self._attempt(call)
             if finding.kind != "transient":
                 self._in_vain = 0
@@ -142,7 +159,7 @@ class Caller:
 
     def error(self, finding: Finding, learnt: str = "") -> SourceError:
         """The error that a finding means to us."""
-        hint = _HINTS[finding.kind].format(keys=" or ".join(self.vendor.key_variables), url=self.access.url)
+        hint = HINTS[finding.kind].format(keys=" or ".join(self.vendor.key_variables), url=self.access.url)
         verb = "cannot be used" if finding.kind == "transient" else "refuses"
         message = f"{self.vendor.name} {verb}: {finding.message}{learnt}"
         return SourceError(message, hint=hint, kind=_KINDS.get(finding.kind, finding.kind))
@@ -150,14 +167,14 @@ class Caller:
     def learn(self, capability: str, finding: Finding, memory: timedelta = _PLAN_MEMORY) -> None:
         """Remember a refusal for all runs with this key."""
         now = self.access.clock()
-        refusal = Refusal(self.vendor.name, self._hash, capability, finding.message, now, now + memory)
+        refusal = Refusal(self.vendor.name, self.hash, capability, finding.message, now, now + memory)
         with self._ledger() as ledger:
             ledger.refuse(refusal)
 
     def refused(self, capability: str) -> Refusal | None:
         """The refusal of a capability that is remembered."""
         with self._ledger() as ledger:
-            return ledger.refusal(self.vendor.name, self._hash, capability)
+            return ledger.refusal(self.vendor.name, self.hash, capability)
 
     def respect(self, capability: str, kind: FindingKind) -> None:
         """Raise the error of a remembered refusal, without asking again."""
@@ -175,15 +192,29 @@ class Caller:
         finding = self.vendor.classify(answer.status, answer.body)
         return replace(finding, message=redact(finding.message, (self.access.key,))), answer
 
-    def _reserve(self, partition: Partition) -> datetime:
-        """Wait for the slot that the ledger gives; the moment before the call goes out."""
-        request = PlannedCall(self.vendor.name, self._hash, partition.key, self.access.caller)
+    def _reserve(self, partition: Partition, still: Callable[[], bool]) -> datetime:
+        """Wait for a free slot, take it, and wait until it is there; the moment before the call goes out."""
+        request = PlannedCall(self.vendor.name, self.hash, partition.key, self.access.caller)
+        floor = self.access.floor
+        bounds: Any = {"floor": floor, "patience": PATIENCE + floor}
+        for _ in range(_TURNS):
+            with self._ledger() as ledger:
+                wait = ledger.wait(request, self.access.limits, **bounds)
+            if not self._waited(wait, still):
+                break
+        # Only now is the slot taken: one that is not needed any more must not count against the quota.
         with self._ledger() as ledger:
-            floor = self.access.floor
-            wait = ledger.reserve(request, self.access.limits, floor=floor, patience=PATIENCE + floor)
-        if wait > timedelta():
-            self.access.pause(wait.total_seconds())
+            wait = ledger.reserve(request, self.access.limits, **bounds)
+        self._waited(wait, still)
         return self.access.clock()
+
+    def _waited(self, wait: timedelta, still: Callable[[], bool]) -> bool:
+        if wait <= timedelta():
+            return False
+        self.access.pause(wait.total_seconds())
+        if not still():
+            raise NoLongerDue
+        return True
 
     def _get(self, call: Call) -> Answer:
         headers, params = self.vendor.credentials(self.access.key)
@@ -212,7 +243,8 @@ class Caller:
             yield ledger
 
     @property
-    def _hash(self) -> str:
+    def hash(self) -> str:
+        """What the key is called in the ledger."""
         return key_hash(self.access.key)
 
 

@@ -151,15 +151,10 @@ def _checked(source: vendors.PriceSource, part: Part, symbol: str) -> pl.DataFra
     if latest := day(part.metadata.get(LATEST)):
         closed = pl.col("trade_date") <= quality.latest_session(fetched_at)
         frame = frame.filter(((pl.col("trade_date") > latest) & closed).not_().fill_null(value=True))
-    count = pl.col("trade_count")
-    return frame.with_columns(
+    return quality.as_stored(frame).with_columns(
         pl.lit(part.name).alias("part"),
         quality.is_partial(fetched_at).fill_null(value=False).alias("partial"),
         quality.broken_rule(quality.sessions_of(frame["trade_date"]), fetched_at),
-        pl.when(pl.col("vwap") > 0).then(pl.col("vwap")).alias("vwap"),
-        pl.when((count >= 0) & (count < 2**53)).then(count).cast(pl.Int64).alias("trade_count"),
-        # Adding zero makes -0 the same as 0.
-        pl.col("volume") + 0.0,
     )
 
 
@@ -169,11 +164,7 @@ def _unique(bars: pl.DataFrame, partition: Partition) -> tuple[pl.DataFrame, int
     distinct = bars.unique(names, keep="first", maintain_order=True)
     repeated = distinct.filter(distinct["trade_date"].is_duplicated())["trade_date"].unique().sort()
     if repeated.len():
-        raise ContentError(
-            f"{partition.key}: two bars of {repeated[0]} differ",
-            hint="run again later; vendors answer so near midnight in New York",
-            kind="conflicting_bars",
-        )
+        raise quality.conflict(partition.key, repeated[0])
     return distinct.sort("trade_date"), bars.height - distinct.height
 
 

@@ -1,11 +1,13 @@
 """Partitions of prices: symbols, how they are spelt, and which of them a run takes.
 
-A symbol is kept exactly as it is spelt, since case tells instruments apart (``AMpB`` is not ``AMPB``). Its
-canonical form separates a class, unit or warrant suffix by a dot: ``BRK.B``. A dash is taken for that dot.
+Case tells instruments apart (``AMpB`` is not ``AMPB``), but small letters are the vendor's: what a person writes
+small otherwise is the same symbol. Its canonical form separates a class, unit or warrant suffix by a dot: ``BRK.B``.
+A dash is taken for that dot.
 """
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -17,6 +19,8 @@ from market_spine.errors import UsageError
 from spine.domains.market_data.schema import NAME, PRICES
 
 _SYMBOL = re.compile(r"[A-Za-z][A-Za-z0-9]{0,9}(?:\.[A-Za-z]{1,2}){0,2}")
+_VENDORS_CASE = re.compile(r"[A-Z][A-Z0-9]*(?:p[A-Z]?|r|w|rw)(?:[.-][A-Z]+)*|[^a-z]*")
+_HEADERS = frozenset(("symbol", "symbols", "ticker", "tickers"))
 _DASHED_PREFERRED = re.compile(r"([A-Z][A-Z0-9]*)-P-([A-Z])")
 _SOURCE = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -31,11 +35,19 @@ class Batch(NamedTuple):
 
 
 def parse_symbol(text: str) -> str:
-    """The canonical spelling of a symbol: ``BRK-B`` is ``BRK.B``, ``ABR-P-D`` is ``ABRpD``; raises UsageError."""
+    """The canonical spelling of a symbol as people write it: ``aapl`` is ``AAPL``, ``BRK-B`` is ``BRK.B``, and
+    ``ABR-P-D`` is ``ABRpD``; raises UsageError.
+
+    Small letters stay only where a vendor writes them: ``ABRpD``, ``AIIAr``, ``ABCw``, ``BCATrw``.
+    """
     given = text.strip()
-    if preferred := _DASHED_PREFERRED.fullmatch(given):
+    return _canonical(given if _VENDORS_CASE.fullmatch(given) else given.upper(), given)
+
+
+def _canonical(symbol: str, given: str) -> str:
+    if preferred := _DASHED_PREFERRED.fullmatch(symbol):
         return f"{preferred[1]}p{preferred[2]}"
-    symbol = given.replace("-", ".")
+    symbol = symbol.replace("-", ".")
     if not _SYMBOL.fullmatch(symbol):
         raise UsageError(
             f"{given!r} is not a symbol of a US listing",
@@ -55,10 +67,35 @@ def parse_symbols(flag: str, texts: Sequence[str]) -> tuple[str, ...]:
     return symbols
 
 
-def read_symbols_file(text: str) -> list[str]:
-    """The symbols of a file: one a line, ``#`` begins a comment, blank lines do not count."""
-    lines = (line.partition("#")[0].strip() for line in text.lstrip("\ufeff").splitlines())
-    return [line for line in lines if line]
+def parse_symbols_file(flag: str, text: str) -> tuple[str, ...]:
+    """The symbols of a file without repetitions, in order: one a line, or one column of several under a header.
+
+    ``#`` begins a comment, blank lines do not count. A first line that names a column ``symbol`` or ``ticker`` is a
+    header.
+
+    Raises:
+        UsageError: naming the flag and the line of what is no symbol; there is none.
+    """
+    lines = enumerate(text.lstrip("\ufeff").splitlines(), start=1)
+    rows = [(number, line) for number, raw in lines if (line := raw.partition("#")[0].strip())]
+    header = [cell.casefold() for cell in _cells(rows[0][1])] if rows else []
+    column = next((place for place, cell in enumerate(header) if cell in _HEADERS), None)
+    symbols: dict[str, None] = {}
+    for number, line in rows if column is None else rows[1:]:
+        cells = [line] if column is None else _cells(line)
+        try:
+            symbols.setdefault(parse_symbol(cells[column or 0] if (column or 0) < len(cells) else ""))
+        except UsageError as error:
+            raise UsageError(f"{flag}: line {number}: {error.message}", hint=error.hint) from error
+    if not symbols:
+        raise UsageError(f"{flag} names no symbol", hint="write one symbol a line")
+    return tuple(symbols)
+
+
+def _cells(line: str) -> list[str]:
+    """The cells of a line, separated by commas, semicolons or tabs."""
+    delimiter = next((mark for mark in ",;\t" if mark in line), ",")
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
 
 
 def make_partition(symbol: str, source: str) -> Partition:
@@ -71,7 +108,7 @@ def parse_partition(key: str) -> Partition:
     symbol, bar, source = key.partition("|")
     if not bar or not _SOURCE.fullmatch(source):
         raise UsageError(f"{key!r} is not a partition key", hint="a key is SYMBOL|SOURCE, such as AAPL|polygon")
-    return make_partition(parse_symbol(symbol), source)
+    return make_partition(_canonical(symbol, symbol), source)
 
 
 def symbol_and_source(partition: Partition) -> tuple[str, str]:
@@ -96,10 +133,12 @@ def choose(
     attempts: Mapping[str, datetime],
     due: Collection[str],
     most: int,
+    vain: Collection[str] = (),
 ) -> Batch:
     """Choose the symbols of one run: what is due before what is up to date, least recently tried first.
 
-    So a list longer than one run allows rotates: what was left is taken next time.
+    So a list longer than one run allows rotates: what was left is taken next time. Those that were asked in vain
+    come last.
 
     Args:
         symbols: all that are wanted, in the user's order.
@@ -108,17 +147,19 @@ def choose(
         attempts: partition key to the moment of its latest request, where there was one.
         due: partition keys of which the source can have something that is not known.
         most: how many one run takes.
+        vain: partition keys that were asked for since their latest capture, and brought nothing.
     """
 
-    def urgency(symbol: str) -> tuple[bool, datetime]:
+    def in_vain(symbol: str) -> bool:
+        return make_partition(symbol, source).key in vain
+
+    def urgency(symbol: str) -> tuple[bool, bool, datetime]:
         key = make_partition(symbol, source).key
         current = known[key].current
         captured = current.committed_at if current else NEVER
-        return key not in due, max(captured, attempts.get(key, NEVER))
+        return key not in due, key in vain, max(captured, attempts.get(key, NEVER))
 
-    if len(symbols) <= most:
-        return Batch(tuple(symbols), ())
-    ordered = sorted(symbols, key=urgency)
+    ordered = sorted(symbols, key=urgency) if len(symbols) > most else list(symbols)
     taken = set(ordered[:most])
     left = tuple(symbol for symbol in ordered[most:])
-    return Batch(tuple(symbol for symbol in symbols if symbol in taken), left)
+    return Batch(tuple(sorted((symbol for symbol in symbols if symbol in taken), key=in_vain)), left)

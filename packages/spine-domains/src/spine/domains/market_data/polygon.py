@@ -61,11 +61,11 @@ class Polygon:
 
     def actions(self, symbol: str) -> Sequence[Call]:
         """One call each for splits and dividends."""
-        query = {"ticker": symbol, "limit": "5000"}
-        return (
-            Call(SPLITS, SPLITS, "/stocks/v1/splits", query),
-            Call(DIVIDENDS, DIVIDENDS, "/stocks/v1/dividends", query),
-        )
+        return _actions({"ticker": symbol})
+
+    def many_actions(self, symbols: Sequence[str]) -> Sequence[Call]:
+        """The same two calls for any number of symbols."""
+        return _actions({"ticker.any_of": ",".join(symbols)})
 
     def session(self, day: date) -> Call | None:
         """The whole market's bars of one session in one answer."""
@@ -185,6 +185,14 @@ class Polygon:
             )
             for row in rows
         )
+
+
+def _actions(tickers: Mapping[str, str]) -> Sequence[Call]:
+    query = {**tickers, "limit": "5000"}
+    return (
+        Call(SPLITS, SPLITS, "/stocks/v1/splits", query),
+        Call(DIVIDENDS, DIVIDENDS, "/stocks/v1/dividends", query),
+    )
 
 
 def _words(body: bytes) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from market_spine.core import calendar
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.domain import Concern
+from market_spine.errors import ContentError
 from spine.domains.market_data.agreement import judge_splits, nice_ratio, shown, unexplained_jumps
 
 if TYPE_CHECKING:
@@ -136,6 +137,42 @@ def _left_jumps(key: str, bars: pl.DataFrame, ratios: Mapping[date, float]) -> l
             details = {day.isoformat(): round(ratio, 6) for day, ratio in own.items()}
             found.append(Anomaly(kind, "warning", key, f"{words}: {named}{more}", details))
     return found
+
+
+def sole_bar(key: str, session: date, bars: pl.DataFrame) -> tuple[Any, ...] | None:
+    """A session's prices, volume, vwap and count among some bars, as they are stored; None if it has none.
+
+    Raises:
+        ContentError: ``conflicting_bars``: it has two that differ.
+    """
+    import polars as pl
+
+    names = (*_PRICES, "volume", "vwap", "trade_count")
+    found = as_stored(bars.filter(pl.col("trade_date") == session)).select(names).unique()
+    if found.height > 1:
+        raise conflict(key, session)
+    return found.row(0) if found.height else None
+
+
+def as_stored(bars: pl.DataFrame) -> pl.DataFrame:
+    """Bars with odd extras as null and -0 as 0."""
+    import polars as pl
+
+    count = pl.col("trade_count")
+    return bars.with_columns(
+        pl.when(pl.col("vwap") > 0).then(pl.col("vwap")).alias("vwap"),
+        pl.when((count >= 0) & (count < 2**53)).then(count).cast(pl.Int64).alias("trade_count"),
+        pl.col("volume") + 0.0,
+    )
+
+
+def conflict(key: str, session: date) -> ContentError:
+    """The error that two bars of a session differ: which of them is right is not a question of their order."""
+    return ContentError(
+        f"{key}: two bars of {session} differ",
+        hint="run again later; vendors answer so near midnight in New York",
+        kind="conflicting_bars",
+    )
 
 
 def stale(key: str, last: date, latest: date) -> Anomaly:

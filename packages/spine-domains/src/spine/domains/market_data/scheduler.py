@@ -7,7 +7,6 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
@@ -20,12 +19,13 @@ from market_spine.compose import Hooks, Request, Selection, ledger, run_schedule
 from market_spine.core.domain import Source as SourcePort
 from market_spine.core.manifest import INGEST
 from market_spine.core.ports import Reader, RequestLedger
-from market_spine.core.quota import parse_limits
+from market_spine.core.quota import key_hash, parse_limits
 from market_spine.errors import MarketSpineError, UsageError
 from market_spine.settings import trimmed, variable
 from spine.domains.market_data import DOMAIN, partitions, vendors
 from spine.domains.market_data.calling import Access
-from spine.domains.market_data.orders import OUTPUTSIZES, Order, is_due
+from spine.domains.market_data.orders import OUTPUTSIZES, Order
+from spine.domains.market_data.planning import Quota, plan_run, round_of
 from spine.domains.market_data.source import OfflineSource, VendorSource
 from spine.domains.market_data.vendors import Offline, Vendor
 
@@ -81,22 +81,25 @@ def run_prices_schedule(
         name, warnings = _choose_source(source, dry=mode == "dry-run")
         # Stages that work from what is held ask nobody, and so need no key.
         asks = mode != "dry-run" and only_stage in ("all", INGEST)
-        order = Order(size, today, used.clock, dry=not asks, force=force)
+        order = Order(size, today, used.clock, dry=not asks, force=force, started=used.clock())
         open_ledger = ledger(db, used.store_clock)
         if not order.dry:
             open_ledger().close()  # brings an older database up to date before it is read
+        chosen = vendors.load(name)
+        quota = _quota(chosen, floor)
         with closing(open_reader()) as store:
-            batch, due = _batch(store, wanted, name, order, most)
+            batch, order = plan_run(store, wanted, quota, order, most)
+            words, figures = round_of(store, len(wanted), quota, order, most)
         if batch.left:
             warnings.append(
                 f"{len(batch.left)} of {len(wanted)} symbols exceed --max-symbols {most} and come first next time:"
                 f" {', '.join(batch.left)}."
             )
+        if quota.calls and (batch.left or mode == "dry-run"):
+            warnings.append(words)
         return Selection(
             [partitions.make_partition(symbol, name) for symbol in batch.taken],
-            _connect(
-                vendors.load(name), replace(order, due=due), floor, open_ledger, partial(stopping.sleep, pause=pause)
-            ),
+            _connect(chosen, order, quota, open_ledger, open_reader, partial(stopping.sleep, pause=pause)),
             tuple(warnings),
             {
                 "symbols": list(batch.taken),
@@ -104,21 +107,13 @@ def run_prices_schedule(
                 "outputsize": size,
                 "sleep": floor.total_seconds(),
                 "max_symbols": most,
+                "full_round": figures,
             },
+            tells_open=True,
         )
 
     request = Request(mode, force, only_stage, fail_fast, db, run_date, workers)
     return run_schedule(DOMAIN, request, select, used)
-
-
-def _batch(store: Reader, symbols: Sequence[str], source: str, order: Order, most: int) -> tuple[partitions.Batch, int]:
-    """The symbols that this run takes, and how many of them are due."""
-    keys = {symbol: partitions.make_partition(symbol, source).key for symbol in symbols}
-    known = store.known(DOMAIN.name, list(keys.values()))
-    latest = order.latest()
-    due = {key for key in keys.values() if is_due(known[key], order, latest)}
-    batch = partitions.choose(symbols, source, known, store.last_asked(source), due, most)
-    return batch, sum(keys[symbol] in due for symbol in batch.taken)
 
 
 def _symbols(given: str | Sequence[str] | None, path: str | None) -> tuple[str, ...]:
@@ -136,7 +131,7 @@ def _symbols(given: str | Sequence[str] | None, path: str | None) -> tuple[str, 
         content = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--symbols-file: {path} cannot be read ({error})", hint="check the path") from error
-    read = partitions.parse_symbols("--symbols-file", partitions.read_symbols_file(content))
+    read = partitions.parse_symbols_file(f"--symbols-file {path}", content)
     return tuple(dict.fromkeys((*named, *read)))
 
 
@@ -184,11 +179,29 @@ def _key(vendor: Vendor) -> str:
     return ""
 
 
+def _quota(chosen: vendors.PriceSource, floor: timedelta) -> Quota:
+    """What calls cost at a source."""
+    if chosen.offline:
+        return Quota(chosen.name)
+    vendor = cast("Vendor", chosen)
+    limits = variable(vendor.limits_variable, ",".join(map(str, vendor.limits)))
+    return Quota(
+        chosen.name,
+        key_hash(_key(vendor)),
+        parse_limits(vendor.limits_variable, limits if limits != "none" else ""),
+        floor,
+        calls=1,
+        actions=2,
+        shares=bool(vendor.many_actions(("A", "B"))),
+    )
+
+
 def _connect(
     chosen: vendors.PriceSource,
     order: Order,
-    floor: timedelta,
+    quota: Quota,
     open_ledger: Callable[[], RequestLedger],
+    open_reader: Callable[[], Reader],
     pause: Callable[[float], None],
 ) -> SourcePort:
     if chosen.offline:
@@ -199,15 +212,15 @@ def _connect(
         raise MarketSpineError(
             f"source {vendor.name} needs a key", hint=f"set {' or '.join(vendor.key_variables)}", kind="no_key"
         )
-    limits = variable(vendor.limits_variable, ",".join(map(str, vendor.limits)))
     access = Access(
         url=variable(vendor.url_variable, vendor.url),
         key=key,
-        limits=parse_limits(vendor.limits_variable, limits if limits != "none" else ""),
-        floor=floor,
+        limits=quota.limits,
+        floor=quota.floor,
         caller=uuid.uuid4().hex,
         ledger=open_ledger,
         clock=order.clock,
         pause=pause,
+        reader=open_reader,
     )
     return VendorSource(vendor, order, access)

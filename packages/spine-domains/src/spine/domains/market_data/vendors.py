@@ -166,6 +166,9 @@ class Vendor(PriceSource, Protocol):
     def actions(self, symbol: str) -> Sequence[Call]:
         """Ask for its splits and dividends."""
 
+    def many_actions(self, symbols: Sequence[str]) -> Sequence[Call]:
+        """Ask for those of several symbols in the same calls, where the source can."""
+
     def session(self, day: date) -> Call | None:
         """Ask for all symbols' bars of one session, where the source can."""
 

@@ -76,7 +76,8 @@ class SimulatedAlphaVantage:
 
     def __init__(self, book: Book, switches: AlphaVantageSwitches | None = None) -> None:
         self.switches: AlphaVantageSwitches = switches or AlphaVantageSwitches()
-        self._listed = {dashed(symbol): instrument for symbol, instrument in book.items()}
+        self._book = book
+        self._names = {dashed(symbol): symbol for symbol in book}
         self._day = DayCount()
         self._second = SlidingWindow(1)
         self._minute = SlidingWindow(60)
@@ -87,6 +88,10 @@ class SimulatedAlphaVantage:
             "DIVIDENDS": ("dividends", _dividends),
             "LISTING_STATUS": ("listing", self._listing),
         }
+
+    def _known(self, name: str) -> Instrument | None:
+        symbol = self._names.get(name)
+        return self._book[symbol] if symbol else None
 
     def refusal(self, status: int) -> Reply:
         return json_reply({"detail": "Service unavailable."}, status)
@@ -119,7 +124,7 @@ class SimulatedAlphaVantage:
         return compute(query) if query.sound else _error(INVALID.format(function))
 
     def _instrument(self, symbol: str, now: datetime) -> Instrument | None:
-        instrument = self._listed.get(symbol.replace(".", "-") if self.switches.dots else symbol)
+        instrument = self._known(symbol.replace(".", "-") if self.switches.dots else symbol)
         return instrument if instrument and instrument.active(new_york(now).date()) else None
 
     def _over_limit(self, key: str, now: datetime) -> Reply | None:
@@ -159,7 +164,7 @@ class SimulatedAlphaVantage:
         rows = [
             (symbol, it.name, "NYSE ARCA" if it.is_fund else "NYSE", "ETF" if it.is_fund else "Stock", it.listed)
             + ((it.delisted, "Delisted") if state == "delisted" else ("null", "Active"))
-            for symbol, it in sorted(self._listed.items())
+            for symbol, it in sorted((dashed(symbol), it) for symbol, it in self._book.items())
             if it.known(day) and it.active(day) == (state == "active")
         ]
         return _csv(("symbol", "name", "exchange", "assetType", "ipoDate", "delistingDate", "status"), rows)
