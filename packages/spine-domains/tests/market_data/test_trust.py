@@ -181,7 +181,7 @@ def _moved(bar: Mapping[str, Any], factor: float) -> dict[str, Any]:
 @pytest.mark.parametrize("place", [20, len(DAYS) - 1])
 @pytest.mark.parametrize("factor", [10.6, 0.09])
 def test_a_bar_ten_times_its_neighbours_is_held(place: int, factor: float, desk: Any, part: PartOf) -> None:
-    """A bar ten times or a tenth of those beside it holds the answer, names both figures; --force takes it."""
+    """A bar ten times or a tenth of those beside it holds the answer, and the error names its day."""
     bars = sopa(1.0)
     bars[place] = _moved(bars[place], factor)
     held = desk.load("SOPA|mock", bars_part(part, bars))

@@ -47,7 +47,7 @@ class MarketData(Domain):
         return compute_prices(partition, tables)
 
     def review(self, partition: Partition, tables: Mapping[str, pl.DataFrame]) -> Sequence[Anomaly]:
-        """What is odd about all that is held of a symbol: gaps, jumps, splits that prices do not show."""
+        """What is odd about all that is known of a symbol: gaps, jumps, splits that prices do not show."""
         from spine.domains.market_data.normalize import review_partition
 
         return review_partition(partition, tables)

@@ -79,7 +79,7 @@ def normalize_payload(partition: Partition, parts: Sequence[Part]) -> Normalized
 
 
 def review_partition(partition: Partition, tables: Mapping[str, pl.DataFrame]) -> list[Anomaly]:
-    """What is odd about all that is held of a symbol."""
+    """What is odd about all that is known of a symbol."""
     ratios = ratios_of(tables[SPLITS.name])
     return quality.review_series(partition.key, tables[PRICES.name].sort("trade_date"), ratios)
 

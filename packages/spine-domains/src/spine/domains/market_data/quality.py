@@ -30,7 +30,7 @@ and what does happen (a collapse, a split that is not on file yet) has neighbour
 REWRITTEN = 0.5
 """A fetched range of which a larger share changed, without one ratio, is held: vendors correct single bars."""
 REWRITTEN_FROM = 10
-"""Bars that a range must share with what is held before its share of changed ones means anything."""
+"""Bars that a range must share with what is known before its share of changed ones means anything."""
 
 _RATIO_TOLERANCE = 0.05
 _UNIFORM_TOLERANCE = 0.005
@@ -83,7 +83,7 @@ def sessions_of(days: pl.Series) -> list[date]:
 
 
 def review_series(key: str, bars: pl.DataFrame, ratios: Mapping[date, float]) -> list[Anomaly]:
-    """The warnings about all bars that are held of a symbol, in session order.
+    """The warnings about all bars that are known of a symbol, in session order.
 
     Args:
         key: the partition's key.
@@ -203,7 +203,7 @@ def far_bar(key: str, bars: pl.DataFrame, ratios: Mapping[date, float]) -> Conce
                 "implausible",
                 f"{key}: the bar of {day} goes from {low:g} to {high:g}, its neighbours from {least:g} to {most:g}:"
                 f" {FAR:g} times or more, and no split on file explains it",
-                "if the bar is right, run again with --force; else run again later, for vendors mend such bars",
+                "if it is right, market-spine accept CAPTURE takes it; else run again later: vendors mend such bars",
             )
     return None
 
@@ -215,28 +215,28 @@ def partial_bars(key: str, days: Sequence[date]) -> Anomaly | None:
 
 
 def review_restatement(key: str, compared: int, diff: RowDiff) -> tuple[Anomaly | Concern, ...]:
-    """What is odd about a range beside the bars that were held in it.
+    """What is odd about a range beside the bars that were known in it.
 
     Args:
         key: the partition's key.
-        compared: bars in the range, those that nothing was held for included.
-        diff: how it differs from what was held.
+        compared: bars in the range, those that nothing was known for included.
+        diff: how it differs from what was known.
     """
-    held = compared - diff.added.height
+    both = compared - diff.added.height
     changed = [
         (old, new)
         for old, new in zip(*(frame.select(*_PRICES, "volume").rows() for frame in (diff.old, diff.new)), strict=True)
         if old != new
     ]
-    if held < REWRITTEN_FROM or len(changed) <= REWRITTEN * held or _share_one_ratio(changed):
+    if both < REWRITTEN_FROM or len(changed) <= REWRITTEN * both or _share_one_ratio(changed):
         return _uniform_restatement(key, diff)
     first, last = diff.new["trade_date"][0], diff.new["trade_date"][-1]
     concern = Concern(
         "replaced",
-        f"{key}: {len(changed)} of {held} bars from {first} to {last} differ from those held, and not by one ratio:"
+        f"{key}: {len(changed)} of {both} bars from {first} to {last} differ from those known, and not by one ratio:"
         f" more than {REWRITTEN:.0%}",
         "look at it with market-spine diff: the symbol may have passed to another company, or the vendor's answer"
-        " be wrong; run again with --force to accept it",
+        " be wrong; market-spine accept CAPTURE takes it",
     )
     return (concern,)
 
