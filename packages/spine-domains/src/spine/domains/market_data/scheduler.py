@@ -90,11 +90,7 @@ def run_prices_schedule(
         with closing(open_reader()) as store:
             batch, order = plan_run(store, wanted, quota, order, most)
             words, figures = round_of(store, len(wanted), quota, order, most)
-        if batch.left:
-            warnings.append(
-                f"{len(batch.left)} of {len(wanted)} symbols exceed --max-symbols {most} and come first next time:"
-                f" {', '.join(batch.left)}."
-            )
+        warnings += _left(batch, most)
         if quota.calls and (batch.left or mode == "dry-run"):
             warnings.append(words)
         return Selection(
@@ -114,6 +110,15 @@ def run_prices_schedule(
 
     request = Request(mode, force, only_stage, fail_fast, db, run_date, workers)
     return run_schedule(DOMAIN, request, select, used)
+
+
+def _left(batch: partitions.Batch, most: int) -> list[str]:
+    """The warning about symbols that one run does not take."""
+    if not batch.left:
+        return []
+    count, listed = len(batch.left), ", ".join(batch.left)
+    total = count + len(batch.taken)
+    return [f"{count} of {total} symbols exceed --max-symbols {most} and come first next time: {listed}."]
 
 
 def _symbols(given: str | Sequence[str] | None, path: str | None) -> tuple[str, ...]:
