@@ -33,7 +33,7 @@ def test_a_held_answer_is_accepted_by_force(source: str, at_vendor: Callable[...
         for _ in range(2):
             held = desk.run("S000", source=source)
             assert (held.exit_code, held.runs[0].error.kind) == (1, "reject_budget")
-            assert "--force" in held.runs[0].error.hint
+            assert "market-spine accept" in held.runs[0].error.hint
         assert desk.rows("SELECT COUNT(*) FROM market_data_prices") == [(0,)]
         forced = desk.run("S000", source=source, force=True)
     assert (forced.exit_code, forced.runs[0].row_count) == (0, 90)
