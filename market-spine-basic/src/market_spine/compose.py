@@ -25,6 +25,7 @@ from market_spine.app.task import NoSource, OnlyStage, Options, Outcome, Run, St
 from market_spine.core.commitlog import LogReader
 from market_spine.core.domain import Domain, Source
 from market_spine.core.partition import Partition
+from market_spine.core.plausibility import Plausibility
 from market_spine.core.ports import Clock, Reader, RequestLedger, Writer
 from market_spine.errors import MarketSpineError, UsageError
 from market_spine.store import open_ledger, open_reader, open_writer, parse_url
@@ -154,6 +155,7 @@ def run_decision(
             today=market_day(started),
             capture_day=started.astimezone(UTC).date(),
             clock=hooks.clock,
+            plausibility=_plausibility(found),
         )
         plan = Plan(common, [partition], config=config, work=partial(decide, asked), scheduler=asked.verb)
         return run_plan(plan, stop=hooks.stop)
@@ -246,6 +248,7 @@ def _plan(
             raise UsageError(f"{flag}: {domain.name} cannot honour it: {domain.refuses[flag]}")
     given = None if request.run_date is None else day("--run-date", request.run_date)
     today = given or market_day(now)
+    rules = _plausibility(domain)
     selection = select(today, _reader(request.db, hooks.store_clock, missing_ok=True))
     run = Run(
         id=_run_id(now),
@@ -256,12 +259,15 @@ def _plan(
         today=today,
         capture_day=given or now.astimezone(UTC).date(),
         clock=hooks.clock,
+        plausibility=rules,
+        ahead=today > market_day(now),
     )
+    ahead = (f"Run date {today} lies ahead: what is absent is not late yet.",) if run.ahead else ()
     return Plan(
         run,
         selection.partitions,
         tells_open=selection.tells_open,
-        warnings=selection.warnings,
+        warnings=(*selection.warnings, *ahead),
         config={
             **selection.config,
             "mode": mode,
@@ -270,10 +276,17 @@ def _plan(
             "fail_fast": request.fail_fast,
             "workers": workers,
             "run_date": today.isoformat(),
+            **({"plausibility": rules.thresholds} if rules else {}),
         },
         fail_fast=request.fail_fast,
         workers=workers,
     )
+
+
+def _plausibility(domain: Domain) -> Plausibility | None:
+    """What the domain declares, as its setting widens it; raises UsageError."""
+    declared = domain.plausibility
+    return declared.widened(settings.variable(declared.setting, "")) if declared else None
 
 
 def _run_id(now: datetime) -> str:

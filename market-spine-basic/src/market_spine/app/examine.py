@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from market_spine.app import guards
+from market_spine.app import guards, plausibility
 from market_spine.app.draft import Draft, covered_scopes, partition_scope
 from market_spine.app.replay import Comparison, compare, growing_tables, replay
 from market_spine.app.retracted import is_retracted
@@ -121,7 +121,7 @@ def examine(task: Task, store: Callable[[], Reader], payload: Payload) -> Ingest
     if current is None:
         if is_retracted(task, store, payload, by_bytes=False):
             return skipped(task, "retracted")
-        return _judge(task, payload, parts, content, None)
+        return _judge(task, store, payload, parts, content, None)
     if content.content_hash == current.entry.content_hash:
         if task.run.options.force and current.entry.input_captures:
             # Only a forced run writes rows again, and then with what the capture was completed from.
@@ -134,7 +134,7 @@ def examine(task: Task, store: Callable[[], Reader], payload: Payload) -> Ingest
         return _same_rows(task, payload, parts, content)
     if is_retracted(task, store, payload, by_bytes=False):
         return skipped(task, "retracted")
-    return _judge(task, payload, parts, content, found)
+    return _judge(task, store, payload, parts, content, found)
 
 
 def accept(task: Task, store: Callable[[], Reader], capture: Entry) -> Ingest:
@@ -150,7 +150,7 @@ def accept(task: Task, store: Callable[[], Reader], capture: Entry) -> Ingest:
         found = _compare(task, store, current, content.normalized)
         rows_hash = tables_hash(task, found.normalized) if found.carried else content.tables_hash
         content = Content(found.normalized, rows_hash, content.content_hash)
-    return _judge(task, payload, parts, content, found, accepted=capture.capture_id)
+    return _judge(task, store, payload, parts, content, found, accepted=capture.capture_id)
 
 
 def _compare(task: Task, store: Callable[[], Reader], current: Committed, normalized: Normalized) -> Comparison:
@@ -205,7 +205,9 @@ def _overlay(store: Callable[[], Reader], current: Committed | None, payload: Pa
 def _same_rows(task: Task, payload: Payload, parts: tuple[Part, ...], content: Content) -> Ingest:
     current = task.known.current
     assert current is not None
-    draft = Draft(resolves=skipped(task, "same_rows").draft.resolves)
+    # What the content itself settles has ended, unless it says so again.
+    settled = content.normalized.settles.intersection(task.open_anomalies)
+    draft = Draft(resolves=skipped(task, "same_rows").draft.resolves | settled)
     if payload.keep_record or not same_bytes(task, payload):
         draft.ingest = _noted(task, current, payload, parts)
     draft.anomalies.extend(content.normalized.anomalies)
@@ -228,6 +230,7 @@ def _noted(task: Task, current: Committed, payload: Payload, parts: tuple[Part, 
 
 def _judge(
     task: Task,
+    store: Callable[[], Reader],
     payload: Payload,
     parts: tuple[Part, ...],
     content: Content,
@@ -235,11 +238,15 @@ def _judge(
     accepted: str = "",
 ) -> Ingest:
     """A first capture, or one whose rows differ: through the guards, or held; ``accepted`` names one let through."""
-    current, held = task.known.current, task.known.held
+    held = task.known.held
     change = found.diff.change if found else None
     primary = task.run.domain.tables[0].name
     before = found.before[primary].height if found and primary in content.normalized.ranges else None
-    holds = guards.check(content.normalized, _primary(task, content).height, current, before)
+    legs = tuple(leg for leg in task.run.domain.legs if any(part.name == leg for part in parts))
+    odd = plausibility.judge(task, store, content.normalized, legs, found)
+    judged = found is not None and task.run.plausibility is not None
+    holds, told = guards.check(task, content.normalized, _primary(task, content).height, before, judged=judged)
+    holds += guards.held_by(odd.concerns)
     hold = holds[0] if holds and not (task.run.options.force or accepted) else None
     digest = source_hash({part.name: part.sha256 for part in parts})
     again = held is not None and held.entry.source_hash == digest
@@ -256,10 +263,11 @@ def _judge(
     if not (hold and again):
         draft = Draft(ingest=entry, parts=payload.parts, rejects=content.normalized.rejects)
     if hold is None:
-        draft.anomalies.extend(content.normalized.anomalies)
-        noted = guards.rejected_rows(content.normalized, task.partition.key)
-        draft.anomalies.extend([noted] if noted else [])
-        draft.resolves = frozenset(task.open_anomalies)
+        noted = guards.rejected_rows(content.normalized, task.partition.key, found.kept if found else 0)
+        draft.anomalies.extend([*content.normalized.anomalies, *odd.anomalies, *told, *([noted] if noted else [])])
+        # A leg that never came is missing until it does.
+        still = set() if set(legs) == set(task.run.domain.legs) else {"missing_leg"}
+        draft.resolves = frozenset(task.open_anomalies) - still
     overrode = tuple(guard.kind for guard in holds) if hold is None else ()
     if overrode and not accepted:
         by, past = task.run.options.by, ",".join(overrode)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from market_spine.app.task import Task
 from market_spine.core.anomaly import Anomaly
-from market_spine.core.domain import Normalized
-from market_spine.core.manifest import Committed
+from market_spine.core.domain import Concern, Normalized
 from market_spine.errors import GuardError
 
 REJECT_BUDGET = 0.05
@@ -15,16 +17,25 @@ SHRINK_LIMIT = 0.50
 _HINT = "look at it: market-spine captures and diff; market-spine accept CAPTURE lets it through"
 
 
-def check(normalized: Normalized, rows: int, current: Committed | None, before: int | None = None) -> list[GuardError]:
-    """The reasons to hold the payload, the first of them the one to tell.
+def held_by(concerns: Iterable[Concern]) -> list[GuardError]:
+    """The concerns as guards that hold a payload."""
+    return [GuardError(each.message, hint=each.hint or _HINT, kind=each.kind) for each in concerns]
+
+
+def check(
+    task: Task, normalized: Normalized, rows: int, before: int | None, *, judged: bool
+) -> tuple[list[GuardError], list[Anomaly]]:
+    """The reasons to hold the payload, the first of them the one to tell; and what the source's own totals outrank.
 
     Args:
+        task: the partition, with its current capture.
         normalized: the payload as read.
         rows: accepted rows in the domain's first table.
-        current: the current capture, if there is one.
         before: rows that stand in the range of a payload that covers only a range.
+        judged: rows that are gone are judged by their keys, where there are enough of them.
     """
-    found = [GuardError(each.message, hint=each.hint or _HINT, kind=each.kind) for each in normalized.concerns]
+    current, rules = task.known.current, task.run.plausibility
+    found = held_by(normalized.concerns)
     rejected = normalized.rejects.height
     if rejected > REJECT_BUDGET * normalized.rows_read:
         found.append(
@@ -36,29 +47,37 @@ def check(normalized: Normalized, rows: int, current: Committed | None, before: 
             )
         )
     stood = 0 if current is None else current.entry.row_count if before is None else before
-    if current is not None and rows < (1 - SHRINK_LIMIT) * stood:
-        found.append(
-            GuardError(
-                f"{rows} rows, where capture {current.entry.capture_id} {'has' if before is None else 'leaves'}"
-                f" {stood}: more than {SHRINK_LIMIT:.0%} are missing",
-                hint=_HINT,
-                kind="shrunk",
-            )
-        )
-    return found
+    by_key = judged and rules is not None and stood >= rules.least_rows
+    if current is None or by_key or rows >= (1 - SHRINK_LIMIT) * stood:
+        return found, []
+    message = (
+        f"{rows} rows, where capture {current.entry.capture_id} {'has' if before is None else 'leaves'} {stood}:"
+        f" more than {SHRINK_LIMIT:.0%} are missing"
+    )
+    if normalized.proven:
+        told = f"{message}; the source's own totals prove the rows"
+        return found, [Anomaly("shrunk", "warning", task.partition.key, told)]
+    return [*found, GuardError(message, hint=_HINT, kind="shrunk")], []
 
 
-def rejected_rows(normalized: Normalized, partition_key: str) -> Anomaly | None:
-    """The warning that some rows were rejected, with their number per rule."""
+def rejected_rows(normalized: Normalized, partition_key: str, kept: int = 0) -> Anomaly | None:
+    """The warning that some rows were rejected, with their number per rule; ``kept`` rows stay known in their place."""
     if normalized.rejects.is_empty():
         return None
     counts = rule_counts(normalized)
+    stays = f"; {kept} rows known under their keys stay as they were" if kept else ""
     return Anomaly(
         kind="rejected_rows",
         severity="warning",
         partition_key=partition_key,
-        message=f"{normalized.rejects.height} of {normalized.rows_read} rows were rejected ({_rules(normalized)})",
-        details={"rows_read": normalized.rows_read, "rejected": normalized.rejects.height, "rules": counts},
+        message=f"{normalized.rejects.height} of {normalized.rows_read} rows were rejected"
+        f" ({_rules(normalized)}){stays}",
+        details={
+            "rows_read": normalized.rows_read,
+            "rejected": normalized.rejects.height,
+            "rules": counts,
+            "kept": kept,
+        },
     )
 
 

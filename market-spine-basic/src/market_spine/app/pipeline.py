@@ -192,7 +192,7 @@ def _unfetched(task: Task, publication: Publication, answer: Absent | Unread) ->
         return outcomes.unread(task)
     if task.known.captures:
         return outcomes.skip(task, SkipReason.SOURCE_ABSENT)
-    if publication is Publication.DUE:
+    if publication is Publication.DUE or task.run.ahead:
         return outcomes.skip(task, SkipReason.NOT_DUE)
     raise SourceError(
         f"{task.partition.key} has been published, but the source has nothing for it"

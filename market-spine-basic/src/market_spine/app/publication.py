@@ -57,7 +57,7 @@ def expect(task: Task) -> tuple[Publication, Anomaly | None]:
     if listed and publication is Publication.NOT_DUE:
         message = f"{key} is listed by the source, though the calendar does not expect it yet"
         return Publication.PUBLISHED, Anomaly(EARLY, "warning", key, message)
-    if listed is False and publication is Publication.PUBLISHED:
+    if listed is False and publication is Publication.PUBLISHED and not task.run.ahead:
         message = f"{key} should be published by now, and the source does not list it"
         return publication, Anomaly(UNLISTED, "warning", key, message)
     return publication, None

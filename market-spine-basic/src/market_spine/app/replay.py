@@ -32,6 +32,7 @@ class Comparison(NamedTuple):
         growing: names of the tables that grow.
         carried: some of its values were taken from the rows before.
         enriched: it knows values that the rows before lacked.
+        kept: so many rows before stay because what would replace them was rejected.
     """
 
     normalized: Normalized
@@ -41,6 +42,7 @@ class Comparison(NamedTuple):
     growing: frozenset[str] = frozenset()
     carried: bool = False
     enriched: bool = False
+    kept: int = 0
 
     @property
     def diff(self) -> RowDiff:
@@ -73,6 +75,7 @@ def compare(domain: Domain, new: Normalized, before: Normalized) -> Comparison:
             before.tables[table.name],
             before.unknown.get(table.name, ()),
             table.key,
+            new.refused.get(table.name),
         )
         for table in domain.tables
         if table.name in new.tables and table.name in before.tables
@@ -86,6 +89,7 @@ def compare(domain: Domain, new: Normalized, before: Normalized) -> Comparison:
         growing_tables(domain),
         carried=bool(filled),
         enriched=any(each.enriched for each in found.values()),
+        kept=sum(each.kept for each in found.values()),
     )
 
 

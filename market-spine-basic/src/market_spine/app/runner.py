@@ -137,11 +137,13 @@ def _run(
     with closing((plan.run.stores.writer or plan.run.stores.reader)()) as store:
         known = store.known(plan.run.domain.name, [partition.key for partition in plan.partitions])
         tasks = _tasks(plan, known, store.anomalies(plan.run.domain.name, acknowledged=True))
+        tasks = _beside(plan.run, tasks, store)
         outcomes: dict[int, Outcome] = {}
         for position, outcome in _outcomes(tasks, plan, report, stop, executor):
             outcomes[position] = outcome
             progress(outcome)
         report.outcomes = [outcomes[position] for position in sorted(outcomes)]
+        _compare_firsts(plan.run, report, tasks)
         left = [task.partition.key for position, task in enumerate(tasks) if position not in outcomes]
         if left:
             cause = "stopped by a signal" if report.interrupted else "stopped after the first failure"
@@ -169,6 +171,29 @@ def _tasks(plan: Plan, known: Mapping[str, Known], anomalies: Sequence[AnomalyRe
         Task(plan.run, partition, known[partition.key], open_anomalies.get(partition.key, {}))
         for partition in plan.partitions
     ]
+
+
+def _beside(run: Run, tasks: list[Task], store: Reader) -> list[Task]:
+    """The tasks, those of partitions that hold nothing with what a first capture is compared with."""
+    if not any(task.known.current is None and run.domain.place(task.partition) for task in tasks):
+        return tasks
+    from market_spine.app.neighbours import beside
+
+    return beside(run, tasks, store)
+
+
+def _compare_firsts(run: Run, report: _Report, tasks: Sequence[Task]) -> None:
+    """Compare what the run brought first with each other; a finding joins the anomalies of its partition."""
+    brought = any(each.status is RunStatus.COMPLETED and each.is_revision is False for each in _runs(report))
+    if run.stores.writer is None or not brought or (run.plausibility is None and not run.domain.legs):
+        return
+    from market_spine.app.neighbours import compare_firsts
+
+    compared = guarded(lambda: compare_firsts(run, report.outcomes, tasks))
+    if isinstance(compared, MarketSpineError):
+        report.warnings.append(f"what was loaded first could not be compared with each other: {compared.message}")
+    else:
+        report.outcomes = compared
 
 
 def _outcomes(

@@ -10,8 +10,9 @@ from market_spine.app.scheduling import PipelineRun
 from market_spine.core.anomaly import Anomaly, Severity
 from market_spine.core.capture import Absent
 from market_spine.core.domain import Domain, Source
-from market_spine.core.manifest import Known
+from market_spine.core.manifest import Entry, Known
 from market_spine.core.partition import Partition
+from market_spine.core.plausibility import Plausibility
 from market_spine.core.ports import Clock, Reader, Writer
 
 OnlyStage = Literal["ingest", "normalize", "calc", "all"]
@@ -52,6 +53,8 @@ class Run(NamedTuple):
         id: names the run in the log, the manifest and ``core_runs``.
         today: the day that decides what is due.
         capture_day: the day that new capture ids carry.
+        plausibility: the thresholds in effect, if the domain declares any.
+        ahead: ``today`` is a day that is still to come: what is absent is not late.
     """
 
     id: str
@@ -62,6 +65,20 @@ class Run(NamedTuple):
     today: date
     capture_day: date
     clock: Clock
+    plausibility: Plausibility | None = None
+    ahead: bool = False
+
+
+class Nearby(NamedTuple):
+    """What was current of a partition's neighbours when the run was planned.
+
+    Attributes:
+        nearest: their captures, nearest first.
+        before: the capture of the last one before the partition.
+    """
+
+    nearest: tuple[Entry, ...] = ()
+    before: Entry | None = None
 
 
 class Task(NamedTuple):
@@ -70,12 +87,14 @@ class Task(NamedTuple):
     Attributes:
         known: what the manifest said of the partition when the run was planned; read again before writing.
         open_anomalies: the partition's unresolved anomalies then, kind to severity, those set aside included.
+        nearby: what a first capture is compared with.
     """
 
     run: Run
     partition: Partition
     known: Known
     open_anomalies: Mapping[str, Severity] = {}
+    nearby: Nearby = Nearby()
 
 
 class Outcome(NamedTuple):

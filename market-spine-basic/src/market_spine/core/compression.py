@@ -1,7 +1,8 @@
-"""Decompression of payloads in memory: gzip and Zstandard, bounded, complete or refused."""
+"""Decompression of payloads in memory: gzip, Zstandard and zip, bounded, complete or refused."""
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Iterator
 
@@ -13,6 +14,10 @@ MAX_BYTES = 1 << 29
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
+_ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+"""A zip archive, and one without files."""
+_ZIP_ERRORS = (zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError, struct.error, IndexError)
+"""What the standard library raises on damaged archives, besides its own error."""
 _GZIP_WINDOW = zlib.MAX_WBITS | 16
 _GZIP_CHUNK = 1 << 22
 # A Zstandard block of 3 bytes can stand for 128 KiB, and its decoder takes no output limit: feeding it
@@ -21,9 +26,9 @@ _ZSTD_CHUNK = 1 << 10
 
 
 def decompress(data: bytes, origin: str, limit: int = MAX_BYTES) -> bytes:
-    """Expand gzip or Zstandard data, told by its first bytes; anything else comes back as it is.
+    """Expand gzip, Zstandard or zip data, told by its first bytes; anything else comes back as it is.
 
-    Streams of several members or frames are read to their end.
+    Streams of several members or frames are read to their end; a zip archive holds one file.
 
     Args:
         data: the bytes as they were fetched.
@@ -32,12 +37,15 @@ def decompress(data: bytes, origin: str, limit: int = MAX_BYTES) -> bytes:
 
     Raises:
         ContentError: kind ``truncated`` for a cut stream, ``corrupt`` for a damaged one, ``too_large``
-            for one that expands beyond ``limit``.
+            for one that expands beyond ``limit``, ``archive`` for a zip archive of no or several files, or one
+            that needs a password.
     """
     if data.startswith(_GZIP_MAGIC):
         chunks = _gunzip(data, origin)
     elif data.startswith(_ZSTD_MAGIC) or (data[1:4] == _ZSTD_SKIPPABLE and data[0] >> 4 == 5):
         chunks = _unzstd(data, origin)
+    elif data.startswith(_ZIP_MAGIC):
+        chunks = _unzip(data, origin)
     else:
         return data
     out = bytearray()
@@ -85,6 +93,32 @@ def _unzstd(data: bytes, origin: str) -> Iterator[bytes]:
             rest = stream.unused_data if stream.eof else b""
     if not stream.eof:
         raise _truncated(origin, "Zstandard")
+
+
+def _unzip(data: bytes, origin: str) -> Iterator[bytes]:
+    import io
+    import zipfile
+
+    hint = "take the weekly text file out of it and put that into the folder"
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+    except zipfile.BadZipFile as error:
+        raise _truncated(origin, "zip") from error
+    except _ZIP_ERRORS as error:
+        raise _corrupt(origin, "zip", error) from error
+    # What macOS packs beside each file is no content of it.
+    members = [each for each in archive.infolist() if not each.is_dir() and not each.filename.startswith("__MACOSX/")]
+    if len(members) != 1:
+        named = ", ".join(each.filename for each in members[:5]) or "none"
+        raise ContentError(f"{origin} holds {len(members)} files ({named}), not one", kind="archive", hint=hint)
+    if members[0].flag_bits & 1:
+        raise ContentError(f"{origin} needs a password", kind="archive", hint=hint)
+    try:
+        with archive.open(members[0]) as stream:
+            while chunk := stream.read(_GZIP_CHUNK):
+                yield chunk
+    except (zipfile.BadZipFile, *_ZIP_ERRORS) as error:
+        raise _corrupt(origin, "zip", error) from error
 
 
 def _truncated(origin: str, form: str) -> ContentError:

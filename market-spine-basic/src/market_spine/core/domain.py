@@ -13,6 +13,7 @@ from market_spine.core.capture import Absent, Part, Payload, Unchanged, Unread
 from market_spine.core.kinds import EXAMPLES, read_value, write_value
 from market_spine.core.manifest import CALC, INGEST, NORMALIZE, Known
 from market_spine.core.partition import Partition, Value
+from market_spine.core.plausibility import Plausibility
 from market_spine.core.reconcile import Unknown
 from market_spine.core.revision import RowDiff
 from market_spine.core.schema import Kind, Table, View
@@ -98,6 +99,11 @@ class Normalized(NamedTuple):
         review: asked for further anomalies and concerns once the first table's rows were compared with those that
             stand.
         partial: what of its partition the payload does not tell; by default it is all there is.
+        refused: table name to what could be read of the keys of rejected rows, in columns of the table, null where
+            nothing could: rows known under such a key stay.
+        proven: the source's own totals prove the rows, so that nothing implausible about them holds them.
+        settles: kinds of warnings about the content alone, such as that nothing proves it: if ``anomalies`` has
+            none of one, it has ended.
     """
 
     tables: Mapping[str, pl.DataFrame]
@@ -108,6 +114,9 @@ class Normalized(NamedTuple):
     anomalies: tuple[Anomaly, ...] = ()
     review: Callable[[RowDiff], tuple[Anomaly | Concern, ...]] | None = None
     partial: CoversRange | LacksFields | None = None
+    refused: Mapping[str, pl.DataFrame] = MappingProxyType({})
+    proven: bool = False
+    settles: frozenset[str] = frozenset()
 
     @property
     def ranges(self) -> Mapping[str, Range]:
@@ -182,6 +191,7 @@ class Domain:
         legs: names of the parts that are legs: each completes the others, and comes as a file of its own.
         refuses: the flags ``--force`` or ``--only-stage``, if the domain cannot honour them, each with the reason.
         reviewed: kinds of anomalies that only ``review`` opens and ends.
+        plausibility: thresholds beyond which a payload of the first table cannot be right; None: none are known.
     """
 
     name: str
@@ -196,6 +206,7 @@ class Domain:
     legs: tuple[str, ...] = ()
     refuses: Mapping[str, str] = MappingProxyType({})
     reviewed: frozenset[str] = frozenset()
+    plausibility: Plausibility | None = None
 
     @property
     def stages(self) -> tuple[StageSpec, StageSpec, StageSpec]:

@@ -31,12 +31,15 @@ class Unknown:
             without one holds the empty text.
         indistinct: rows (key columns and their stand-ins) that were rejected only because the payload lacks
             what tells them apart; rows before that may be these stay.
+        tied_to: columns that a carried value belongs with: it is carried only from a row that is the same in
+            these, for what was said of other figures is not true of new ones.
     """
 
     columns: tuple[str, ...]
     where: Mapping[str, str] = field(default_factory=dict)
     stand_ins: Mapping[str, str] = field(default_factory=dict)
     indistinct: pl.DataFrame | None = field(default=None, compare=False)
+    tied_to: tuple[str, ...] = ()
 
 
 class Reconciled(NamedTuple):
@@ -48,12 +51,14 @@ class Reconciled(NamedTuple):
             before as they were, except for the unknown cells that the newer version knows.
         carried: ``rows`` holds values that only the version before knew.
         enriched: the newer version knows cells that the one before did not.
+        kept: so many rows of the version before stay because what would replace them was rejected.
     """
 
     rows: pl.DataFrame
     diff: RowDiff
     carried: bool
     enriched: bool
+    kept: int = 0
 
 
 def reconcile(
@@ -62,6 +67,7 @@ def reconcile(
     before: pl.DataFrame,
     before_unknown: Sequence[Unknown],
     key: Sequence[str],
+    refused: pl.DataFrame | None = None,
 ) -> Reconciled:
     """Complete ``new`` from ``before`` and compare the two on what both know.
 
@@ -71,9 +77,14 @@ def reconcile(
         before: rows of the version before, same columns; itself completed from those before it.
         before_unknown: what the payload that brought ``before`` did not carry.
         key: the table's key columns.
+        refused: what could be read of the keys of rows that the newer version has and that were rejected (columns
+            of the table, null: any value); rows known under such a key stay.
     """
     completed = _fill(new, new_unknown, before, before_unknown, key)
+    read = completed.height
     completed = _keep_indistinct(completed, new_unknown, before, key)
+    if refused is not None:
+        completed = keep_refused(completed, before, refused, key)
     known = _fill(before, before_unknown, completed, new_unknown, key)
     rows = completed.sort(list(key))
     return Reconciled(
@@ -81,7 +92,36 @@ def reconcile(
         diff=diff_rows(known, rows, key),
         carried=completed is not new and not completed.equals(new),
         enriched=known is not before and not known.equals(before),
+        kept=completed.height - read,
     )
+
+
+def keep_refused(rows: pl.DataFrame, before: pl.DataFrame, refused: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    """``rows`` with the rows before, as they are, under whose key the newer version has a rejected row.
+
+    Args:
+        rows: the newer rows.
+        before: the rows before.
+        refused: columns that tell what the rejected rows are, null in those that could not be read.
+        key: the table's key columns.
+    """
+    import polars as pl
+
+    if refused.is_empty() or before.is_empty():
+        return rows
+    gone = before.join(rows, on=list(key), how="anti")
+    if gone.is_empty():
+        return rows
+    shapes = refused.select(pl.col(name).is_null() for name in refused.columns).unique()
+    kept = []
+    for shape in shapes.iter_rows():
+        read = [name for name, lost in zip(refused.columns, shape, strict=True) if not lost]
+        of_shape = refused.filter(
+            pl.all_horizontal(pl.col(name).is_null() == lost for name, lost in zip(refused.columns, shape, strict=True))
+        )
+        if read:
+            kept.append(gone.join(of_shape.select(read).unique(), on=read, how="semi"))
+    return pl.concat([rows, *kept]).unique(list(key), keep="first", maintain_order=True) if kept else rows
 
 
 def _fill(
@@ -167,8 +207,14 @@ def _fill_values(
 ) -> pl.DataFrame:
     import polars as pl
 
-    found = other.filter(_in_leg(unknown)).select(*key, *(pl.col(name).alias(f"{name}\0other") for name in names))
+    found = other.filter(_in_leg(unknown)).select(
+        *key, *(pl.col(name).alias(f"{name}\0other") for name in (*names, *unknown.tied_to))
+    )
     joined = rows.join(found, on=list(key), how="left", maintain_order="left")
+    if unknown.tied_to:
+        same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}\0other")) for name in unknown.tied_to)
+        others = [f"{name}\0other" for name in names]
+        joined = joined.with_columns(pl.when(same).then(pl.col(name)).alias(name) for name in others)
     filled = (
         pl.when(_in_leg(unknown)).then(pl.coalesce(name, f"{name}\0other")).otherwise(pl.col(name)).alias(name)
         for name in names

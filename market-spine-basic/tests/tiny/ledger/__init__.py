@@ -1,8 +1,9 @@
 """A tiny domain for trying out decisions: a slot's rows come in one or two legs, or as a range of numbers.
 
 The text of a part is one line ``HEAD``, then a line ``NUMBER AMOUNT [NOTE]`` for each row. ``HEAD`` is ``noted`` if
-the source carries notes, ``plain`` if it does not, and may go on with ``odd``, which a guard holds. The parts of a
-slot whose name begins with ``r`` cover the range from their lowest to their highest number.
+the source carries notes, ``plain`` if it does not (an unchanged amount keeps its note), and may go on with ``odd``,
+which a guard holds. The parts of a slot whose name begins with ``r`` cover the range from their lowest to their
+highest number.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class Ledger(Domain):
             if "odd" in head:
                 concerns.append(Concern("odd", f"{part.name} is odd"))
             if "plain" in head:
-                unknown.append(Unknown(("note",), {"leg": part.name}))
+                unknown.append(Unknown(("note",), {"leg": part.name}, tied_to=("amount",)))
             for line in lines:
                 number, amount, *note = line.split(" ")
                 rows.append((slot, part.name, int(number), int(amount), note[0] if note else None))

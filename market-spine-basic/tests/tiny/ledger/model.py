@@ -35,8 +35,9 @@ def after(state: tuple[Texts, Rows], fetched: Texts, ranged: bool) -> tuple[Text
     new: Rows = {}
     for leg, text in texts.items():
         for number, (amount, note) in read(text).items():
-            before = rows.get((leg, number), (0, None))[1]
-            new[leg, number] = (amount, before if plain(text) else note)
+            had, said = rows.get((leg, number), (0, None))
+            note_kept = said if had == amount else None
+            new[leg, number] = (amount, note_kept if plain(text) else note)
     return texts, new
 
 

@@ -107,11 +107,15 @@ def test_fetch_reads_the_bytes_anew(tmp_path: Path) -> None:
 
 
 def test_absent(tmp_path: Path) -> None:
-    """A partition without a file is absent, and the answer says where it was looked for."""
+    """A partition without a file is absent; the answer names the files looked for, the folder, and what lies there
+    unrecognised."""
+    for name in ("download.zip", "otc.xlsx", "readme.md"):
+        (tmp_path / name).write_bytes(b"?")
     (tmp_path / "otc_week_2025-11-21.csv").write_bytes(b"another week")
     absent = FileSource(str(tmp_path)).fetch(OTC, Known(OTC.key))
     assert isinstance(absent, Absent)
-    assert "2025-11-14|OTC" in absent.message
+    assert "no finra_otc_weekly_otc_20251215.csv or otc_week_2025-11-14.csv" in absent.message
+    assert absent.message.endswith("download.zip, otc.xlsx")
     assert str(tmp_path) in absent.message
 
 

@@ -11,8 +11,15 @@ from market_spine.core.domain import LacksFields, Normalized
 from market_spine.core.partition import Partition
 from market_spine.core.reconcile import Unknown
 from market_spine.errors import ContentError
-from spine.domains.finra.otc_transparency import identity, parse
-from spine.domains.finra.otc_transparency.api.totals import TOTALS, VERIFIED_BY, check_count, check_totals, unverified
+from spine.domains.finra.otc_transparency import identity, lossy, parse
+from spine.domains.finra.otc_transparency.api.totals import (
+    TOTALS,
+    VERIFIED_BY,
+    check_count,
+    check_totals,
+    held_totals,
+    unverified,
+)
 from spine.domains.finra.otc_transparency.partitions import find_tier, week_and_tier
 from spine.domains.finra.otc_transparency.schema import ATS, DE_MINIMIS, VENUE_CLASSES, VENUE_VOLUME
 
@@ -65,7 +72,13 @@ def normalize_payload(partition: Partition, parts: Sequence[Part]) -> Normalized
         rows_read=sum(result.rows_read for result in results),
         duplicates=sum(result.duplicates for result in results),
         concerns=tuple(concern for result in results for concern in result.concerns),
-        anomalies=unverified(partition.key, rows),
+        anomalies=(
+            *unverified(partition.key, rows),
+            *(anomaly for result in results for anomaly in result.anomalies),
+        ),
+        refused={VENUE_VOLUME.name: pl.concat([result.refused[VENUE_VOLUME.name] for result in results])},
+        proven=all(result.proven for result in results),
+        settles=frozenset({"unverified", "totals_disagree", "lossy_numbers"}),
         partial=LacksFields(
             {VENUE_VOLUME.name: tuple(each for result in results for each in result.unknown[VENUE_VOLUME.name])}
         ),
@@ -102,8 +115,14 @@ def _normalize_part(partition: Partition, part: Part, totals: Part | None) -> No
     ).sort("line")
     rows = rows.select(VENUE_VOLUME.names)
     concerns = (*identity.check_week(partition, part, typed), *check_count(part, file.rows_read))
+    odd = lossy.lossy_numbers(partition.key, part, file.rows)
+    wrong = check_totals(rows, part, totals) if totals is not None else ()
     if totals is not None and part.metadata.get(VERIFIED_BY) == totals.sha256:
-        concerns = (*concerns, *check_totals(rows, part, totals))
+        concerns = (*concerns, *wrong)
+    elif wrong:
+        odd = (*odd, *held_totals(partition.key, wrong))
+    keyed = pl.concat([checked.filter(pl.col("rule").is_not_null()).drop("rule"), conflicting.select(typed.columns)])
+    keys = lossy.rejected_keys(keyed, lossy.broken_lines(file, part.name), unknown).with_columns(*constants)
     raw = file.lines.gather(refused["line"] - 1).alias("raw")
     return Normalized(
         tables={VENUE_VOLUME.name: rows},
@@ -111,7 +130,10 @@ def _normalize_part(partition: Partition, part: Part, totals: Part | None) -> No
         rows_read=file.rows_read,
         duplicates=duplicates,
         concerns=concerns,
+        anomalies=odd,
         partial=LacksFields({VENUE_VOLUME.name: unknown}),
+        refused={VENUE_VOLUME.name: keys},
+        proven=totals is not None and not wrong,
     )
 
 
@@ -125,7 +147,9 @@ def _unknown(columns: Sequence[str], venue_class: str, conflicting: pl.DataFrame
         lacking.append("venue_id")
         stand_ins["venue_id"] = "venue_name"
     indistinct = conflicting if "product_type" in lacking else None
-    return (Unknown(tuple(lacking), {"venue_class": venue_class}, stand_ins, indistinct),) if lacking else ()
+    # What was said of other volumes, notional and dates alike, is not true of new ones.
+    tied_to = ("share_volume", "trade_count")
+    return (Unknown(tuple(lacking), {"venue_class": venue_class}, stand_ins, indistinct, tied_to),) if lacking else ()
 
 
 def _type_rows(rows: pl.DataFrame, tier: str) -> pl.DataFrame:

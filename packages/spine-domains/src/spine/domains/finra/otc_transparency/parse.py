@@ -53,12 +53,14 @@ class ParsedFile:
         rejects: ``line`` (Int64) and ``rule`` (String) of the other lines.
         lines: the text of every line of the file (String), the first at index 0.
         rows_read: non-blank lines after the header = rows + rejects.
+        columns: the header's columns in file order, under FINRA's names where they are known.
     """
 
     rows: pl.DataFrame
     rejects: pl.DataFrame
     lines: pl.Series
     rows_read: int
+    columns: tuple[str, ...]
 
 
 def parse_file(data: bytes, origin: str) -> ParsedFile:
@@ -102,6 +104,7 @@ def parse_file(data: bytes, origin: str) -> ParsedFile:
         table.filter(~well_formed).select("line", rule),
         lines,
         table.height,
+        tuple(columns),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -19,8 +19,10 @@ from market_spine.sources.files import Folder
 from spine.domains.finra.otc_transparency import partitions
 from spine.domains.finra.otc_transparency.schema import ATS, NON_ATS, VENUE_CLASSES
 
-_EXTENSION = r"\.(?:csv|txt|psv)(?:\.gz|\.zst)?"
-_DATA = re.compile(rf".*{_EXTENSION}", re.IGNORECASE | re.DOTALL)
+_EXTENSION = r"(?:\.(?:csv|txt|psv)(?:\.gz|\.zst|\.zip)?|\.zip)"
+_DATA = re.compile(rf".*(?:{_EXTENSION}|\.xlsx?|\.ods)", re.IGNORECASE | re.DOTALL)
+_SHOWN = 10
+"""How many files a message names."""
 _PUBLICATION = re.compile(
     rf"finra_otc_weekly_(?P<tier>tier1|tier2|otc)(?P<non>_non_ats)?_(?P<day>[0-9]{{8}}){_EXTENSION}",
     re.IGNORECASE,
@@ -29,6 +31,9 @@ _WEEK = re.compile(
     rf"(?P<tier>nms_tier_1|nms_tier_2|otc)(?P<non>_non_ats)?_week_(?P<day>[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}){_EXTENSION}",
     re.IGNORECASE,
 )
+
+
+_TIER_WORDS = {"NMS_TIER_1": "tier1", "NMS_TIER_2": "tier2", "OTC": "otc"}
 
 
 class WeeklyFile(NamedTuple):
@@ -65,7 +70,7 @@ def parse_name(name: str) -> WeeklyFile | None:
 
     ``finra_otc_weekly_{tier1,tier2,otc}[_non_ats]_YYYYMMDD.EXT`` gives the publication date,
     ``{nms_tier_1,nms_tier_2,otc}[_non_ats]_week_YYYY-MM-DD.EXT`` any day of the week; ``EXT`` is csv, txt
-    or psv, optionally followed by ``.gz`` or ``.zst``.
+    or psv, optionally followed by ``.gz``, ``.zst`` or ``.zip``, or zip alone.
     """
     by_week = _WEEK.fullmatch(name)
     match = by_week or _PUBLICATION.fullmatch(name)
@@ -107,10 +112,17 @@ class FileSource:
         )
         if parts:
             return Payload(parts)
-        return Absent(f"no file for {partition.key} in {Folder(self.data_dir).shown}")
+        week_ending, tier = partitions.week_and_tier(partition)
+        published = partitions.publication_date(week_ending, tier)
+        word = _TIER_WORDS[tier]
+        sought = f"finra_otc_weekly_{word}_{published:%Y%m%d}.csv or {tier.lower()}_week_{week_ending}.csv"
+        unknown = self.unrecognised()
+        left_out = f"; files there whose names say no tier and week: {_named(unknown)}" if unknown else ""
+        return Absent(f"no {sought} in {Folder(self.data_dir).shown}{left_out}")
 
     def unrecognised(self) -> list[str]:
-        """Names of files that look like data (csv, txt, psv) but do not say which partition they are."""
+        """Names of files that look like data (csv, txt, psv, archives, spreadsheets) but do not say which partition
+        they are."""
         return [name for name in self._names if _DATA.fullmatch(name) and parse_name(name) is None]
 
     @cached_property
@@ -149,6 +161,11 @@ class FileSource:
                     hint="keep the right one and move the other out of the folder",
                 )
         return Part(first.venue_class, data, first.name, first.metadata)
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def _same_content(one: bytes, other: bytes) -> bool:

@@ -88,6 +88,15 @@ def check_totals(rows: pl.DataFrame, part: Part, totals: Part) -> tuple[Concern,
     )
 
 
+def held_totals(partition_key: str, wrong: Sequence[Concern]) -> tuple[Anomaly, ...]:
+    """What disagreeing with totals that an earlier reading of the API left says of rows from elsewhere: no more
+    than that one of the two is newer."""
+    return tuple(
+        Anomaly(each.kind, "warning", partition_key, f"{each.message} (the totals are those read with earlier rows)")
+        for each in wrong
+    )
+
+
 def differences(rows: pl.DataFrame, totals: pl.DataFrame) -> pl.DataFrame:
     """The symbols whose rows do not add up to their totals, sorted.
 

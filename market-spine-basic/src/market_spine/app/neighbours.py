@@ -1,0 +1,177 @@
+"""A run's first captures beside their neighbours: what each is compared with, and all of them with each other.
+
+A first capture is judged by what was current when the run was planned, and what a run brought is compared with each
+other once it has ended, in the order of the plan: so no finding depends on order or workers.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from market_spine.app.draft import partition_scope
+from market_spine.app.plausibility import alike, missing_legs, odd_ratio, odd_size, own_columns
+from market_spine.app.scheduling import RunStatus
+from market_spine.app.task import Nearby, Outcome, Run, Task
+from market_spine.core.anomaly import Anomaly
+from market_spine.core.domain import Domain
+from market_spine.core.manifest import Entry, Known, legs_of
+from market_spine.core.partition import Partition
+from market_spine.core.ports import Reader
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_WITNESSES = 3
+"""Captures of one run are compared with so many of the nearest, and must contradict most: any may be the odd one."""
+_FRAMES_KEPT = 8
+
+
+def line_of(domain: Domain, known: Mapping[str, Known]) -> dict[str, list[tuple[int, Entry]]]:
+    """Line to the current captures on it, each with its position, in order."""
+    lines: dict[str, list[tuple[int, Entry]]] = {}
+    for own in known.values():
+        if own.current is not None:
+            place = domain.place(own.current.entry.partition)
+            if place is not None:
+                lines.setdefault(place.line, []).append((place.position, own.current.entry))
+    return {line: sorted(found, key=lambda each: each[0]) for line, found in lines.items()}
+
+
+def find_nearby(
+    domain: Domain, lines: Mapping[str, Sequence[tuple[int, Entry]]], partition: Partition, count: int
+) -> Nearby:
+    """A partition's neighbours on its line, so many of each set of legs: nearest first, of two equally near the
+    earlier."""
+    place = domain.place(partition)
+    if place is None:
+        return Nearby()
+    others = [each for each in lines.get(place.line, ()) if each[0] != place.position]
+    nearest: dict[tuple[str, ...], int] = {}
+    chosen = []
+    for _, entry in sorted(others, key=lambda each: (abs(each[0] - place.position), each[0])):
+        legs = legs_of(entry, domain.legs)
+        nearest[legs] = nearest.get(legs, 0) + 1
+        if nearest[legs] <= count:
+            chosen.append(entry)
+    before = [entry for position, entry in others if position < place.position]
+    return Nearby(tuple(chosen), before[-1] if before else None)
+
+
+def beside(run: Run, tasks: Sequence[Task], store: Reader) -> list[Task]:
+    """The tasks, those of partitions that hold nothing with their neighbours as they are now."""
+    lines, count = line_of(run.domain, store.known(run.domain.name)), _count(run)
+    return [
+        task
+        if task.known.current is not None
+        else task._replace(nearby=find_nearby(run.domain, lines, task.partition, count))
+        for task in tasks
+    ]
+
+
+def _count(run: Run) -> int:
+    return run.plausibility.neighbours if run.plausibility else 0
+
+
+def compare_firsts(run: Run, outcomes: Sequence[Outcome], tasks: Sequence[Task]) -> list[Outcome]:
+    """Compare the first captures of a run with each other, and keep what is odd.
+
+    Args:
+        run: the run, which is no dry one.
+        outcomes: its outcomes, in plan order.
+        tasks: its tasks, with the neighbours that were known when it was planned.
+
+    Returns:
+        The outcomes, with the anomalies that were noted.
+    """
+    firsts = {outcome.partition_key for outcome in outcomes if _is_first(run.domain, outcome)}
+    writer = run.stores.writer
+    if not firsts or writer is None:
+        return list(outcomes)
+    planned = {task.partition.key: task.nearby for task in tasks}
+    with closing(writer()) as store:
+        lines = line_of(run.domain, store.known(run.domain.name))
+        frames = _Frames(run.domain, store)
+
+        def compared(outcome: Outcome) -> Outcome:
+            key = outcome.partition_key
+            if key not in firsts:
+                return outcome
+            found = _odd(run, key, planned[key], lines, frames, {each.kind for each in outcome.anomalies})
+            if found:
+                with store.commit(run.domain.partition(key)) as commit:
+                    for anomaly in found:
+                        commit.note(anomaly)
+            return outcome._replace(anomalies=(*outcome.anomalies, *found))
+
+        return [compared(outcome) for outcome in outcomes]
+
+
+def _is_first(domain: Domain, outcome: Outcome) -> bool:
+    ingest = domain.stages[0].pipeline
+    return any(
+        run.pipeline == ingest
+        and run.status is RunStatus.COMPLETED
+        and run.is_revision is False
+        and run.revision_summary is None
+        for run in outcome.runs
+    )
+
+
+def _odd(
+    run: Run,
+    key: str,
+    planned: Nearby,
+    lines: Mapping[str, Sequence[tuple[int, Entry]]],
+    frames: _Frames,
+    told: Collection[str],
+) -> list[Anomaly]:
+    """What is odd about a first capture that could not be said before the others were there."""
+    domain, rules = run.domain, run.plausibility
+    partition = domain.partition(key)
+    place = domain.place(partition)
+    own = next((entry for at, entry in lines.get(place.line, ()) if at == place.position), None) if place else None
+    if own is None:
+        return []
+    legs, nearby, found = legs_of(own, domain.legs), find_nearby(domain, lines, partition, _count(run)), []
+    if "missing_leg" not in told and (lacking := missing_legs(key, legs, nearby.before, domain.legs)):
+        found.append(lacking)
+    if rules is None or len(alike(legs, planned.nearest, domain.legs, rules.neighbours)) >= rules.least_neighbours:
+        return found
+    neighbours = alike(legs, nearby.nearest, domain.legs, rules.neighbours)
+    if len(neighbours) < rules.least_neighbours:
+        return found
+    problem = odd_size(rules, key, own.row_count, neighbours)
+    if not problem:
+        columns = own_columns(domain.tables[0])
+        rows = frames.of(own)
+        said = [
+            odd_ratio(rules, key, columns, rows, frames.of(each), each.partition.key)
+            for each in neighbours[:_WITNESSES]
+        ]
+        problem = next(filter(None, said), "") if sum(map(bool, said)) * 2 > len(said) else ""
+    if problem:
+        found.append(Anomaly("implausible", "warning", key, problem))
+    return found
+
+
+class _Frames:
+    """The compared columns of captures' rows; neighbours share most of theirs."""
+
+    def __init__(self, domain: Domain, store: Reader) -> None:
+        self._domain, self._store = domain, store
+        self._kept: OrderedDict[str, pl.DataFrame] = OrderedDict()
+
+    def of(self, capture: Entry) -> pl.DataFrame:
+        """Those of a current capture."""
+        table, rules = self._domain.tables[0], self._domain.plausibility
+        key = capture.partition.key
+        if key not in self._kept:
+            columns = (*own_columns(table), *(rules.measures[:1] if rules else ()))
+            self._kept[key] = self._store.read(table, partition_scope(table, capture.partition), columns)
+        self._kept.move_to_end(key)
+        while len(self._kept) > _FRAMES_KEPT:
+            self._kept.popitem(last=False)
+        return self._kept[key]

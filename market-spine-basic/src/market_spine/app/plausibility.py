@@ -1,0 +1,254 @@
+"""Whether a payload can be true: compared with what is known of its partition, else with its neighbours.
+
+Totals are reported and never judged alone: one corrected giant moves a total threefold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from market_spine.app.replay import Comparison, replay
+from market_spine.app.task import Task
+from market_spine.core.anomaly import Anomaly
+from market_spine.core.domain import Concern, Normalized
+from market_spine.core.manifest import Entry, legs_of
+from market_spine.core.plausibility import Plausibility
+from market_spine.core.ports import Reader
+from market_spine.core.revision import RowDiff
+from market_spine.core.schema import Table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_MOVERS = 5
+"""How many of the largest movers a message names."""
+_SAME_FACTOR = 1e-3
+"""How far a factor may be off and still be the same one; whole numbers were rounded besides."""
+
+
+class Findings(NamedTuple):
+    """What was found: reasons to hold, and what is odd but holds nothing."""
+
+    concerns: tuple[Concern, ...] = ()
+    anomalies: tuple[Anomaly, ...] = ()
+
+
+def judge(
+    task: Task, store: Callable[[], Reader], normalized: Normalized, legs: tuple[str, ...], found: Comparison | None
+) -> Findings:
+    """What is not plausible about a payload, by the thresholds in effect.
+
+    What the source's own totals prove is reported and holds nothing.
+    """
+    rules, table = task.run.plausibility, task.run.domain.tables[0]
+    key, rows = task.partition.key, normalized.tables[table.name]
+    findings = Findings()
+    if rules is not None and found is not None and not normalized.ranges:
+        findings = against_known(rules, key, table.key, found.before[table.name], rows, found.diff)
+    if found is None:
+        if rules is not None:
+            neighbours = alike(legs, task.nearby.nearest, task.run.domain.legs, rules.neighbours)
+
+            def read(entry: Entry) -> pl.DataFrame:
+                return replay(store(), task.run.domain, entry.partition, entry).tables[table.name]
+
+            findings = against_neighbours(rules, key, own_columns(table), rows, neighbours, read)
+        if lacking := missing_legs(key, legs, task.nearby.before, task.run.domain.legs):
+            findings = findings._replace(anomalies=(*findings.anomalies, lacking))
+    if normalized.proven:
+        told = (
+            Anomaly(each.kind, "warning", key, f"{each.message}; the source's own totals prove the rows")
+            for each in findings.concerns
+        )
+        return Findings((), (*findings.anomalies, *told))
+    return findings
+
+
+def own_columns(table: Table) -> tuple[str, ...]:
+    """The key columns that tell the rows of one partition apart."""
+    return tuple(name for name in table.key if name not in table.partition_by)
+
+
+def against_known(
+    rules: Plausibility, key: str, columns: Sequence[str], known: pl.DataFrame, new: pl.DataFrame, diff: RowDiff
+) -> Findings:
+    """Compare a payload's rows with those that are known.
+
+    Args:
+        rules: the thresholds in effect.
+        key: the partition's key.
+        columns: the table's key columns.
+        known: the rows before.
+        new: the payload's rows.
+        diff: in what the two differ.
+    """
+    if known.height < rules.least_rows:
+        return Findings()
+    gone, changed = diff.removed.height, diff.new.height
+    share = gone / known.height
+    concerns: list[Concern] = []
+    anomalies: list[Anomaly] = []
+    counts = f"{gone:,} of {known.height:,} known keys are gone ({share:.1%}"
+    if share > rules.replaced:
+        concerns.append(Concern("replaced", f"{key}: {counts}; at most {rules.replaced:.0%} may be)"))
+    elif share > rules.shrunk:
+        concerns.append(Concern("shrunk", f"{key}: {counts}; at most {rules.shrunk:.0%} may be)"))
+    elif share > rules.thinned:
+        message = f"{key}: {counts}; more than {rules.thinned:.0%})"
+        anomalies.append(Anomaly("shrunk", "warning", key, message, {"known": known.height, "gone": gone}))
+    if rescaled := _rescaled(rules, key, known.height - gone, diff):
+        concerns.append(rescaled)
+    if changed > rules.changed * known.height:
+        anomalies.append(_large_revision(rules, key, columns, known, new, diff))
+    return Findings(tuple(concerns), tuple(anomalies))
+
+
+def _rescaled(rules: Plausibility, key: str, shared: int, diff: RowDiff) -> Concern | None:
+    """A concern if the sizes of the keys that both have moved as a whole."""
+    import polars as pl
+
+    for measure in rules.measures:
+        old, new = diff.old[measure].cast(pl.Float64), diff.new[measure].cast(pl.Float64)
+        moved = (old > 0) & (new != old)
+        old, new = old.filter(moved), new.filter(moved)
+        middle = _median(new / old, shared - old.len())
+        if middle is None:
+            continue
+        if not 1 / rules.ratio <= middle <= rules.ratio:
+            return Concern(
+                "rescaled",
+                f"{key}: {measure} is {middle:.4g} times what it was, by the median of {shared:,} common keys;"
+                f" it may be {1 / rules.ratio:.3g} to {rules.ratio:g} times",
+            )
+        as_one = int((((new - old * middle).abs() <= 1) | ((new / old / middle - 1).abs() <= _SAME_FACTOR)).sum())
+        if middle != 1 and as_one > rules.uniform * shared:
+            return Concern(
+                "rescaled",
+                f"{key}: {measure} of {as_one:,} of {shared:,} common keys moved by one factor, {middle:.4g};"
+                f" at most {rules.uniform:.0%} may",
+            )
+    return None
+
+
+def _median(ratios: pl.Series, unmoved: int) -> float | None:
+    """The median of some ratios and so many ones; None of nothing."""
+    import polars as pl
+
+    if ratios.len() + unmoved <= 0:
+        return None
+    found = pl.concat([ratios, pl.repeat(1.0, max(unmoved, 0), dtype=pl.Float64, eager=True)]).median()
+    return float(found) if isinstance(found, float) else None
+
+
+def _large_revision(
+    rules: Plausibility, key: str, columns: Sequence[str], known: pl.DataFrame, new: pl.DataFrame, diff: RowDiff
+) -> Anomaly:
+    import polars as pl
+
+    measure = rules.measures[0]
+    totals = {name: [float(known[name].sum()), float(new[name].sum())] for name in rules.measures}
+    moves = (
+        diff.new.select(*columns, pl.col(measure).alias("now"))
+        .with_columns(was=diff.old[measure])
+        .with_columns(by=(pl.col("now") - pl.col("was")).abs())
+        .sort("by", *columns, descending=[True, *(False for _ in columns)])
+        .head(_MOVERS)
+    )
+    movers = [
+        {"key": " ".join(str(row[name]) for name in columns if row[name] != ""), "was": row["was"], "now": row["now"]}
+        for row in moves.to_dicts()
+    ]
+    change = diff.change
+    told = "; ".join(f"{each['key']} {each['was']:,.15g} -> {each['now']:,.15g}" for each in movers)
+    sums = ", ".join(f"{name} {was:,.15g} -> {now:,.15g}" for name, (was, now) in totals.items())
+    message = (
+        f"{key}: {change.changed:,} of {known.height:,} known keys changed, more than {rules.changed:.0%}"
+        f" (+{change.added:,} -{change.removed:,}); {sums}; largest movers: {told}"
+    )
+    details = {"known": known.height, **change._asdict(), "totals": totals, "movers": movers}
+    return Anomaly("large_revision", "warning", key, message, details)
+
+
+def alike(legs: tuple[str, ...], nearest: Sequence[Entry], every: Sequence[str], count: int) -> list[Entry]:
+    """The nearest captures with the same legs."""
+    return [entry for entry in nearest if legs_of(entry, every) == legs][:count]
+
+
+def odd_size(rules: Plausibility, key: str, rows: int, neighbours: Sequence[Entry]) -> str:
+    """Why the number of rows cannot be right beside those of neighbours; empty if it can."""
+    from statistics import median
+
+    middle = median(entry.row_count for entry in neighbours)
+    if middle < rules.least_rows or middle / rules.rows <= rows <= middle * rules.rows:
+        return ""
+    return (
+        f"{key}: {rows:,} rows, where the {len(neighbours)} nearest of its line have {middle:,.15g} by their median;"
+        f" it may be {1 / rules.rows:g} to {rules.rows:g} times as many"
+    )
+
+
+def odd_ratio(
+    rules: Plausibility, key: str, columns: Sequence[str], rows: pl.DataFrame, other: pl.DataFrame, name: str
+) -> str:
+    """Why the sizes cannot be right beside those of one neighbour; empty if they can.
+
+    Args:
+        rules: the thresholds in effect.
+        key: the partition's key.
+        columns: the key columns that are not the partition's own.
+        rows: its rows.
+        other: the neighbour's rows.
+        name: the neighbour's key.
+    """
+    import polars as pl
+
+    measure = rules.measures[0]
+    shared = rows.select(*columns, now=measure).join(other.select(*columns, was=measure), on=list(columns))
+    shared = shared.filter(pl.col("was") > 0)
+    if shared.is_empty() or other.height < rules.least_rows:
+        return ""
+    middle = float(shared.select((pl.col("now") / pl.col("was")).median()).item())
+    if 1 / rules.ratio <= middle <= rules.ratio:
+        return ""
+    return (
+        f"{key}: {measure} is {middle:.4g} times that of {name}, by the median of {shared.height:,} common keys;"
+        f" it may be {1 / rules.ratio:.3g} to {rules.ratio:g} times"
+    )
+
+
+def against_neighbours(
+    rules: Plausibility,
+    key: str,
+    columns: Sequence[str],
+    rows: pl.DataFrame,
+    neighbours: Sequence[Entry],
+    read: Callable[[Entry], pl.DataFrame],
+) -> Findings:
+    """Compare a first capture with the nearest ones of its line.
+
+    Args:
+        rules: the thresholds in effect.
+        key: the partition's key.
+        columns: the key columns that are not the partition's own.
+        rows: its rows.
+        neighbours: captures of the same legs, nearest first.
+        read: reads a capture's rows.
+    """
+    if len(neighbours) < rules.least_neighbours:
+        return Findings()
+    problem = odd_size(rules, key, rows.height, neighbours)
+    if not problem:
+        nearest = neighbours[0]
+        problem = odd_ratio(rules, key, columns, rows, read(nearest), nearest.partition.key)
+    return Findings((Concern("implausible", problem),) if problem else ())
+
+
+def missing_legs(key: str, legs: tuple[str, ...], before: Entry | None, every: Sequence[str]) -> Anomaly | None:
+    """A warning if a partition lacks a leg that the one before it in its line has."""
+    had = legs_of(before, every) if before is not None else ()
+    missing = [leg for leg in had if leg not in legs]
+    if before is None or not missing or not legs:
+        return None
+    message = f"{key} came with {'+'.join(legs)} alone, and {before.partition.key} has {'+'.join(had)}"
+    return Anomaly("missing_leg", "warning", key, message, {"legs": list(legs), "missing": missing})

@@ -1,0 +1,69 @@
+"""What a domain holds to be plausible: thresholds, each with its reason, that a setting may widen."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from market_spine.errors import UsageError
+
+
+class Plausibility(NamedTuple):
+    """The thresholds of a domain. A larger number is always the wider one.
+
+    Attributes:
+        setting: the environment variable that widens them: ``name=value``, comma-separated.
+        measures: columns of the domain's first table whose sizes are compared, the one that sums up first.
+        least_rows: fewer known rows than this are not judged: in few rows any share is chance.
+        replaced: largest share of the known keys that may be gone at all.
+        shrunk: largest share that may be gone unproven.
+        thinned: largest share that may be gone without a warning.
+        changed: largest share of the known keys that may be changed without a warning.
+        ratio: how many times as large, or as small, the median of a measure may be.
+        uniform: largest share of the common keys that may move by one same factor.
+        rows: how many times as many, or as few, rows a first capture may have as the median of its neighbours.
+        neighbours: how many of the nearest partitions of its line a first capture is compared with.
+        least_neighbours: with fewer than this it is not.
+    """
+
+    setting: str
+    measures: tuple[str, ...]
+    least_rows: int = 200
+    replaced: float = 0.5
+    shrunk: float = 0.1
+    thinned: float = 0.01
+    changed: float = 0.05
+    ratio: float = 3.0
+    uniform: float = 0.5
+    rows: float = 2.0
+    neighbours: int = 8
+    least_neighbours: int = 3
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Name to number, as the result's ``config`` shows them."""
+        return {name: value for name, value in self._asdict().items() if name not in ("setting", "measures")}
+
+    def widened(self, text: str) -> Plausibility:
+        """With the thresholds that the setting's text gives.
+
+        Raises:
+            UsageError: a name that there is none of, no number, or one that is narrower than the declared.
+        """
+        wider: dict[str, Any] = {}
+        for item in filter(None, (each.strip() for each in text.split(","))):
+            name, _, number = (part.strip() for part in item.partition("="))
+            if name not in self.thresholds:
+                raise UsageError(
+                    f"{self.setting}: {item!r} names no threshold", hint=f"there are {', '.join(self.thresholds)}"
+                )
+            declared = self.thresholds[name]
+            try:
+                value = type(declared)(number)
+            except ValueError as error:
+                raise UsageError(f"{self.setting}: {item!r} gives no number") from error
+            if not value >= declared:
+                raise UsageError(
+                    f"{self.setting}: {name}={number} is narrower than {declared:g}", hint="it can only be widened"
+                )
+            wider[name] = value
+        return self._replace(**wider)
