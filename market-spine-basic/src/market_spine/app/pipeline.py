@@ -120,7 +120,6 @@ def _work(task: Task) -> Outcome:
         # Where all there ever was is retracted, there is nothing to derive from.
         nothing = ingest.target is None and ingest.reason == SkipReason.RETRACTED
         problem = ingest.hold or (None if nothing else derive(task, store, ingest))
-        _keep_reviewed(task, ingest.draft)
         if isinstance(problem, _NOTED):
             ingest.draft.anomalies.append(outcomes.anomaly(task, problem, ingest.held))
     if ingest.draft:
@@ -151,11 +150,13 @@ def derive(task: Task, store: Callable[[], Reader], ingest: Ingest) -> MarketSpi
         if isinstance(drafted, MarketSpineError):
             draft.stages.clear()
             draft.failed = (stage, drafted)
+            _keep_reviewed(task, draft)
             return drafted
         if drafted is None:
             draft.up_to_date.append(stage)
         else:
             draft.stages[stage] = drafted
+    _keep_reviewed(task, draft)
     return None
 
 

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from market_spine.app.decisions import Asked
+from market_spine.compose import Hooks, run_decision
 from market_spine.core.calendar import sessions
 from spine.domains.market_data.agreement import judge_splits, settle_splits, unexplained_jumps
 
@@ -188,6 +190,25 @@ def test_a_bar_ten_times_its_neighbours_is_held(place: int, factor: float, desk:
     assert (held.exit_code, held.runs[0].error.kind) == (1, "implausible")
     assert bars[place]["date"] in held.runs[0].error.message
     assert desk.rows("SELECT COUNT(*) FROM market_data_prices") == [(0,)]
+
+
+def test_an_accepted_bar_is_told_of_and_a_retracted_one_is_not(desk: Any, part: PartOf) -> None:
+    """A held bar that a person accepts leaves its jumps open; retracting it ends them, rows and anomalies alike."""
+    bars = sopa(1.0)
+    desk.load("SOPA|mock", bars_part(part, bars[:20]))
+    desk.wait(timedelta(hours=1))
+    wild = [*bars[:30], _moved(bars[30], 11), *bars[31:]]
+    held = desk.load("SOPA|mock", bars_part(part, wild))
+    assert held.runs[0].error.kind == "implausible"
+    capture = desk.rows("SELECT capture_id FROM core_manifest WHERE status = 'held'")[0][0]
+    kinds = "SELECT kind FROM core_anomalies WHERE resolved_at IS NULL"
+    for verb, rows, told in (("accept", len(DAYS), [("price_jump",)]), ("retract", 20, [])):
+        desk.wait(timedelta(hours=1))
+        asked = Asked(verb, "seen on another feed", capture_id=capture)  # type: ignore[arg-type]
+        where: dict[str, Any] = {"by": "ann", "mode": "run", "domain": None, "db": desk.db}
+        assert run_decision(asked, "", hooks=Hooks(clock=desk.clock), **where).exit_code == 0
+        assert desk.rows("SELECT COUNT(*) FROM market_data_prices") == [(rows,)]
+        assert desk.rows(kinds) == told
 
 
 def test_a_split_or_a_new_level_is_no_implausible_bar(desk: Any, part: PartOf) -> None:
