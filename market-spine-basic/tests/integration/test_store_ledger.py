@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from market_spine.core.domain import Domain
-from market_spine.core.quota import CALLS, Limit, PlannedCall, Refusal, key_hash
+from market_spine.core.quota import CALLS, InHand, Limit, PlannedCall, Refusal, key_hash
 from market_spine.errors import SourceError
 from market_spine.store import StoreUrl, open_ledger, open_writer, upgrade
 
@@ -80,6 +80,31 @@ def test_a_spent_day_is_refused_and_not_written_down(
         assert ledger.reserve(ask(), (Limit(3, DAY),), floor=timedelta(), patience=MINUTE) == timedelta()
     with open_writer(store_url, [domain], clock=watch) as writer:
         assert writer.query("SELECT COUNT(*) FROM core_requests").rows == [(4,)]
+
+
+def test_a_subject_is_left_to_the_caller_that_asked(open_it: Callable[[], Any], watch: Watch) -> None:
+    """For half a minute nobody else reserves a call for a subject just asked for; the caller itself may."""
+    flags = {"floor": timedelta(), "patience": MINUTE, "alone": 30 * SECOND}
+    with open_it() as one, open_it() as other:
+        one.reserve(ask("one"), (), **flags)
+        one.reserve(ask("one"), (), **flags)
+        other.reserve(ask("two", "B|vendor"), (), **flags)
+        for _ in range(2):
+            with pytest.raises(InHand):
+                other.reserve(ask("two"), (), **flags)
+            watch.now += 29 * SECOND
+        watch.now += 2 * SECOND - 29 * SECOND
+        assert other.reserve(ask("two"), (), **flags) == timedelta()
+
+
+def test_a_free_slot_can_be_looked_for_without_taking_it(open_it: Callable[[], Any]) -> None:
+    """Asked how long a call would have to wait, the ledger says so and counts nothing."""
+    flags = {"floor": timedelta(), "patience": MINUTE}
+    limits = (Limit(1, MINUTE),)
+    with open_it() as ledger:
+        assert [ledger.wait(ask(), limits, **flags) for _ in range(2)] == [timedelta()] * 2
+        ledger.reserve(ask(), limits, **flags)
+        assert [ledger.wait(ask(), limits, **flags) for _ in range(2)] == [MINUTE] * 2
 
 
 def test_a_refusal_of_all_calls_stops_every_caller(open_it: Callable[[], Any], watch: Watch) -> None:

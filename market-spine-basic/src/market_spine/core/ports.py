@@ -212,18 +212,26 @@ class RequestLedger(Protocol):
     """Keeps the quotas of metered sources, for all processes and runs that share a store."""
 
     def reserve(
-        self, request: PlannedCall, limits: Sequence[Limit], *, floor: timedelta, patience: timedelta
+        self,
+        request: PlannedCall,
+        limits: Sequence[Limit],
+        *,
+        floor: timedelta,
+        patience: timedelta,
+        alone: timedelta = timedelta(),
     ) -> timedelta:
         """Write down one call before it is made, and say how long to wait before making it.
 
         Raises SourceError, kind ``quota_exhausted``, when the source has refused all calls for now, or the
-        wait would be longer than ``patience``; nothing is written then.
+        wait would be longer than ``patience``, and InHand when another caller has planned a call for the same
+        subject no longer than ``alone`` ago; nothing is written then.
 
         Args:
             request: the call.
             limits: what the source allows, over all callers.
             floor: the least time between two calls of this caller.
             patience: the longest wait that is accepted.
+            alone: how long a subject is left to the caller that asked for it.
         """
 
     def wait(

@@ -55,6 +55,10 @@ class PlannedCall:
     caller: str
 
 
+class InHand(Exception):
+    """Another caller asked a source for the same subject a moment ago, and may still be about to write the answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Something a source refused to a key, remembered so that it is not asked for again in vain.

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from market_spine.core.ports import Clock
-from market_spine.core.quota import CALLS, Limit, PlannedCall, Refusal, next_slot, quota_spent
+from market_spine.core.quota import CALLS, InHand, Limit, PlannedCall, Refusal, next_slot, quota_spent
 from market_spine.store.database import Database
 from market_spine.store.moments import from_text, to_text
 from market_spine.store.records import insert_into
@@ -19,6 +19,10 @@ SELECT planned_at FROM core_requests WHERE source = ? AND key_hash = ? AND plann
  ORDER BY planned_at DESC LIMIT ?
 """
 _OWN = "SELECT MAX(planned_at) FROM core_requests WHERE source = ? AND key_hash = ? AND caller = ? AND planned_at <= ?"
+_IN_HAND = """\
+SELECT COUNT(*) FROM core_requests
+ WHERE source = ? AND key_hash = ? AND subject = ? AND caller <> ? AND planned_at > ? AND planned_at <= ?
+"""
 _REFUSALS = """\
 SELECT capability, reason, learnt_at, expires_at FROM core_refusals
  WHERE source = ? AND key_hash = ? AND learnt_at <= ?{more}
@@ -47,12 +51,20 @@ class StoreLedger:
         self._clock = clock
 
     def reserve(
-        self, request: PlannedCall, limits: Sequence[Limit], *, floor: timedelta, patience: timedelta
+        self,
+        request: PlannedCall,
+        limits: Sequence[Limit],
+        *,
+        floor: timedelta,
+        patience: timedelta,
+        alone: timedelta = timedelta(),
     ) -> timedelta:
         """Write down one call and say how long to wait before making it; see ``core.ports``."""
         self._db.begin()
         try:
             now = self._clock()
+            if alone and self._in_hand(request, now, alone):
+                raise InHand(request.subject)
             slot = self._free_slot(now, request, limits, floor, patience)
             self._db.run(
                 insert_into("core_requests", "source, key_hash, subject, caller, planned_at"),
@@ -90,6 +102,12 @@ class StoreLedger:
         now = self._clock()
         found = read_refusals(self._db, source, key_hash, now, capability).get(capability)
         return found if found is not None and now < found.expires_at else None
+
+    def _in_hand(self, request: PlannedCall, now: datetime, alone: timedelta) -> bool:
+        """Whether another caller planned a call for the subject a moment ago."""
+        which = (request.source, request.key_hash, request.subject, request.caller)
+        ((count,),) = self._db.rows(_IN_HAND, (*which, to_text(now - alone), to_text(now + alone)))
+        return bool(count)
 
     def _free_slot(
         self, now: datetime, request: PlannedCall, limits: Sequence[Limit], floor: timedelta, patience: timedelta

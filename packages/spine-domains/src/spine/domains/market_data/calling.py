@@ -14,7 +14,7 @@ from market_spine.core import calendar
 from market_spine.core.capture import Part
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Clock, Reader, RequestLedger
-from market_spine.core.quota import CALLS, Limit, PlannedCall, Refusal, key_hash, next_day, quota_spent
+from market_spine.core.quota import CALLS, InHand, Limit, PlannedCall, Refusal, key_hash, next_day, quota_spent
 from market_spine.errors import SourceError
 from market_spine.sources.redaction import redact
 from spine.domains.market_data.vendors import FETCHED_AT, Call, Finding, FindingKind, Vendor
@@ -34,6 +34,9 @@ PATIENCE = timedelta(minutes=15)
 """The longest wait for a free slot, beside the floor; a day's quota is not waited for."""
 _TURNS = 3
 """How often a free slot is waited for without taking it, while others may take it first."""
+_ANSWERED = timedelta(seconds=30)
+"""So long a symbol is left to the run that asked for it, until its answer is in the database."""
+_GLANCE = timedelta(seconds=1)
 WAITS = (5.0, 20.0, 60.0)
 """Seconds before each further attempt after a throttle or a passing failure."""
 
@@ -202,9 +205,15 @@ class Caller:
                 wait = ledger.wait(request, self.access.limits, **bounds)
             if not self._waited(wait, still):
                 break
-        # Only now is the slot taken: one that is not needed any more must not count against the quota.
-        with self._ledger() as ledger:
-            wait = ledger.reserve(request, self.access.limits, **bounds)
+        while True:
+            # Only now is the slot taken: one that is not needed any more must not count against the quota.
+            try:
+                with self._ledger() as ledger:
+                    wait = ledger.reserve(request, self.access.limits, **bounds, alone=_ANSWERED)
+                break
+            except InHand:
+                logger.info("another run is asking for %s: waiting for what it finds", partition.key)
+                self._waited(_GLANCE, still)
         self._waited(wait, still)
         return self.access.clock()
 
