@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import inspect
+import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -123,7 +125,7 @@ def test_a_file_that_never_stays_is_given_up(
         tried.append(1)
         Path(url.path).touch()
 
-    with pytest.raises(StoreLocked, match=f"changed {ATTEMPTS} times") as error:
+    with pytest.raises(StoreLocked, match="changed while it was read") as error:
         steadily(url.path, 1.0, read)
     assert (len(tried), bool(error.value.hint)) == (ATTEMPTS, True)
 
@@ -161,6 +163,16 @@ def test_the_log_stays_while_a_file_is_read_without_it(
         assert (log.exists(), index.exists()) == (is_read, is_read)
         bare.close()
     assert sharing.Hold._held == {}
+
+
+def test_a_system_without_such_locks_leaves_it_to_sqlite(
+    store_url: StoreUrl, writer: StoreWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where open files can have locks of their own is another user's file opened in another way."""
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert sharing.is_others(Path(store_url.path))
+    monkeypatch.delattr(fcntl, "F_OFD_SETLK")
+    assert not sharing.is_others(Path(store_url.path))
 
 
 def test_every_reading_is_one_that_is_repeated(url: StoreUrl) -> None:

@@ -197,7 +197,7 @@ class StoreReader:
             StoreLocked: a writer stayed busy, so that what was known at the moment is not settled yet.
         """
         statements.check(sql)
-        moment = None if as_of is None else self._settled(as_of)
+        moment = None if as_of is None else self._db.steadily(lambda: self._settled(as_of))
         with self._db.query(Question(sql, self._domains, moment, seconds)) as answer:
             yield answer
 

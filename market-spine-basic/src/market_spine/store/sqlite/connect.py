@@ -172,7 +172,10 @@ def _open(real: Path, mode: str, wait_seconds: float, *, any_thread: bool = Fals
     if not sharing.is_others(real):
         return _connect(real, mode, wait_seconds, any_thread)
     with sharing.opening:
-        hold = Hold.take(real, wait_seconds)
+        try:
+            hold = Hold.take(real, wait_seconds)
+        except OSError:
+            return _connect(real, mode, wait_seconds, any_thread)  # it cannot be read: SQLite says so
         bare = None
         try:
             if hold.has_log and not sharing.make_side_files(real) and mode == "ro":
@@ -249,7 +252,7 @@ def untorn(connection: Connection, work: Callable[[], T]) -> tuple[T] | None:
 def never_steady(path: str) -> StoreLocked:
     """The error for a file that changed however often it was read."""
     return StoreLocked(
-        f"{path} was changed {ATTEMPTS} times while it was read",
+        f"{path} was changed while it was read",
         hint="run again, or give this user the rights of the database's group",
     )
 

@@ -198,7 +198,15 @@ def is_others(real: Path) -> bool:
         info = real.stat()
     except OSError:
         return False
-    return info.st_uid != os.geteuid() or info.st_gid != os.getegid() or not os.access(real.parent, os.W_OK)
+    owns = info.st_uid == os.geteuid() and info.st_gid == os.getegid() and os.access(real.parent, os.W_OK)
+    return not owns and _has_locks()
+
+
+def _has_locks() -> bool:
+    """Whether this system has the locks that ``Hold`` needs; Linux has."""
+    import fcntl
+
+    return hasattr(fcntl, "F_OFD_SETLK")
 
 
 def make_side_files(real: Path) -> bool:
@@ -272,15 +280,14 @@ def reclaim(real: Path, wait_seconds: float) -> None:
         StoreLocked: the database stayed open elsewhere for too long.
         StoreUnavailable: they cannot be removed, or hold commits.
     """
-    if not (stuck := _stuck(real)):
+    if not _stuck(real):
         return
-    with _alone(real, wait_seconds):
-        for path in _stuck(real):
-            if path.name.endswith("-shm") or not _size(path):
-                with contextlib.suppress(OSError):
+    if _has_locks():
+        with _alone(real, wait_seconds), contextlib.suppress(OSError):
+            for path in _stuck(real):
+                if path.name.endswith("-shm") or not _size(path):
                     path.unlink()
-        stuck = _stuck(real)
-    if stuck:
+    if stuck := _stuck(real):
         raise StoreUnavailable(
             f"{' and '.join(map(str, stuck))}, which another user left, cannot be written",
             hint="let their owner open the database once, or remove them if nobody has it open and they are empty",
