@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
+_BLOCK = 512
+"""Bytes of what the kernel counts as one block."""
 _UNSET = ("PYTHONDONTWRITEBYTECODE", "DATABASE_URL", "FINRA_DATA_DIR")
 """Python must be allowed to keep its bytecode: a user's machine has it, and compiling is no part of a cold start."""
 
@@ -23,11 +25,20 @@ _SHOWN = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One run of a process: wall and CPU seconds (user + system), peak resident memory in MB, what it printed."""
+    """One run of a process.
+
+    Attributes:
+        wall: seconds.
+        cpu: seconds, user and system.
+        peak: peak resident memory in MB.
+        written: MB handed to the disk.
+        output: what it printed.
+    """
 
     wall: float
     cpu: float
     peak: float
+    written: float
     output: str
 
 
@@ -70,6 +81,11 @@ class Measured:
         """Largest peak memory in MB."""
         return max(sample.peak for sample in self.samples)
 
+    @property
+    def written(self) -> float:
+        """Median MB handed to the disk."""
+        return statistics.median(sample.written for sample in self.samples)
+
 
 def interleave(contenders: Sequence[Contender], repeat: int) -> dict[str, Measured]:
     """Run the contenders in turn, ``repeat`` rounds after one that is not counted, so that noise hits all alike."""
@@ -82,14 +98,18 @@ def interleave(contenders: Sequence[Contender], repeat: int) -> dict[str, Measur
     return {name: Measured(name, found) for name, found in samples.items()}
 
 
-def run_once(contender: Contender) -> Sample:
-    """Run a contender in a fresh folder and check what it printed."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+def run_once(contender: Contender, folder: Path | None = None) -> Sample:
+    """Run a contender in a fresh folder, or where it is to leave something, and check what it printed."""
+    if folder is not None:
+        sample = _measure(contender.command, folder)
+        contender.check(sample.output)
+        return sample
+    with tempfile.TemporaryDirectory(prefix="bench-") as fresh:
         if contender.state is not None:
-            shutil.copytree(contender.state, folder, dirs_exist_ok=True)
+            shutil.copytree(contender.state, fresh, dirs_exist_ok=True)
         # What was copied or deleted a moment ago is not to be written out during the measurement.
         os.sync()
-        sample = _measure(contender.command, Path(folder))
+        sample = _measure(contender.command, Path(fresh))
     contender.check(sample.output)
     return sample
 
@@ -118,4 +138,5 @@ def _measure(command: Sequence[str], folder: Path) -> Sample:
         if process.returncode:
             raise SystemExit(f"{' '.join(command)} failed:\n{errors.read().decode()[-_SHOWN:]}")
         cpu = usage.ru_utime + usage.ru_stime
-        return Sample(wall, cpu, usage.ru_maxrss * _MAXRSS_UNIT / 1e6, output.read().decode())
+        written = usage.ru_oublock * _BLOCK / 1e6
+        return Sample(wall, cpu, usage.ru_maxrss * _MAXRSS_UNIT / 1e6, written, output.read().decode())

@@ -28,10 +28,10 @@ import polars as pl
 import psycopg
 
 from market_spine import registry
+from market_spine.core.kinds import frame_types
 from market_spine.core.manifest import Entry
 from market_spine.core.partition import Partition, Scope
 from market_spine.store import StoreUrl, open_writer, parse_url
-from market_spine.store.replacing import data_types
 from market_spine.store.writer import StoreWriter
 from spine.domains.finra.otc_transparency.sample_data import write_sample_data
 from spine.domains.finra.otc_transparency.schema import VENUE_VOLUME
@@ -68,7 +68,7 @@ def rows(week: date, symbols: int, venues: int) -> pl.DataFrame:
         "last_update_date": pl.lit(week + timedelta(days=17)),
         "last_reported_date": pl.lit(week + timedelta(days=17)),
     }
-    types = data_types(VENUE_VOLUME)
+    types = frame_types(VENUE_VOLUME)
     return frame.with_columns(**values).select(pl.col(name).cast(kind) for name, kind in types.items())
 
 

@@ -174,6 +174,7 @@ def test_mistakes_in_partitions(changes: dict[str, Any], said: str) -> None:
         (LEVELS._replace(partition_by=("year", "day")), r"name one column for each field"),
         (LEVELS._replace(columns=(*LEVELS.columns, LEVELS.columns[0])), r"has two columns of one name"),
         (HIGHEST._replace(name="lake_levels", grows=True), r"grows, but is computed"),
+        (LEVELS._replace(bulk=True, grows=True), r"is bulk, whose partitions come whole, and grows"),
     ],
 )
 def test_mistakes_in_tables(table: Table, said: str) -> None:
@@ -245,6 +246,14 @@ def test_mistakes_in_normalize(found: Normalized, said: str) -> None:
     """Frames that are not as declared, counts that do not add up and ranges that cover nothing are told."""
     with pytest.raises(AssertionError, match=said):
         reading(found).test_payloads_are_read_as_declared()
+
+
+def test_a_range_of_a_bulk_table_is_told() -> None:
+    """A table that is replaced by whole partitions takes no payload that covers a range of one."""
+    contract = reading(read(partial=RANGE))
+    contract.domain.tables = (LEVELS._replace(bulk=True), HIGHEST)
+    with pytest.raises(AssertionError, match=r"CoversRange names lake_levels, a bulk table"):
+        contract.test_payloads_are_read_as_declared()
 
 
 def test_a_reading_that_differs_from_itself_is_told() -> None:

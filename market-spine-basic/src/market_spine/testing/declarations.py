@@ -109,6 +109,8 @@ def of_tables(domain: Domain) -> Iterator[str]:
             yield f"{table.name} is filled by stage {table.stage!r}: write one of {', '.join(sorted(stages))}"
         if table.grows and table.stage != NORMALIZE:
             yield f"{table.name} grows, but is computed: grows=True is for tables that normalize fills"
+        if table.bulk and table.grows:
+            yield f"{table.name} is bulk, whose partitions come whole, and grows: write one of the two"
 
 
 def _of_columns(table: Table) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from market_spine.app.draft import covered_scopes, partition_scope
-from market_spine.core.domain import CoversRange, Domain, LacksFields, Normalized, rejected_rows
+from market_spine.core.domain import Domain, Normalized, rejected_rows
 from market_spine.core.manifest import CALC, NORMALIZE
 from market_spine.core.partition import Partition
 from market_spine.core.schema import Table
@@ -106,18 +106,18 @@ def _remedy(table: Table, problem: str) -> str:
 
 def _of_partial(domain: Domain, read: Normalized) -> Iterator[str]:
     tables = {table.name: table for table in domain.tables}
-    if isinstance(read.partial, CoversRange):
-        for name, covered in read.partial.ranges.items():
-            if name not in read.tables:
-                yield f"CoversRange names {name}, of which the payload has no rows: name tables that it fills"
-            elif covered.column not in tables[name].names:
-                yield f"CoversRange of {name} names {covered.column!r}, which is no column: write one of the key"
-    if isinstance(read.partial, LacksFields):
-        for name, unknown in read.partial.tables.items():
-            if name not in read.tables:
-                yield f"LacksFields names {name}, which the payload does not fill"
-                continue
-            for each in unknown:
-                named = {*each.columns, *each.where, *each.stand_ins, *each.stand_ins.values()}
-                if strange := named - set(tables[name].names):
-                    yield f"LacksFields of {name} names {', '.join(sorted(strange))}, which is no column of it"
+    for name, covered in read.ranges.items():
+        if name not in read.tables:
+            yield f"CoversRange names {name}, of which the payload has no rows: name tables that it fills"
+        elif covered.column not in tables[name].names:
+            yield f"CoversRange of {name} names {covered.column!r}, which is no column: write one of the key"
+        elif tables[name].bulk:
+            yield f"CoversRange names {name}, a bulk table, which is replaced whole: write bulk=False in it"
+    for name, unknown in read.unknown.items():
+        if name not in read.tables:
+            yield f"LacksFields names {name}, which the payload does not fill"
+            continue
+        for each in unknown:
+            named = {*each.columns, *each.where, *each.stand_ins, *each.stand_ins.values()}
+            if strange := named - set(tables[name].names):
+                yield f"LacksFields of {name} names {', '.join(sorted(strange))}, which is no column of it"

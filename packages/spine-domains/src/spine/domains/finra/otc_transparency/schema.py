@@ -100,7 +100,6 @@ VENUE_WEEK = Table(
     ("week_ending", "tier", "venue_class", "venue_id"),
     _PARTITION,
     "A venue's week in one tier and class.",
-    bulk=True,
 )
 
 MARKET_WEEK = Table(

@@ -1,0 +1,230 @@
+"""A tenth of FINRA's full history in the embedded store: how it grows, and what it costs to have so much.
+
+    python benchmarks/history.py [--scale F] [--repeat N]
+
+5.7 million rows in 1,860 partitions are loaded with every calculation, restated 20,000 times, and read. Prints the
+figures of docs/benchmarks.md; takes some twenty minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+from cases import RUN_DATE, SPINE, Bar, spine
+from measure import Contender, Measured, Sample, interleave, prepare, run_once
+from peers import HERE, peer_python
+
+WEEKS = 620
+LEGS = 4
+ROWS = {"NMS_TIER_1": 2_200, "NMS_TIER_2": 6_200, "OTC": 800}
+"""Rows of a week's file per tier: a tenth of FINRA's own."""
+RESTATED = 20_000
+TABLE = "finra_otc_venue_volume"
+QUERIES = {
+    "one symbol's history": "SELECT * FROM {rows} WHERE symbol = '{symbol}' ORDER BY week_ending, venue_id",
+    "GROUP BY symbol": "SELECT symbol, SUM(share_volume) AS shares FROM {rows} GROUP BY symbol",
+}
+
+
+@dataclass(frozen=True)
+class History:
+    """What the steps share: a folder, the share of the whole, and rounds to count."""
+
+    work: Path
+    scale: float
+    repeat: int
+
+    @property
+    def weeks(self) -> int:
+        """Weeks of the history."""
+        return max(LEGS * 2, round(WEEKS * self.scale))
+
+    @property
+    def store(self) -> Path:
+        """The folder with the store of all but the newest week."""
+        return self.work / "store"
+
+    @property
+    def data(self) -> Path:
+        """The folder of weekly files."""
+        return self.work / "data"
+
+
+def week_before(weeks: int) -> str:
+    """The day on which so many weeks fewer were published."""
+    return (date.fromisoformat(RUN_DATE) - timedelta(weeks=weeks)).isoformat()
+
+
+def loading(history: History, weeks: int, run_date: str) -> Contender:
+    """Loads so many weeks up to a day."""
+    found = spine(history.data, weeks, run_date, failed=0)
+    return Contender(found.name, [*found.command, "--force"], check=found.check)
+
+
+def load(history: History) -> list[Sample]:
+    """Load all but the newest week, in legs of equal length."""
+    for tier, rows in ROWS.items():
+        flags = ["--weeks", str(history.weeks), "--tiers", tier, "--rows", str(rows), "--run-date", RUN_DATE]
+        command = [sys.executable, "-m", "market_spine", "sample-data", "finra", "--out", str(history.data), *flags]
+        prepare(command, history.work)
+    history.store.mkdir()
+    samples = []
+    ends = [round((history.weeks - 1) * (leg + 1) / LEGS) for leg in range(LEGS)]
+    for begin, end in zip([0, *ends], ends, strict=False):
+        contender = loading(history, end - begin, week_before(history.weeks - end))
+        samples.append(run_once(Contender(SPINE, contender.command, history.store, contender.check), history.store))
+        partitions = 3 * (end - begin)
+        print(f"- {3 * end} partitions: {samples[-1].wall / partitions * 1000:.1f} ms each", flush=True)
+    return samples
+
+
+def newest(history: History) -> Mapping[str, Measured]:
+    """The newest week into the long history and into an empty store, and then nothing new in both."""
+    last = spine(history.data, 1, RUN_DATE, succeeded=3)
+    whole = Contender("newest week, long history", last.command, history.store, last.check)
+    alone = Contender("newest week, empty store", last.command, None, last.check)
+    found = interleave([whole, alone], history.repeat)
+    twelve = spine(history.data, 4, RUN_DATE, skipped=12)
+    short = prepare(spine(history.data, 4, RUN_DATE).command, history.work / "short")
+    prepare(last.command, history.store)
+    nothing = [
+        Contender("12 unchanged, long history", twelve.command, history.store, twelve.check),
+        Contender("12 unchanged, 12 known", twelve.command, short, twelve.check),
+    ]
+    return {**found, **interleave(nothing, history.repeat)}
+
+
+def asking(history: History, name: str, sql: str, *flags: str) -> Contender:
+    """Asks the store."""
+    command = [
+        sys.executable,
+        "-m",
+        "market_spine",
+        "query",
+        sql,
+        "--format",
+        "csv",
+        "--db",
+        str(history.store / "spine.db"),
+    ]
+    return Contender(name, [*command, *flags])
+
+
+def queries(history: History, what: str, symbol: str, moment: str) -> Mapping[str, Measured]:
+    """The statements, now and as of a moment, beside DuckDB over plain files."""
+    contenders = []
+    for name, sql in QUERIES.items():
+        ours = sql.format(rows=TABLE, symbol=symbol)
+        contenders += [
+            asking(history, f"{name}{what}", ours),
+            asking(history, f"{name} as of{what}", ours, "--as-of", moment),
+        ]
+        if not what:
+            plain = [
+                peer_python(),
+                str(HERE / "duck.py"),
+                str(history.work / "plain"),
+                sql.format(rows="rows", symbol=symbol),
+            ]
+            contenders.append(Contender(f"{name}, plain files", plain))
+    return interleave(contenders, history.repeat)
+
+
+def plain_files(history: History) -> str:
+    """Write the rows as Parquet files, one per partition; returns the symbol with most rows."""
+    import polars as pl
+
+    from market_spine import registry
+    from market_spine.core.partition import Scope
+    from market_spine.store import open_reader, parse_url
+    from spine.domains.finra.otc_transparency.schema import NAME, VENUE_VOLUME
+
+    counts: dict[str, int] = {}
+    with open_reader(parse_url(str(history.store / "spine.db")), registry.domains()) as store:
+        for key in store.known(NAME):
+            week, tier = key.split("|")
+            rows = store.read(VENUE_VOLUME, Scope({"week_ending": week, "tier": tier}))
+            folder = history.work / "plain" / f"week_ending={week}" / f"tier={tier}"
+            folder.mkdir(parents=True)
+            rows.drop("week_ending", "tier").sort("symbol").write_parquet(folder / "rows.parquet", compression="zstd")
+            for symbol, count in rows.group_by("symbol").agg(pl.len()).iter_rows():
+                counts[symbol] = counts.get(symbol, 0) + count
+    return max(counts, key=lambda symbol: (counts[symbol], symbol))
+
+
+def size(history: History) -> float:
+    """MB of the store."""
+    return (history.store / "spine.db").stat().st_size / 1e6
+
+
+def bars(legs: Sequence[Sample], found: Mapping[str, Measured], sizes: tuple[float, float]) -> list[Bar]:
+    """What was to be reached."""
+
+    def ratio(one: str, other: str) -> float:
+        return found[one].wall / found[other].wall
+
+    long, empty = "newest week, long history", "newest week, empty store"
+    result = [
+        Bar("peak memory of loading", max(leg.peak for leg in legs), 600, unit=" MB"),
+        Bar("the last leg of loading / the first", legs[-1].wall / legs[0].wall, 1.5),
+        Bar(
+            "newest week, long history / empty store: time",
+            ratio("newest week, long history", "newest week, empty store"),
+            1.5,
+        ),
+        Bar(
+            "the same: bytes written",
+            found["newest week, long history"].written / found["newest week, empty store"].written,
+            1.5,
+        ),
+        Bar(
+            "12 unchanged, long history / 12 known", ratio("12 unchanged, long history", "12 unchanged, 12 known"), 1.15
+        ),
+        Bar("size with restatements / without", sizes[1] / sizes[0], 1.5),
+        Bar("peak memory of GROUP BY", found["GROUP BY symbol"].peak, 1074, unit=" MB"),
+    ]
+    for name in QUERIES:
+        result += [
+            Bar(f"{name} / plain files", ratio(name, f"{name}, plain files"), 3),
+            Bar(f"{name} as of / plain files", ratio(f"{name} as of", f"{name}, plain files"), 3),
+            Bar(f"{name}, with restatements / without", ratio(f"{name}, restated", name), 1.5),
+            Bar(f"{name} as of, with restatements / without", ratio(f"{name} as of, restated", f"{name} as of"), 1.5),
+        ]
+    return result
+
+
+def main() -> None:
+    """Load, restate, read, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", type=float, default=1.0, metavar="F", help="so much of the weeks and restatements")
+    parser.add_argument("--repeat", type=int, default=5, metavar="N", help="rounds to count")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-history-") as work:
+        history = History(Path(work), chosen.scale, chosen.repeat)
+        legs = load(history)
+        found = dict(newest(history))
+        symbol = plain_files(history)
+        asked = asking(history, "", "SELECT MAX(committed_at) FROM core_manifest")
+        moment = run_once(asked).output.splitlines()[1]
+        found |= queries(history, "", symbol, moment)
+        before = size(history)
+        count = round(RESTATED * chosen.scale)
+        prepare([sys.executable, str(HERE / "restate.py"), str(history.store / "spine.db"), str(count)], history.work)
+        found |= queries(history, ", restated", symbol, moment)
+        print(f"\n{json.dumps({name: round(each.wall, 3) for name, each in found.items()}, indent=2)}\n")
+        for bar in bars(legs, found, (before, size(history))):
+            wanted = f"{'at most' if bar.at_most else 'at least'} {bar.limit:g}{bar.unit}"
+            print(f"- {bar.text}: {bar.value:.3g}{bar.unit}, wanted {wanted}: {'met' if bar.met else 'MISSED'}")
+        shutil.rmtree(history.store)
+
+
+if __name__ == "__main__":
+    main()
