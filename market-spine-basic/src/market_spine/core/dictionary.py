@@ -10,8 +10,8 @@ from market_spine.core.schema import Table, View
 _INTRODUCTION = """\
 ## Reference
 
-Types: `text`, `integer` (64 bits), `float` (double precision), `date` (ISO; text in SQLite), `boolean` (0 and 1 in
-SQLite).
+Types: `text`, `integer` (64 bits), `float` (double precision), `date` (ISO), `boolean`. In an SQLite file itself dates are
+text, and booleans 0 and 1.
 
 Each table is a view `<name>` of the rows known now, over a physical table `<name>_versions` that keeps every row ever
 known. Beside the columns listed below, each view has
@@ -27,6 +27,9 @@ and each physical table has instead
 |---|---|---|---|
 | `manifest_id` | integer | no | The entry of `core_manifest` that brought the row: known from its `committed_at`. |
 | `superseded_by` | integer | yes | The entry that took the row away or replaced it; null while it is known. |
+
+In the embedded store the views of bulk tables can be read with `market-spine query`, not with other SQLite tools; see
+[query.md](query.md).
 """
 
 
@@ -49,7 +52,8 @@ def _table(table: Table) -> str:
         [
             f"### `{table.name}`\n",
             f"{table.doc}\n",
-            f"Key: {_names(table.key)}. Partition: {_names(table.partition_by)}. Filled by stage: `{table.stage}`.\n",
+            f"Key: {_names(table.key)}. Partition: {_names(table.partition_by)}. Filled by stage: `{table.stage}`."
+            + (" *Bulk*: in columns in the embedded store.\n" if table.bulk else "\n"),
             "| column | type | null | meaning |",
             "|---|---|---|---|",
             *_rows(table),
