@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from market_spine.store import StoreUrl, open_reader
 from market_spine.store.sqlite.files import StoreFiles
 from market_spine.store.writer import StoreWriter
 
+HARVEST = "garden_harvest"
 pytestmark = pytest.mark.parametrize("new_store", ["columns"], indirect=True)
 
 NORTH = Scope({"day": "2025-01-03", "plot": "north"})
@@ -171,3 +173,96 @@ def test_parquet_has_the_declared_types(writer: StoreWriter, put: Callable[..., 
     with path.open("wb") as file, writer.ask("SELECT SUM(row_count) AS n FROM core_manifest") as answer:
         answer.write_parquet(file)
     assert pl.read_parquet(path).schema == {"n": pl.Int64()}
+
+
+@pytest.mark.parametrize("as_of", [None, "first"])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_csv('{file}')",
+        "SELECT * FROM read_text('{file}')",
+        "SELECT * FROM read_blob('{file}')",
+        "SELECT * FROM read_parquet('{file}')",
+        "SELECT * FROM read_parquet('spine://0/rows.parquet')",
+        "SELECT * FROM parquet_metadata('{file}')",
+        "SELECT * FROM sniff_csv('{file}')",
+        "SELECT * FROM glob('*')",
+        "SELECT * FROM '{file}'",
+        'SELECT * FROM "spine://0/rows.parquet"',
+        "SELECT (SELECT content FROM read_text('{file}'))",
+        "WITH x AS (SELECT * FROM read_text('{file}')) SELECT * FROM x",
+        "SELECT 1 ORDER BY (SELECT COUNT(*) FROM read_text('{file}'))",
+        "SELECT 1 UNION ALL SELECT COUNT(*) FROM glob('*')",
+        "SELECT * FROM range(1), LATERAL (SELECT * FROM read_text('{file}')) t",
+        "SELECT * FROM query('SELECT 1')",
+        "SELECT * FROM query_table('core_runs')",
+        "SELECT * FROM duckdb_settings()",
+        "SELECT * FROM duckdb_views()",
+        "SELECT * FROM duckdb_secrets()",
+        "SELECT * FROM pragma_database_list()",
+        "SELECT * FROM json_execute_serialized_sql('{{}}')",
+        "SELECT * FROM arrow_scan(1, 2, 3)",
+        "SELECT * FROM pandas_scan(1)",
+        "SELECT * FROM python_map_function(1)",
+        "SELECT * FROM seq_scan('core_runs')",
+        "SELECT * FROM statement",
+        "SELECT * FROM reader",
+        "SELECT * FROM sqlite_temp_master",
+        "SELECT * FROM pg_catalog.pg_class",
+        "SELECT * FROM duckdb_tables",
+        "SELECT * FROM (SHOW ALL TABLES)",
+        "SELECT * FROM (DESCRIBE core_runs)",
+        "SELECT current_setting('threads')",
+        "SELECT getvariable('x')",
+        "SELECT write_log('x')",
+        "SELECT nextval('x')",
+        "WITH x AS (UPDATE core_runs SET status = '' RETURNING 1) SELECT * FROM x",
+        "WITH x AS (DELETE FROM core_runs RETURNING 1) SELECT * FROM x",
+        "WITH x AS (INSERT INTO core_runs SELECT * FROM core_runs RETURNING 1) SELECT * FROM x",
+        "SELECT 1; SET threads = 1",
+        "SELECT $1",
+        "SELECT $name",
+        "SELECT 1) TO 'spine://output' (FORMAT csv); --",
+        "SELECT 1; COPY (SELECT 1) TO '{file}.csv'",
+    ],
+)
+def test_a_statement_reaches_nothing_but_the_store(
+    sql: str, as_of: str | None, writer: StoreWriter, put: Callable[..., Entry], tmp_path: Path
+) -> None:
+    """Files, settings, memory, catalogues and other statements are refused, also deep inside a statement."""
+    put("first", kale=1)
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(UsageError) as error:
+        writer.query(sql.format(file=secret), as_of)
+    assert error.value.hint
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_an_answer_is_as_wide_as_its_statement_says(writer: StoreWriter, put: Callable[..., Entry]) -> None:
+    """Columns that only a star, a struct or a pattern names are read, and none that nothing names."""
+    put("first", kale=1, beet=2)
+    for sql, rows in (
+        ("SELECT COUNT(*) FROM (SELECT * FROM core_manifest)", [(1,)]),
+        ("SELECT COLUMNS('manifest_.*') FROM core_manifest", [(1,)]),
+        ("SELECT m.capture_id FROM core_manifest m WHERE EXISTS (SELECT * FROM garden_harvest)", [("first",)]),
+        ("SELECT struct_extract(m, 'status') FROM core_manifest m", [("committed",)]),
+        (
+            "SELECT h.crop FROM garden_harvest h JOIN garden_harvest USING (day, crop) ORDER BY 1",
+            [("beet",), ("kale",)],
+        ),
+    ):
+        assert writer.query(sql).rows == rows, sql
+
+
+def test_the_page_on_reading_says_how_other_tools_read_segments(
+    store_url: StoreUrl, writer: StoreWriter, put: Callable[..., Entry], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The example of docs/query.md, on this store, gives the rows of its segments."""
+    put("first", kale=1, beet=2)
+    page = (Path(__file__).resolve().parents[3] / "docs/query.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    adapted = example.replace("file:spine.db", f"file:{store_url.path}").replace("finra_otc_venue_volume", HARVEST)
+    exec(adapted + "        print(key, frame['crop'].to_list())\n", {})
+    assert capsys.readouterr().out == "2025-01-03|north ['kale', 'beet']\n"

@@ -10,8 +10,8 @@ from market_spine.core.schema import Table, View
 _INTRODUCTION = """\
 ## Reference
 
-Types: `text`, `integer` (64 bits), `float` (double precision), `date` (ISO), `boolean`. In an SQLite file itself dates are
-text, and booleans 0 and 1.
+Types: `text`, `integer` (64 bits), `float` (double precision), `date` (ISO), `boolean`. An SQLite file itself has
+dates as text, and booleans as 0 and 1.
 
 Each table is a view `<name>` of the rows known now, over a physical table `<name>_versions` that keeps every row ever
 known. Beside the columns listed below, each view has
