@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import uuid
 import warnings
@@ -26,10 +27,43 @@ else:
     settings.load_profile("house")
 
 
+INHERITED = {
+    "test_importing_it_is_light": "process",
+    "test_a_load_and_an_unchanged_rerun_on_postgresql": "server",
+}
+"""Marks for the tests of the suite that domains inherit: it is shipped, and knows no marks."""
+
 SERVERS = frozenset(("start_postgres", "postgres_server", "new_postgres"))
 """Fixtures that start a PostgreSQL."""
 
 POSTGRES_VERSION = int(os.environ.get("MARKET_SPINE_TEST_POSTGRES", "18"))
+
+
+_REFUSED = {
+    "subprocess.Popen": "process",
+    "os.fork": "process",
+    "os.posix_spawn": "process",
+    "socket.bind": "server",
+}
+"""What a quick run refuses to a test, and the mark that would have kept the test out of it."""
+
+_quick = {"on": False}
+
+
+def _refuse(event: str, _arguments: object) -> None:
+    if _quick["on"] and event in _REFUSED:
+        raise RuntimeError(f"make quick runs no test that does {event}: mark it with pytest.mark.{_REFUSED[event]}")
+
+
+sys.addaudithook(_refuse)
+
+
+@pytest.fixture(autouse=True)
+def _quick_is_quick(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let a test that starts a process or serves fail where only the others are asked for."""
+    _quick["on"] = "not process" in request.config.option.markexpr
+    yield
+    _quick["on"] = False
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -41,6 +75,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         )
         if SERVERS.intersection(getattr(item, "fixturenames", ())) or "postgresql" in map(str, values):
             item.add_marker("server")
+        if item.name in INHERITED:
+            item.add_marker(INHERITED[item.name])
         if "faults" in item.path.parts:
             item.add_marker("soak")
 

@@ -17,6 +17,8 @@ import pytest
 from market_spine.app.scheduling import SchedulerResult, SchedulerStatus
 from spine.domains.finra.otc_transparency.scheduler import run_finra_schedule
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts/schedule_finra.py"
 RUN_DATE = "2025-12-23"

@@ -48,6 +48,7 @@ def test_the_daily_job_runs_the_morning_after_a_publication(way: str, day: date)
     assert end < first <= datetime.combine(day + timedelta(days=1), time(8), NEW_YORK)
 
 
+@pytest.mark.process
 def test_the_images_context_holds_what_is_copied_and_nothing_else() -> None:
     """The build context is exactly the files that the Dockerfile copies: no tests, documents, tools or databases."""
     rules = (REPOSITORY / ".dockerignore").read_text("utf-8").splitlines()
@@ -93,6 +94,7 @@ def run_by_cron(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.process
 def test_cron_hears_of_failures_only(tmp_path: Path) -> None:
     """The crontab's script is silent when a run succeeds, and gives output and exit code of one that does not."""
     sample = ["-m", "market_spine", "sample-data", "finra", "--out", str(tmp_path / "files"), "--rows", "20"]
@@ -107,6 +109,7 @@ def test_cron_hears_of_failures_only(tmp_path: Path) -> None:
     assert "2025-10-24|OTC" in partial.stdout
 
 
+@pytest.mark.process
 def test_runs_of_cron_wait_for_each_other(tmp_path: Path) -> None:
     """While a run holds the lock another one waits, and it starts when the lock is free."""
     import fcntl
@@ -129,6 +132,7 @@ def summarise(path: Path) -> str:
     return subprocess.run([sys.executable, str(script), str(path)], capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.process
 def test_a_result_becomes_a_summary(tmp_path: Path) -> None:
     """The summary of a CI job has status and counts, and a row for each revised or failed run, with cells escaped."""
     result = {
@@ -159,6 +163,7 @@ def test_a_result_becomes_a_summary(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("text", [None, "", "\n"])
 def test_a_run_without_a_result_is_summarised_as_one(text: str | None, tmp_path: Path) -> None:
     """Where a run ended before it wrote a result, the summary says so."""

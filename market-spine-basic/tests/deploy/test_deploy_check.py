@@ -10,6 +10,8 @@ import pytest
 from scripts.deploy_check import program, shell, tools
 from scripts.deploy_check.__main__ import CHECKS
 
+pytestmark = pytest.mark.process
+
 STATIC = sorted(set(CHECKS) - {"steps"})
 POD = "deploy/kubernetes/components/pod/cronjob.yaml"
 FINRA = "deploy/kubernetes/base/finra.yaml"

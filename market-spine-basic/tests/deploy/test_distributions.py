@@ -15,6 +15,8 @@ import pytest
 
 from scripts.deploy_check.tools import REPOSITORY
 
+pytestmark = pytest.mark.process
+
 FOLDERS = ("market-spine-basic", "packages/spine-domains")
 DAY = "2025-12-23"
 

@@ -87,6 +87,7 @@ def test_the_example_is_short_and_complete() -> None:
     assert sum(bool(line.strip()) for line in python.splitlines()) <= 120
 
 
+@pytest.mark.process
 def test_the_example_is_clean(project: Path) -> None:
     """The linter and the strict type checker find nothing in it."""
     settings = ("--config", str(REPOSITORY / "pyproject.toml"), "treasury")
@@ -102,6 +103,7 @@ def test_the_example_is_clean(project: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.process
 def test_the_example_passes_the_suite_it_inherits(project: Path, site: Path, tmp_path: Path) -> None:
     """Its own test file, run by pytest where it is installed, passes; nothing but PostgreSQL may be skipped."""
     copy = tmp_path / "test_treasury.py"
@@ -113,6 +115,7 @@ def test_the_example_passes_the_suite_it_inherits(project: Path, site: Path, tmp
     assert "8 passed, 1 skipped" in done.stdout or "9 passed" in done.stdout, done.stdout
 
 
+@pytest.mark.process
 def test_a_year_grows_and_is_restated(home: Home) -> None:
     """A first load, an unchanged rerun, a day added (no revision), a day changed (a revision), a part refused."""
     first = home.schedule().result()
@@ -136,6 +139,7 @@ def test_a_year_grows_and_is_restated(home: Home) -> None:
     assert refused is not None and refused.kind == "wrong_header"
 
 
+@pytest.mark.process
 def test_every_command_knows_the_domain(home: Home) -> None:
     """Plans, stages alone, force, and each command that reads what was loaded."""
     assert home.schedule("--mode", "dry-run").result().status.value == "dry_run"

@@ -18,6 +18,8 @@ import pytest
 
 from market_spine.testing import Finished, run_command
 
+pytestmark = pytest.mark.process
+
 
 @dataclass(frozen=True)
 class Home:

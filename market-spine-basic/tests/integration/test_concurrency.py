@@ -25,6 +25,8 @@ from spine.domains.finra.otc_transparency import DOMAIN
 from spine.domains.finra.otc_transparency.sample_data import write_sample_data
 from spine.domains.finra.otc_transparency.scheduler import run_finra_schedule
 
+pytestmark = pytest.mark.process
+
 SCHEDULERS = 8
 ROUNDS = int(os.environ.get("MARKET_SPINE_SOAK", "1"))
 TIERS = ("NMS_TIER_1", "NMS_TIER_2", "OTC")

@@ -324,6 +324,7 @@ def test_a_damaged_payload_stops_the_rebuild(
         assert not list(tmp_path.glob(f"{Path(target.path).name}*"))
 
 
+@pytest.mark.process
 def test_the_rebuild_command_makes_a_new_database_and_touches_no_other(tmp_path: Path) -> None:
     """`market-spine rebuild` writes the new file, refuses one that exists, and leaves the old one as it is."""
     sample(tmp_path / "data/finra")
@@ -338,6 +339,7 @@ def test_the_rebuild_command_makes_a_new_database_and_touches_no_other(tmp_path:
     assert not list(tmp_path.glob("*.partial*"))
 
 
+@pytest.mark.process
 def test_a_copy_made_while_a_load_runs_is_one_moment_of_it(tmp_path: Path) -> None:
     """Copies made in a loop beside a real load are sound, hold whole partitions only, and load on from there."""
     sample(tmp_path / "data", weeks=8, rows=1500)
@@ -377,6 +379,7 @@ def counts(path: Path) -> dict[tuple[str, str], int]:
         }
 
 
+@pytest.mark.process
 def test_backup_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     """A target that exists, a missing folder and a PostgreSQL address are clear errors; the latter names pg_dump."""
     sample(tmp_path / "data/finra")

@@ -192,6 +192,7 @@ def test_no_folders_credentials_are_ever_told(
             assert spelling not in told, told
 
 
+@pytest.mark.process
 def test_no_key_is_ever_told(tmp_path: Path) -> None:
     """Keys of vendors and of FINRA's API appear in no output of real processes that fail for another reason."""
     finra = ["schedule", "finra", "--source", "api", "--mode", "dry-run", "--weeks", "2025-11-21", "--tiers", "OTC"]

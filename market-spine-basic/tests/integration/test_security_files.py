@@ -69,6 +69,7 @@ def bomb(form: str) -> bytes:
     return zstandard.ZstdCompressor(level=3).compress(zeros) * 256
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("form", ["gz", "zst"])
 def test_a_decompression_bomb_is_refused_within_bounds(tmp_path: Path, form: str) -> None:
     """A file that would expand to 16 GB is refused as too large; the process never takes more than 1.5 GB."""

@@ -102,6 +102,7 @@ def test_damaged_pages_are_found(loaded: StoreWriter, store_url: StoreUrl, domai
     assert _wrong(store_url, domain)
 
 
+@pytest.mark.process
 def test_the_command_answers_with_its_exit_code(store_url: StoreUrl, tmp_path: Path, clock: Any) -> None:
     """Exit code 0 and 1 for a sound and an absent store, as a table and as one JSON document."""
     name = store_url.path if store_url.kind == "sqlite" else "postgresql://me:hunter2@127.0.0.1:1/db"

@@ -59,6 +59,7 @@ def test_a_fresh_store_gets_all_migrations_and_views(store_url: StoreUrl, domain
         assert {"garden_price", "core_anomalies"} <= _relations(writer)
 
 
+@pytest.mark.process
 def test_processes_that_create_a_store_together(
     store_url: StoreUrl, domain: Domain, clock: Any, tmp_path: Path
 ) -> None:
@@ -313,6 +314,7 @@ def test_odd_paths_are_only_paths(
         assert reader.query("SELECT COUNT(*) FROM core_manifest", clock()).rows == [(1,)]
 
 
+@pytest.mark.process
 def test_a_run_without_news_imports_nothing_heavy(store_url: StoreUrl, clock: Any) -> None:
     """Opening a store for writing and asking what it knows loads neither frames nor compression."""
     upgrade(store_url, [], clock=clock)

@@ -50,6 +50,7 @@ def _held_elsewhere(url: StoreUrl, lock: str = ALONE) -> Iterator[None]:
             process.communicate("go\n", timeout=900)
 
 
+@pytest.mark.process
 def test_a_held_lock_is_waited_for_only_so_long(
     store_url: StoreUrl,
     writer: StoreWriter,
@@ -74,6 +75,7 @@ def test_a_held_lock_is_waited_for_only_so_long(
         assert other.history("garden", partition.key) == []
 
 
+@pytest.mark.process
 def test_an_answer_as_of_a_moment_waits_until_it_is_settled(
     store_url: StoreUrl, domain: Domain, clock: Any, put: Callable[..., Entry]
 ) -> None:
@@ -151,6 +153,7 @@ def test_a_reader_beside_a_busy_writer_sees_only_whole_commits(
     assert writer.query("SELECT DISTINCT weight FROM garden_harvest").rows == [(40.0,)]
 
 
+@pytest.mark.process
 def test_a_partition_is_written_by_one_at_a_time(
     store_url: StoreUrl,
     writer: StoreWriter,

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 PLATFORM = REPOSITORY / "market-spine-basic/src"
 DOMAINS = REPOSITORY / "packages/spine-domains/src"

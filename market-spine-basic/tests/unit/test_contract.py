@@ -363,6 +363,7 @@ def test_schema_refuses_what_the_records_refuse(change: dict[str, object]) -> No
     assert not SCHEMA.is_valid(document)
 
 
+@pytest.mark.process
 def test_result_needs_nothing_heavy() -> None:
     """A result is built and written without pydantic, Polars or Rich: a run that changes nothing stays light."""
     code = (

@@ -19,6 +19,8 @@ from market_spine.sources.http import HttpClient, Policy
 from market_spine.sources.limits import Deadline, RateLimiter
 from market_spine.sources.redaction import redact
 
+pytestmark = pytest.mark.server
+
 
 class Time:
     """A clock that moves when somebody sleeps."""

@@ -14,6 +14,8 @@ from market_spine.errors import Interrupted, SourceError
 from market_spine.sources.http import HttpClient, Policy
 from market_spine.sources.limits import Deadline
 
+pytestmark = pytest.mark.server
+
 
 @contextmanager
 def wire(serve: Callable[[socket.socket, threading.Event], None]) -> Iterator[str]:

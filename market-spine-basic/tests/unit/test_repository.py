@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+pytestmark = pytest.mark.process
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 MAX_FILE = 400
 MAX_FUNCTION = 60

@@ -19,6 +19,8 @@ from market_spine.simulation.traffic import Exchange
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+pytestmark = pytest.mark.server
+
 START = datetime(2025, 12, 23, 18, tzinfo=UTC)
 
 

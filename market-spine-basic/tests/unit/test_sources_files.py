@@ -124,6 +124,7 @@ def test_folders_travel_between_processes(folder: Folder) -> None:
     assert pickle.loads(pickle.dumps(folder)) == folder
 
 
+@pytest.mark.process
 def test_local_folders_do_not_import_fsspec(tmp_path: Path) -> None:
     """Reading a local folder costs no import of fsspec."""
     code = (

@@ -42,6 +42,7 @@ def _names(folder: Path) -> set[str]:
 LOAD = ("schedule", "finra", "--lookback-weeks", "1", "--tiers", "OTC", "--run-date", "2025-12-23", "--json")
 
 
+@pytest.mark.process
 def test_line_ends_and_blanks_around_are_no_part_of_a_name(cwd: Path, run: Run) -> None:
     """Wherever a path is given, one with a line end behind it is the same path."""
     loads: list[tuple[tuple[str, ...], dict[str, str]]] = [
@@ -104,6 +105,7 @@ def test_control_characters_inside_are_refused_unshown(character: str) -> None:
         assert "hidden" not in f"{error.value.message}{error.value.hint}"
 
 
+@pytest.mark.process
 def test_a_command_refuses_them_in_the_contract_and_makes_nothing(cwd: Path, run: Run) -> None:
     """A scheduler answers with its JSON document and exit code 1; no file appears."""
     for arguments in (("--db", "a\nb.db"), ("--data-dir", "fi\nles", "--db", "c.db")):
@@ -114,6 +116,7 @@ def test_a_command_refuses_them_in_the_contract_and_makes_nothing(cwd: Path, run
     assert [path.name for path in cwd.iterdir()] == ["files"]
 
 
+@pytest.mark.process
 def test_a_name_with_a_colon_means_one_thing(cwd: Path, run: Run) -> None:
     """``file:x.db`` is a file of that name to the writer and to every reader, and no other file appears."""
     assert run(*LOAD, "--db", "file:x.db", "--data-dir", "files").code == 0
@@ -128,6 +131,7 @@ def test_a_name_with_a_colon_means_one_thing(cwd: Path, run: Run) -> None:
     assert _names(cwd) == {"files", "file:x.db"}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("journal", ["delete", "wal"])
 def test_a_database_of_something_else_is_left_as_it_is(cwd: Path, run: Run, journal: str) -> None:
     """A run, a dry run, an upgrade, a check and every reader refuse it and name its tables; only --adopt makes a store
@@ -160,6 +164,7 @@ def test_a_database_of_something_else_is_left_as_it_is(cwd: Path, run: Run, jour
         assert other.execute("SELECT COUNT(*) FROM finra_otc_venue_volume").fetchall() == [(20,)]
 
 
+@pytest.mark.process
 def test_an_empty_database_is_nobodys(cwd: Path, run: Run) -> None:
     """A file without tables, of no bytes or of SQLite's own, becomes a store without being asked."""
     (cwd / "empty.db").touch()

@@ -22,6 +22,8 @@ from spine.domains.finra.otc_transparency.source import FileSource
 
 from .api_helpers import Simulated, ingested, load, rows, simulated, website_file
 
+pytestmark = pytest.mark.server
+
 DAY, WEEK, TIER = "2026-11-24", "2026-10-23", ("NMS_TIER_2",)
 SIZES = {"T1": 10, "T2": 600, "OTCE": 10}
 KEY = "2026-10-23|NMS_TIER_2"

@@ -14,6 +14,8 @@ from market_spine.sources.http import HttpClient, Policy
 from market_spine.sources.limits import Deadline
 from spine.domains.finra.otc_transparency.api.client import ApiConfig, FinraApi
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def answering() -> Iterator[Callable[[dict[str, str], bytes], FinraApi]]:

@@ -21,6 +21,8 @@ from spine.domains.finra.otc_transparency.simulator.generated import GeneratedMa
 
 from .api_helpers import AT_ONCE, Simulated, Since, ingested, no_sleep, rows, simulated
 
+pytestmark = pytest.mark.server
+
 DAY = "2026-11-23"
 
 

@@ -18,6 +18,8 @@ from spine.domains.finra.otc_transparency.simulator.generated import GeneratedMa
 
 from .api_helpers import AT_ONCE, Simulated, ingested, load, rows, simulated
 
+pytestmark = pytest.mark.server
+
 DAY, WEEK, TIER = "2026-11-23", "2026-11-06", ("NMS_TIER_1",)
 PARTITION = "2026-11-06|NMS_TIER_1"
 KINDS_BY_FAULT = {

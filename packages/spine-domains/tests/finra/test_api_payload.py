@@ -167,6 +167,7 @@ def test_delimited_text_is_read_like_json() -> None:
     assert canonical(",".join(COLUMNS) + "\n").splitlines() == canonical(b"").splitlines()
 
 
+@pytest.mark.server
 def test_a_service_that_ignores_our_accept_header_gives_the_same_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,8 @@ from spine.domains.finra.otc_transparency.simulator.recorded import RecordedMark
 
 from .api_helpers import rows, simulated
 
+pytestmark = pytest.mark.soak
+
 DAY = "2026-03-24"
 
 

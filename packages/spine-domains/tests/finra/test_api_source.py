@@ -20,6 +20,8 @@ from spine.domains.finra.otc_transparency.simulator.generated import GeneratedMa
 
 from .api_helpers import AT_ONCE, Simulated, Without, ingested, load, no_sleep, rows, simulated
 
+pytestmark = pytest.mark.server
+
 DAY = "2026-11-23"
 TIER_1 = "2026-11-06|NMS_TIER_1"
 TIER = ("NMS_TIER_1",)

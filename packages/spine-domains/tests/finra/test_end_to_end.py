@@ -15,7 +15,7 @@ from market_spine.app.scheduling import SchedulerResult
 from market_spine.compose import reader
 from market_spine.testing import run_command
 
-pytestmark = pytest.mark.samples
+pytestmark = [pytest.mark.samples, pytest.mark.process]
 
 SCRIPT = Path(__file__).resolve().parents[4] / "scripts/schedule_finra.py"
 

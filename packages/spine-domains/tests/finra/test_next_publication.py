@@ -103,6 +103,7 @@ def test_a_domain_without_a_calendar_says_nothing(tmp_path: Path) -> None:
     assert "next_publication" not in json.loads(result.to_json())
 
 
+@pytest.mark.process
 def test_a_person_and_a_log_are_told(load: Any, tmp_path: Path) -> None:
     """The summary ends with the day and its weekday; a log line on stderr names it."""
     load("2025-12-22")

@@ -12,6 +12,8 @@ import pytest
 
 from spine.domains.finra.otc_transparency.simulator.recorded import RecordedMarket
 
+pytestmark = pytest.mark.server
+
 SUMMARY = "/data/group/otcMarket/name/weeklySummary"
 HISTORIC = "/data/group/otcMarket/name/weeklySummaryHistoric"
 TOKEN = "/fip/rest/ews/oauth2/access_token?grant_type=client_credentials"

@@ -14,6 +14,8 @@ import pytest
 
 from spine.domains.finra.otc_transparency.simulator.cli import parse_rows
 
+pytestmark = pytest.mark.process
+
 COMMAND = [sys.executable, "-c", "from market_spine.cli.main import main; main()", "simulate", "finra"]
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
+pytestmark = pytest.mark.server
+
 SUMMARY = "/data/group/otcMarket/name/weeklySummary"
 PARTITIONS = "/partitions/group/otcMarket/name/weeklySummary"
 JSON = {"Accept": "application/json"}

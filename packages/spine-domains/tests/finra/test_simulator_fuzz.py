@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 if TYPE_CHECKING:
     import httpx2
 
+pytestmark = pytest.mark.server
+
 NAMES = (
     *("issueSymbolIdentifier", "issueName", "firmCRDNumber", "MPID", "tierIdentifier", "weekStartDate"),
     *("totalWeeklyShareQuantity", "totalNotionalSum", "summaryTypeCode", "lastUpdateDate", "historicalMonth"),

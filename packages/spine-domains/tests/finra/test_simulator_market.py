@@ -13,6 +13,8 @@ from typing import Any
 import httpx2
 import pytest
 
+pytestmark = pytest.mark.server
+
 SUMMARY = "/data/group/otcMarket/name/weeklySummary"
 PARTITIONS = "/partitions/group/otcMarket/name/weeklySummary"
 TIERS = ("T1", "T2", "OTCE")

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 if TYPE_CHECKING:
     import httpx2
 
+pytestmark = pytest.mark.server
+
 SUMMARY = "/data/group/otcMarket/name/weeklySummary"
 TODAY = "2026-11-20"
 WEEK = "2026-09-14"

@@ -15,6 +15,8 @@ import pytest
 from market_spine.errors import ContentError, MarketSpineError, UsageError
 from spine.domains.finra.otc_transparency.simulator.recorded import RecordedMarket
 
+pytestmark = pytest.mark.server
+
 SUMMARY = "/data/group/otcMarket/name/weeklySummary"
 JSON = {"Accept": "application/json"}
 

@@ -191,6 +191,7 @@ def test_the_real_folder(finra_samples: Path) -> None:
     assert source.unrecognised() == []
 
 
+@pytest.mark.process
 def test_looking_for_files_imports_no_frames() -> None:
     """The domain, its plan and its file source are light: Polars comes in only when a file is parsed."""
     code = (

@@ -25,6 +25,7 @@ def _broken_book() -> dict[str, Any]:
     return book
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("source", ["alpha_vantage", "polygon"])
 def test_a_held_answer_is_accepted_by_force(source: str, at_vendor: Callable[..., Any]) -> None:
     """An answer with a tenth of its bars refused is held, and held again; a forced run takes the other ninety."""

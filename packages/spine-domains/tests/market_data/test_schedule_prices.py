@@ -59,6 +59,7 @@ def test_flags_and_defaults_are_those_of_the_guide() -> None:
     }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("program", [script, command])
 def test_the_guides_examples(program: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
     """Each example of the guide does what it says, as a script and as a command."""
@@ -76,6 +77,7 @@ def test_the_guides_examples(program: Callable[..., subprocess.CompletedProcess[
     assert "ALPHA_VANTAGE_API_KEY" in document.warnings[0]
 
 
+@pytest.mark.process
 def test_a_dry_run_writes_and_asks_nothing(tmp_path: Path) -> None:
     """A plan of new symbols makes no call and no file."""
     answer = script(
@@ -86,6 +88,7 @@ def test_a_dry_run_writes_and_asks_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("flags", "kind", "words"),
     [

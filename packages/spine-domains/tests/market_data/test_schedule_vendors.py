@@ -15,6 +15,8 @@ from spine.domains.market_data.simulator.book import HeldSeries, Split, read_boo
 from spine.domains.market_data.simulator.generated import generate_book
 from spine.domains.market_data.simulator.server import running_vendor
 
+pytestmark = pytest.mark.server
+
 EVENING = datetime(2026, 8, 24, 21, 30, tzinfo=UTC)
 """The Monday after the last real bars (2026-08-21)."""
 MONDAY = datetime(2026, 11, 23, 21, 30, tzinfo=UTC)

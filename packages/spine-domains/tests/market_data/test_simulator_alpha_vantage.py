@@ -17,6 +17,8 @@ from spine.domains.market_data.simulator.server import RunningVendor, running_ve
 
 from . import patient
 
+pytestmark = pytest.mark.server
+
 SATURDAY = datetime(2026, 11, 21, 17, tzinfo=UTC)
 FIRST, LAST = date(2026, 5, 1), date(2026, 11, 20)
 SPLIT_DAY = date(2026, 11, 18)

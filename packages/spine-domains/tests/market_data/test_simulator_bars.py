@@ -23,6 +23,8 @@ from spine.domains.market_data.simulator.trading_day import CLOSE, HALF_DAY_CLOS
 
 from . import patient
 
+pytestmark = pytest.mark.server
+
 SAMPLED = ["AAPL", "BRK.B", "MSFT", "NVDA", "SPY", "TSLA"]
 AFTER_ALL = datetime(2026, 8, 23, 16, tzinfo=UTC)
 NEW_YORK = ZoneInfo("America/New_York")

@@ -20,6 +20,8 @@ from spine.domains.market_data.simulator.server import RunningVendor, running_ve
 
 from . import patient
 
+pytestmark = pytest.mark.process
+
 NOW = datetime(2026, 11, 21, 17, tzinfo=UTC)
 
 

@@ -19,6 +19,8 @@ from . import patient
 if TYPE_CHECKING:
     import httpx2
 
+pytestmark = pytest.mark.server
+
 SATURDAY = datetime(2026, 11, 21, 17, tzinfo=UTC)
 NEW_YORK = ZoneInfo("America/New_York")
 FIRST, LAST = date(2024, 1, 2), date(2026, 11, 30)

@@ -17,6 +17,8 @@ from . import patient
 if TYPE_CHECKING:
     import httpx2
 
+pytestmark = pytest.mark.server
+
 SATURDAY = datetime(2026, 11, 21, 17, tzinfo=UTC)
 FIRST = date(2026, 11, 2)
 AUTHORIZED = {"authorization": "Bearer K"}

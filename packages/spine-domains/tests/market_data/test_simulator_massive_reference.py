@@ -14,6 +14,8 @@ from spine.domains.market_data.simulator.server import RunningVendor, running_ve
 
 from . import patient
 
+pytestmark = pytest.mark.server
+
 SATURDAY = datetime(2026, 11, 21, 17, tzinfo=UTC)
 AUTHORIZED = {"authorization": "Bearer K"}
 FIRST = date(2026, 1, 2)

@@ -22,6 +22,8 @@ from . import patient
 if TYPE_CHECKING:
     import httpx2
 
+pytestmark = pytest.mark.server
+
 NOW = datetime(2026, 11, 21, 17, tzinfo=UTC)
 
 
