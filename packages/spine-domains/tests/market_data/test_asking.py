@@ -16,6 +16,8 @@ from spine.domains.market_data.simulator.book import Dividend, HeldSeries, Split
 from spine.domains.market_data.simulator.generated import generate_book
 from spine.domains.market_data.simulator.server import RunningVendor, running_vendor
 
+pytestmark = pytest.mark.server
+
 MONDAY = datetime(2026, 11, 16, 21, 30, tzinfo=UTC)
 LAST = date(2026, 11, 24)
 PLAN = {"alpha_vantage": "premium", "polygon": "advanced"}
