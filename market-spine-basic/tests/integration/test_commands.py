@@ -9,6 +9,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -291,14 +292,9 @@ def terminal(home: Home, *arguments: str, columns: int, code: int = 0) -> str:
     process = home.popen(*arguments, columns=columns, stdout=slave, stderr=slave)
     os.close(slave)
     shown = b""
-    while True:
-        try:
-            chunk = os.read(master, 65536)
-        except OSError:
-            break
-        if not chunk:
-            break
-        shown += chunk
+    with suppress(OSError):  # what Linux says where the other end is closed
+        while chunk := os.read(master, 65536):
+            shown += chunk
     os.close(master)
     assert process.wait() == code
     return shown.decode()
