@@ -21,7 +21,7 @@ from spine.domains.finra.otc_transparency.api.client import ApiConfig
 from spine.domains.finra.otc_transparency.api.source import ApiSource
 from spine.domains.finra.otc_transparency.schema import TIERS, VENUE_VOLUME
 from spine.domains.finra.otc_transparency.simulator.app import FAULT_KINDS, TOKEN_PATH, Settings, finra_simulator
-from spine.domains.finra.otc_transparency.simulator.market import Key, Market
+from spine.domains.finra.otc_transparency.simulator.market import Key, SimulatedMarket
 from spine.domains.finra.otc_transparency.source import FileSource
 
 if TYPE_CHECKING:
@@ -65,9 +65,9 @@ class Simulated:
 
 @dataclass
 class Since:
-    """A market whose history begins with the week of some Monday; a Market."""
+    """A market whose history begins with the week of some Monday; a SimulatedMarket."""
 
-    market: Market
+    market: SimulatedMarket
     first: date
 
     def keys(self, today: date) -> Sequence[Key]:
@@ -85,9 +85,9 @@ class Since:
 
 @dataclass
 class Without:
-    """A market that lacks the records of some summary types; a Market."""
+    """A market that lacks the records of some summary types; a SimulatedMarket."""
 
-    market: Market
+    market: SimulatedMarket
     missing: tuple[str, ...]
 
     def keys(self, today: date) -> Sequence[Key]:
@@ -106,7 +106,7 @@ class Without:
 
 
 @contextmanager
-def simulated(market: Market, faults: Sequence[str] = (), **settings: Any) -> Iterator[Simulated]:
+def simulated(market: SimulatedMarket, faults: Sequence[str] = (), **settings: Any) -> Iterator[Simulated]:
     """A simulator whose clock only moves when it is told to."""
     clock = SimulatedClock(datetime(2026, 11, 23, tzinfo=UTC), frozen=True)
     switches = Faults(faults, kinds=FAULT_KINDS, slow_seconds=60)

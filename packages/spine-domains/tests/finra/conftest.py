@@ -15,7 +15,7 @@ import pytest
 from market_spine.simulation import Faults, SimulatedClock, running
 from spine.domains.finra.otc_transparency.simulator.app import FAULT_KINDS, Settings, finra_simulator
 from spine.domains.finra.otc_transparency.simulator.generated import GeneratedMarket
-from spine.domains.finra.otc_transparency.simulator.market import Market
+from spine.domains.finra.otc_transparency.simulator.market import SimulatedMarket
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +34,7 @@ def simulate() -> Iterator[Callable[..., httpx2.Client]]:
     with ExitStack() as stack:
 
         def start(
-            today: str, market: Market | None = None, faults: tuple[str, ...] = (), **settings: Any
+            today: str, market: SimulatedMarket | None = None, faults: tuple[str, ...] = (), **settings: Any
         ) -> httpx2.Client:
             clock = SimulatedClock(datetime.fromisoformat(f"{today}T18:00:00").replace(tzinfo=UTC), frozen=True)
             switches = Faults(faults, kinds=FAULT_KINDS, slow_seconds=3.0)

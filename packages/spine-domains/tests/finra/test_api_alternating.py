@@ -193,7 +193,7 @@ def test_rows_that_a_file_brought_are_completed_by_the_api_without_a_revision(
 
 
 class _Without:
-    """The market of these tests without some symbols; a Market."""
+    """The market of these tests without some symbols; a SimulatedMarket."""
 
     def __init__(self, symbols: set[str]) -> None:
         self._market = GeneratedMarket(7, SIZES, 0.0)

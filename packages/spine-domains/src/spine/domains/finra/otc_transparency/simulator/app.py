@@ -19,7 +19,7 @@ from spine.domains.finra.otc_transparency.simulator.access import (
     credentials,
 )
 from spine.domains.finra.otc_transparency.simulator.datasets import DATASETS, GROUP, Library, find_dataset
-from spine.domains.finra.otc_transparency.simulator.market import Market
+from spine.domains.finra.otc_transparency.simulator.market import SimulatedMarket
 from spine.domains.finra.otc_transparency.simulator.query import QueryRefused, ServedQuery
 from spine.domains.finra.otc_transparency.simulator.render import json_page, text_page
 
@@ -64,7 +64,7 @@ class Settings:
 
 
 def finra_simulator(
-    market: Market,
+    market: SimulatedMarket,
     *,
     clock: SimulatedClock,
     faults: Faults | None = None,

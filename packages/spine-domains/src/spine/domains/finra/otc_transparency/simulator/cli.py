@@ -13,7 +13,7 @@ from market_spine.app.arguments import choice, refused, whole_number
 from market_spine.cli import output
 
 if TYPE_CHECKING:
-    from spine.domains.finra.otc_transparency.simulator.market import Market
+    from spine.domains.finra.otc_transparency.simulator.market import SimulatedMarket
 
 _DEFAULT_ROWS = "1000"
 _DEFAULT_WEEKS = 52
@@ -103,7 +103,7 @@ def simulate(
     serve(app, port=whole_number("--port", port, least=0), announce=output.write)
 
 
-def _market(data: str | None, seed: int, rows: str, revised: str) -> Market:
+def _market(data: str | None, seed: int, rows: str, revised: str) -> SimulatedMarket:
     if data:
         from spine.domains.finra.otc_transparency.simulator.recorded import RecordedMarket
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from spine.domains.finra.otc_transparency.simulator.fields import FIELDS, IDENTITY, schema
-from spine.domains.finra.otc_transparency.simulator.market import WEEK, Key, Market
+from spine.domains.finra.otc_transparency.simulator.market import WEEK, Key, SimulatedMarket
 from spine.domains.finra.otc_transparency.simulator.query import EQUAL, Filter, QueryReader, QueryRefused, ServedQuery
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Library:
         summary_weeks: how many of the latest weeks ``weeklySummary`` holds; 0 for all.
     """
 
-    def __init__(self, market: Market, summary_weeks: int) -> None:
+    def __init__(self, market: SimulatedMarket, summary_weeks: int) -> None:
         self._market = market
         self._summary_weeks = summary_weeks
         self._partitions = _Cache(_CACHED_ROWS)

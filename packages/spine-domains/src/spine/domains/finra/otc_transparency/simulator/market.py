@@ -28,7 +28,7 @@ class Key(NamedTuple):
     tier: str
 
 
-class Market(Protocol):
+class SimulatedMarket(Protocol):
     """The rows behind the simulator, as they are known on a day."""
 
     def keys(self, today: date) -> Sequence[Key]:
