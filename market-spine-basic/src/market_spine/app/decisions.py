@@ -149,7 +149,7 @@ def _replayed(task: Task, store: Reader, ingests: Sequence[Entry], retracted: fr
     """The partition as its captures leave it, replayed without those that are retracted."""
     domain = task.run.domain
     left = [entry for entry in contributions(ingests) if entry.capture_id not in retracted]
-    found = fold(store, domain, task.partition, left, ingests)
+    found = fold(store, domain, left)
     last, table = left[-1], domain.tables[0]
     alone = hashed(task, found.last)
     content = Content(found.normalized, tables_hash(task, found.normalized), alone.content_hash)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from market_spine.app import guards, plausibility
 from market_spine.app.draft import Draft, covered_scopes, partition_scope
-from market_spine.app.replay import Comparison, compare, growing_tables, replay
+from market_spine.app.replay import WHOLE, Comparison, compare, growing_tables, is_whole, replay
 from market_spine.app.retracted import is_retracted
 from market_spine.app.task import Task
 from market_spine.core.anomaly import Anomaly
@@ -141,7 +141,7 @@ def accept(task: Task, store: Callable[[], Reader], capture: Entry) -> Ingest:
     """Let a capture that a guard held become current: as if it came now, past every guard."""
     fetched = {part.name for part in capture.parts if not part.carried}
     own = tuple(part for part in payloads(store(), capture) if part.name in fetched)
-    payload = Payload(own, whole=task.run.domain.tables[0].name in capture.scope)
+    payload = Payload(own, whole=is_whole(task.run.domain, capture))
     current = task.known.current
     parts = _overlay(store, current, payload)
     content = read_content(task, parts)
@@ -258,6 +258,7 @@ def _judge(
         status="held" if hold else "committed",
         records=_records(payload, parts),
         found=found,
+        whole=payload.whole,
     )
     draft = Draft()
     if not (hold and again):
@@ -301,6 +302,7 @@ def _entry(
     status: ManifestStatus,
     records: tuple[PartRecord, ...],
     found: Comparison | None,
+    whole: bool,
 ) -> Entry:
     spec, current = task.run.domain.stages[0], task.known.current
     digest = source_hash({part.name: part.sha256 for part in parts})
@@ -308,6 +310,8 @@ def _entry(
         name: {"equals": dict(scope.equals), "between": dict(scope.between)}
         for name, scope in covered_scopes(task.run.domain, task.partition, content.normalized).items()
     }
+    if whole and not scopes:
+        scopes = {WHOLE: True}
     return Entry(
         manifest_id=0,
         partition=task.partition,

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+WHOLE = "whole"
+"""In the scope of a manifest entry beside tables' names: no part of an earlier capture belongs to it."""
+
+
 class Comparison(NamedTuple):
     """A payload beside the rows that stood before it.
 
@@ -134,7 +138,7 @@ def replay(reader: Reader, domain: Domain, partition: Partition, capture: Entry)
     *following, first = chain
     if is_replay(first):
         wanted = _contributions(first, ingests)
-        rows = fold(reader, domain, partition, wanted, ingests).normalized
+        rows = fold(reader, domain, wanted).normalized
     else:
         rows = _read(reader, domain, first)
     for entry in reversed(following):
@@ -156,17 +160,13 @@ class Fold(NamedTuple):
     parts: tuple[PartRecord, ...]
 
 
-def fold(
-    reader: Reader, domain: Domain, partition: Partition, captures: Sequence[Entry], ingests: Sequence[Entry]
-) -> Fold:
-    """Replay captures one after another, as if there had been no other.
+def fold(reader: Reader, domain: Domain, captures: Sequence[Entry]) -> Fold:
+    """Replay captures of a partition one after another, as if there had been no other.
 
     Args:
         reader: the store that keeps the payloads.
         domain: whose captures they are.
-        partition: of what.
         captures: the entries with which they first became current, oldest first; at least one.
-        ingests: all committed ``ingest`` entries of the partition, oldest first.
 
     Raises:
         ContentError: the domain, as it is now, refuses a payload it once accepted.
@@ -175,7 +175,7 @@ def fold(
     parts: tuple[PartRecord, ...] = ()
     rows: Normalized | None = None
     for capture in captures:
-        parts = _parts_over(domain, capture, parts, ingests)
+        parts = _parts_over(domain, capture, parts)
         last = _read(reader, domain, capture._replace(parts=parts))
         rows = _laid_over(domain, last, rows)
     assert rows is not None
@@ -218,19 +218,19 @@ def _one_before(capture: Entry, ingests: Sequence[Entry]) -> Entry:
     return before[-1]
 
 
-def _parts_over(
-    domain: Domain, capture: Entry, before: Sequence[PartRecord], ingests: Sequence[Entry]
-) -> tuple[PartRecord, ...]:
+def _parts_over(domain: Domain, capture: Entry, before: Sequence[PartRecord]) -> tuple[PartRecord, ...]:
     """The parts a capture was fetched with, and those before it that it did not replace, unless it is whole."""
     fetched = [part for part in capture.parts if not part.carried]
-    names = {part.name for part in capture.parts}
-    earlier = [entry for entry in ingests if entry.manifest_id < capture.manifest_id]
-    whole = bool(earlier) and any(part.name not in names for part in earlier[-1].parts)
-    if whole or domain.tables[0].name in capture.scope:
+    if is_whole(domain, capture):
         return tuple(fetched)
     names = {part.name for part in fetched}
     kept = (part._replace(carried=True) for part in before if part.name not in names)
     return tuple(sorted((*fetched, *kept), key=lambda part: part.name))
+
+
+def is_whole(domain: Domain, capture: Entry) -> bool:
+    """Whether no part of an earlier capture belonged to one when it was fetched."""
+    return domain.tables[0].name in capture.scope or WHOLE in capture.scope
 
 
 def _read(reader: Reader, domain: Domain, entry: Entry) -> Normalized:
