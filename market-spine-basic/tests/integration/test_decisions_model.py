@@ -254,3 +254,39 @@ def test_histories_equal_the_model(ledger: Domain, new_store: Callable[[], Store
     with book.reader() as old, fresh_store(target, [ledger], clock) as new:
         rebuild(old.log(), old, new, clock, [ledger], accept=False)
     book.check(target)
+
+
+@pytest.mark.parametrize("slot", ["s0", "r0"])
+def test_a_rejected_row_leaves_the_good_one_in_place(
+    ledger: Domain, new_store: Callable[[], StoreUrl], slot: str
+) -> None:
+    """Also within a range, in a later load over it, once it is rebuilt, and when what it came from is retracted."""
+    from ledger.model import Slot
+
+    url, lines = new_store(), [f"{number} {number}" for number in range(1, 41)]
+    book = Book(url, ledger, Random(0), slots={slot: Slot(ranged=slot == "r0")})
+
+    def load(*changes: str) -> dict[int, int]:
+        changed = {line.partition(" ")[0]: line for line in changes}
+        text = "\n".join(["noted", *(changed.get(line.partition(" ")[0], line) for line in lines)])
+        book.run(slot, source={"a": text})
+        return amounts()
+
+    def amounts() -> dict[int, int]:
+        with book.reader() as store:
+            return {row[2]: row[3] for row in store.read(ledger.tables[0], Scope({"slot": slot})).iter_rows()}
+
+    good = {number: number for number in range(1, 41)}
+    assert load() == good
+    assert load("7 ?", "8 80") == good | {8: 80}
+    assert load("7 ?", "8 80", "9 90") == good | {8: 80, 9: 90}
+    assert load("7 70", "8 80", "9 90") == good | {7: 70, 8: 80, 9: 90}
+    assert load("7 ?", "8 80", "9 91") == good | {7: 70, 8: 80, 9: 91}
+    with book.reader() as store:
+        names = store.known("ledger", [slot])[slot].captures
+    book.run(slot, work=partial(decide, Asked("retract", "wrong", capture_id=names[3])), force=True)
+    assert amounts() == good | {8: 80, 9: 91}
+    target, clock = new_store(), MomentClock(book.now)
+    with book.reader() as old, fresh_store(target, [ledger], clock) as new:
+        rebuild(old.log(), old, new, clock, [ledger], accept=False)
+        assert {row[2]: row[3] for row in new.read(ledger.tables[0], Scope({"slot": slot})).iter_rows()} == amounts()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from market_spine.app import guards, plausibility
 from market_spine.app.draft import Draft, covered_scopes, partition_scope
-from market_spine.app.replay import WHOLE, Comparison, compare, growing_tables, is_whole, replay
+from market_spine.app.replay import WHOLE, Comparison, compare, growing_tables, is_whole, keep_refused_rows, replay
 from market_spine.app.retracted import is_retracted
 from market_spine.app.task import Task
 from market_spine.core.anomaly import Anomaly
@@ -176,8 +176,10 @@ def _compare_range(task: Task, store: Reader, normalized: Normalized) -> Compari
         name: store.read(table, scopes.get(name) or partition_scope(table, task.partition))
         for name, table in compared.items()
     }
-    diffs = {name: diff_rows(before[name], normalized.tables[name], table.key) for name, table in compared.items()}
-    return Comparison(normalized, before, diffs, normalized.rejects.is_empty(), growing_tables(task.run.domain))
+    rows, kept = keep_refused_rows(task.run.domain, normalized, before)
+    diffs = {name: diff_rows(before[name], rows.tables[name], table.key) for name, table in compared.items()}
+    growing = growing_tables(task.run.domain)
+    return Comparison(rows, before, diffs, normalized.rejects.is_empty(), growing, carried=kept > 0, kept=kept)
 
 
 def skipped(task: Task, reason: str) -> Ingest:

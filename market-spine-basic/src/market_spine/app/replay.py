@@ -13,7 +13,7 @@ from market_spine.core.domain import Domain, Normalized, Range
 from market_spine.core.manifest import INGEST, NORMALIZE, Entry, PartRecord
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader, payloads
-from market_spine.core.reconcile import reconcile
+from market_spine.core.reconcile import keep_refused, reconcile
 from market_spine.core.revision import RowDiff
 from market_spine.errors import StoreCorrupt
 
@@ -130,6 +130,8 @@ def replay(reader: Reader, domain: Domain, partition: Partition, capture: Entry)
         ContentError: the domain, as it is now, refuses a payload it once accepted.
         StoreCorrupt: the manifest names a capture or a payload that the store does not have.
     """
+    if capture.input_captures and domain.tables[0].name in capture.scope:
+        return _replay_range(reader, domain, partition, capture)
     chain = [capture]
     if capture.input_captures:
         ingests = committed_ingests(reader, domain, partition)
@@ -144,6 +146,53 @@ def replay(reader: Reader, domain: Domain, partition: Partition, capture: Entry)
     for entry in reversed(following):
         rows = compare(domain, _read(reader, domain, entry), rows).normalized
     return rows
+
+
+def _replay_range(reader: Reader, domain: Domain, partition: Partition, capture: Entry) -> Normalized:
+    """The range of a payload in which rows before stay, because what would replace them was rejected."""
+    before: list[Entry] = []
+    history = reader.history(domain.name, partition.key)
+    for entry in (each.entry for each in history if each.entry.manifest_id < capture.manifest_id):
+        if entry.stage != INGEST or entry.status not in ("committed", "emptied"):
+            continue
+        if entry.status == "emptied":
+            before = []
+        elif is_replay(entry):
+            before = _contributions(entry, committed_ingests(reader, domain, partition))
+        else:
+            before.append(entry)
+    read = _read(reader, domain, capture)
+    if not before:
+        return read
+    rows, _ = keep_refused_rows(domain, read, _within_ranges(read, fold(reader, domain, before).normalized.tables))
+    return rows
+
+
+def keep_refused_rows(domain: Domain, new: Normalized, before: Mapping[str, pl.DataFrame]) -> tuple[Normalized, int]:
+    """A payload of a range with the rows before under whose keys it has rejected ones, and how many those are.
+
+    Args:
+        domain: whose payload it is.
+        new: the payload.
+        before: table name to the rows that stand in the range it covers.
+    """
+    kept = {
+        table.name: keep_refused(new.tables[table.name], before[table.name], new.refused[table.name], table.key)
+        for table in domain.tables
+        if table.name in new.refused and table.name in new.tables and table.name in before
+    }
+    added = sum(rows.height - new.tables[name].height for name, rows in kept.items())
+    if not added:
+        return new, 0
+    ordered = {table.name: kept[table.name].sort(table.key) for table in domain.tables if table.name in kept}
+    return new._replace(tables={**new.tables, **ordered}), added
+
+
+def _within_ranges(new: Normalized, tables: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """The rows that lie in the ranges a payload covers."""
+    return {
+        name: rows.filter(_within(new.ranges[name])) if name in new.ranges else rows for name, rows in tables.items()
+    }
 
 
 class Fold(NamedTuple):
@@ -244,6 +293,7 @@ def _laid_over(domain: Domain, new: Normalized, before: Normalized | None) -> No
     if not new.ranges:
         return compare(domain, new, before).normalized
     tables = dict(before.tables)
+    new, _ = keep_refused_rows(domain, new, _within_ranges(new, before.tables))
     for table in domain.tables:
         if table.name not in new.tables:
             continue
@@ -258,5 +308,10 @@ def overlay(rows: pl.DataFrame, fresh: pl.DataFrame, covered: Range, key: Sequen
     """Rows with what a payload has in the range it covers in place of what they have there, sorted by key."""
     import polars as pl
 
-    within = pl.col(covered.column).is_between(pl.lit(covered.first), pl.lit(covered.last))
-    return pl.concat([rows.filter(~within), fresh]).sort(key)
+    return pl.concat([rows.filter(~_within(covered)), fresh]).sort(key)
+
+
+def _within(covered: Range) -> pl.Expr:
+    import polars as pl
+
+    return pl.col(covered.column).is_between(pl.lit(covered.first), pl.lit(covered.last))

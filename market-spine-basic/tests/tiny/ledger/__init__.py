@@ -1,9 +1,9 @@
 """A tiny domain for trying out decisions: a slot's rows come in one or two legs, or as a range of numbers.
 
-The text of a part is one line ``HEAD``, then a line ``NUMBER AMOUNT [NOTE]`` for each row. ``HEAD`` is ``noted`` if
-the source carries notes, ``plain`` if it does not (an unchanged amount keeps its note), and may go on with ``odd``,
-which a guard holds. The parts of a slot whose name begins with ``r`` cover the range from their lowest to their
-highest number.
+The text of a part is one line ``HEAD``, then a line ``NUMBER AMOUNT [NOTE]`` for each row; an AMOUNT of ``?`` is
+rejected. ``HEAD`` is ``noted`` if the source carries notes, ``plain`` if it does not (an unchanged amount keeps its
+note), and may go on with ``odd``, which a guard holds. The parts of a slot whose name begins with ``r`` cover the range
+from their lowest to their highest number.
 """
 
 from __future__ import annotations
@@ -97,14 +97,20 @@ class Ledger(Domain):
         (slot,) = partition.values
         rows: list[tuple[str, str, int, int, str | None]] = []
         unknown, concerns = [], []
+        rejects: list[tuple[str, int, str, str]] = []
+        refused: list[tuple[str, str, int]] = []
         for part in parts:
             head, *lines = part.data.decode().splitlines()
             if "odd" in head:
                 concerns.append(Concern("odd", f"{part.name} is odd"))
             if "plain" in head:
                 unknown.append(Unknown(("note",), {"leg": part.name}, tied_to=("amount",)))
-            for line in lines:
+            for place, line in enumerate(lines, 2):
                 number, amount, *note = line.split(" ")
+                if amount == "?":
+                    rejects.append((part.name, place, "no_amount", line))
+                    refused.append((slot, part.name, int(number)))
+                    continue
                 rows.append((slot, part.name, int(number), int(amount), note[0] if note else None))
         partial: CoversRange | LacksFields | None = None
         if slot.startswith("r"):
@@ -112,8 +118,14 @@ class Ledger(Domain):
             partial = CoversRange({"ledger_row": Range("item", min(numbers), max(numbers))})
         elif unknown:
             partial = LacksFields({"ledger_row": tuple(unknown)})
+        types = {"slot": pl.String, "leg": pl.String, "item": pl.Int64}
         return Normalized(
-            {"ledger_row": ROW.frame(rows)}, rejected_rows(), len(rows), concerns=tuple(concerns), partial=partial
+            {"ledger_row": ROW.frame(rows)},
+            rejected_rows(rejects),
+            len(rows) + len(rejects),
+            concerns=tuple(concerns),
+            partial=partial,
+            refused={"ledger_row": pl.DataFrame(refused, types, orient="row")},
         )
 
     def compute(self, partition: Partition, tables: Mapping[str, pl.DataFrame]) -> Mapping[str, pl.DataFrame]:

@@ -44,7 +44,8 @@ def normalize_payload(partition: Partition, parts: Sequence[Part]) -> Normalized
     checked = pl.concat([_checked(source, part, symbol) for part in groups[vendors.BARS]])
     partial_days = checked.filter("partial")["trade_date"].unique().sort().to_list()
     complete = checked.filter(~pl.col("partial"))
-    refused = complete.filter(pl.col("rule").is_not_null()).select("part", "line", "rule", "raw")
+    broken = complete.filter(pl.col("rule").is_not_null())
+    refused = broken.select("part", "line", "rule", "raw")
     bars, duplicates = _unique(complete.filter(pl.col("rule").is_null()), partition)
     if bars.is_empty():
         raise ContentError(
@@ -75,6 +76,7 @@ def normalize_payload(partition: Partition, parts: Sequence[Part]) -> Normalized
         anomalies=(*anomalies, *([noted] if noted else [])),
         review=partial(quality.review_restatement, partition.key, bars.height),
         partial=CoversRange({PRICES.name: Range("trade_date", bars["trade_date"][0], bars["trade_date"][-1])}),
+        refused={PRICES.name: _owned(broken.filter(pl.col("trade_date").is_not_null()), partition).select(PRICES.key)},
     )
 
 
