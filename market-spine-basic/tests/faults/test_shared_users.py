@@ -193,21 +193,38 @@ def test_a_reader_killed_at_any_step_stops_nobody(share: Callable[[str], Shared]
     """Wherever in opening, reading and closing another user's process is killed, the owner's next write succeeds and
     the next reader sees it."""
     shared = share(name)
+    victim = shared.another_reader()
     written, step = 1, 1
     while True:
         if beside == "the owner":
             assert shared.owner.do("open") == "written"
             written += 1
-        killed = shared.reader.do("kill", step, "read")
+        killed = victim.do("kill", step, "count")
         assert shared.owner.do("close") == "closed"
         assert shared.owner.do("write") == "written"
         written += 1
-        assert shared.reader.do("read") == [written] * 3, step
+        assert shared.reader.do("count") == written, step
         if not killed:
             break
         step += 1
     assert step > 10
     assert shared.owner.do("write") == "written"
+    assert shared.reader.do("read") == [written + 1] * 3
+
+
+@pytest.mark.parametrize("name", ["anybody's folder", "the group's folder, handed on", "the owner's folder"])
+def test_a_query_killed_at_any_step_stops_nobody(share: Callable[[str], Shared], name: str) -> None:
+    """The same for a query, which opens the file once more."""
+    shared = share(name)
+    victim = shared.another_reader()
+    written, step = 1, 12
+    while victim.do("kill", step, "read"):
+        assert shared.owner.do("write") == "written"
+        written += 1
+        step += 3
+    assert step > 12
+    assert shared.owner.do("write") == "written"
+    assert shared.reader.do("read") == [written + 1] * 3
 
 
 @pytest.mark.parametrize("name", WRITABLE)
@@ -226,8 +243,9 @@ def test_a_writer_that_is_not_the_owner_stops_nobody(share: Callable[[str], Shar
     """Members of the database's group write in turn with the owner, killed at any step."""
     for name in ("the group's folder, handed on", "the group's database", "anybody's database"):
         shared = share(name)
+        victim = shared.another_reader()
         step = 1
-        while shared.reader.do("kill", step, "write"):
+        while victim.do("kill", step, "write"):
             assert shared.owner.do("write") == "written", (name, step)
             step += 1
         assert step > 10

@@ -66,6 +66,11 @@ class User:
         self.close()
         return counts
 
+    def count(self) -> int:
+        """Count the runs without a query."""
+        with open_reader(self.url, [], wait_seconds=5) as store:
+            return len(store.runs(limit=1000))
+
     def hold(self) -> list[int]:
         """Count the runs, and leave the reader open."""
         self.opened.append(open_reader(self.url, [], wait_seconds=5))
