@@ -66,7 +66,8 @@ def test_everything_works_with_the_databases_folder_alone(finra: Finra, tmp_path
     prices = run(folder, "schedule", "prices", "--source", "mock", "--symbols", "AAPL", "--sleep", "0", "--db", db)
     assert prices.returncode == 0, prices.stderr
     many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000)"
-    sort = f"{many} SELECT COUNT(*) FROM (SELECT DISTINCT i * 7919 % 300007 AS k, hex(i) FROM n ORDER BY k)"
+    mixed = "SELECT DISTINCT CAST(i AS BIGINT) * 7919 % 300007 AS k, hex(i) FROM n ORDER BY k"
+    sort = f"{many} SELECT COUNT(*) FROM ({mixed}) AS m"
     for arguments in (
         ["query", sort],
         ["query", "SELECT * FROM finra_otc_venue_volume ORDER BY share_volume", "--as-of", "2025-12-24"],
@@ -108,7 +109,9 @@ def test_a_read_only_folder_is_read_without_complaint(
     usual = {}
     for arguments in READINGS:
         command = [sys.executable, "-m", "market_spine", *arguments, "--db", str(db)]
-        usual[arguments] = subprocess.run(command, check=False, **how).stdout
+        first = subprocess.run(command, check=False, **how)
+        assert first.returncode == 0, first
+        usual[arguments] = first.stdout
     assert all(usual.values())
     for path in folder.glob("held.db-*"):
         path.unlink()

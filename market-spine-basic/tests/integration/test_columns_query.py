@@ -266,3 +266,22 @@ def test_the_page_on_reading_says_how_other_tools_read_segments(
     adapted = example.replace("file:spine.db", f"file:{store_url.path}").replace("finra_otc_venue_volume", HARVEST)
     exec(adapted + "        print(key, frame['crop'].to_list())\n", {})
     assert capsys.readouterr().out == "2025-01-03|north ['kale', 'beet']\n"
+
+
+def test_rows_that_come_in_several_pieces_are_counted(writer: StoreWriter, put: Callable[..., Entry]) -> None:
+    """A statement that counts rows of a segment and of a small change beside it uses no column, and works."""
+    crops = {f"crop{number}": float(number) for number in range(200)}
+    put("first", **crops)
+    put("second", **crops | {"crop7": 0.5, "leek": 1.0})
+    pieces = "SELECT COUNT(*) FROM core_segments", "SELECT COUNT(*) FROM garden_harvest_versions WHERE crop = 'leek'"
+    assert [writer.query(sql).rows for sql in pieces] == [[(1,)], [(1,)]]
+    for sql in (
+        "SELECT COUNT(*) FROM garden_harvest",
+        "SELECT COUNT(*) FROM garden_harvest WHERE plot = 'north'",
+        "SELECT COUNT(*) FROM garden_harvest WHERE plot = 'north' AND day >= '2025-01-01'",
+        "SELECT COUNT(*) FROM garden_harvest WHERE plot = 'north' GROUP BY plot",
+        "SELECT COUNT(*) FROM (SELECT 1 FROM garden_harvest) AS h",
+    ):
+        assert writer.query(sql).rows == [(201,)], sql
+        assert writer.query(sql, "first").rows == [(200,)], sql
+    assert writer.query("SELECT EXISTS (SELECT 1 FROM garden_harvest)").rows in ([(True,)], [(1,)])

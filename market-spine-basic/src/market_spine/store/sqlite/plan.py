@@ -68,7 +68,8 @@ def used_columns(
         if int(number) < len(names):
             columns_of = list(relations[names[int(number)]].rows.kinds)
             used[names[int(number)]].update(columns_of[int(at) : int(at) + 1])
-    return used
+    # Where rows come in several pieces DuckDB counts them by the first column, whether that is used or not.
+    return {name: {*columns, next(iter(relations[name].rows.kinds))} for name, columns in used.items()}
 
 
 def show(
