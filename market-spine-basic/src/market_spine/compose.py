@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +14,9 @@ from zoneinfo import ZoneInfo
 from market_spine import registry, settings, stopping
 from market_spine.app.arguments import choice, day, whole_number
 from market_spine.app.pipeline import guarded
-from market_spine.app.runner import Plan, run_plan
+from market_spine.app.recording import run_record, run_start
+from market_spine.app.report import Plan
+from market_spine.app.runner import run_plan
 from market_spine.app.scheduling import (
     SCHEMA_VERSION,
     ErrorDetail,
@@ -27,11 +30,14 @@ from market_spine.core.domain import Domain, Source
 from market_spine.core.partition import Partition
 from market_spine.core.plausibility import Plausibility
 from market_spine.core.ports import Clock, Reader, RequestLedger, Writer
-from market_spine.errors import MarketSpineError, UsageError
-from market_spine.store import open_ledger, open_reader, open_writer, parse_url
+from market_spine.errors import Interrupted, MarketSpineError, StoreError, UsageError
+from market_spine.store import exists, open_ledger, open_reader, open_writer, parse_url
+from market_spine.telemetry import log_context
 
 if TYPE_CHECKING:
     from market_spine.app.decisions import Asked
+
+logger = logging.getLogger(__name__)
 
 MARKET_ZONE = "America/New_York"
 
@@ -81,6 +87,7 @@ class Hooks(NamedTuple):
     stop: Callable[[], bool] = lambda: False
     progress: Callable[[Outcome], None] = lambda _outcome: None
     planned: Callable[[int], None] = lambda _count: None
+    begun: Callable[[Callable[[], SchedulerResult]], None] = lambda _so_far: None
 
     @property
     def store_clock(self) -> Clock | None:
@@ -99,16 +106,57 @@ def run_schedule(domain: Domain, request: Request, select: Select, hooks: Hooks)
         hooks: clock, stop and progress.
     """
     started = hooks.clock()
+    run_id = _run_id(started)
+    config: dict[str, Any] = {}
 
     def run() -> SchedulerResult:
-        plan = _plan(domain, request, select, started, hooks)
+        plan = _plan(domain, request, select, started, hooks, run_id, config)
         hooks.planned(len(plan.partitions))
-        return run_plan(plan, stop=hooks.stop, progress=hooks.progress)
+        return run_plan(plan, stop=hooks.stop, progress=hooks.progress, begun=hooks.begun)
 
-    with stopping.heard(hooks.stop):
+    with stopping.heard(hooks.stop), log_context(run_id=run_id):
         result = guarded(run)
-    if isinstance(result, MarketSpineError):
-        return failure(domain, result, started, hooks.clock(), config={"mode": request.mode})
+        if isinstance(result, MarketSpineError):
+            answer = failure(domain, result, started, hooks.clock(), config | result.config, run_id)
+            return _ended_early(answer, result, request.db, hooks, dry=config["mode"] == "dry-run")
+        return result
+
+
+@contextmanager
+def telling(config: Mapping[str, Any]) -> Iterator[None]:
+    """Let an error that ends the block tell the values that were in effect by then."""
+    try:
+        yield
+    except MarketSpineError as error:
+        error.config = {**config, **error.config}
+        raise
+
+
+def _ended_early(
+    result: SchedulerResult, error: MarketSpineError, db: str | None, hooks: Hooks, *, dry: bool
+) -> SchedulerResult:
+    """Let a critical error be heard: in the log, and in the database, unless that is what failed or is not there.
+
+    A flag that cannot be used is the caller's to tell: it is no event of the database's.
+    """
+    if isinstance(error, UsageError):
+        return result
+    logger.error("%s", error.message, extra={"kind": error.kind, "hint": error.hint})
+    if dry or isinstance(error, StoreError | Interrupted):
+        return result
+
+    def record() -> None:
+        if not exists(parse_url(settings.database(db).url)):
+            return
+        write = _stores(db, dry=False, clock=hooks.store_clock).writer
+        assert write is not None
+        with closing(write()) as store:
+            start = run_start(result.run_id or "", result.domain, result.scheduler, result.started_at, result.config)
+            store.record_start(start)
+            store.record_run(run_record(result))
+
+    if isinstance(problem := guarded(record), MarketSpineError):
+        logger.error("the result could not be recorded: %s", problem.message, extra={"kind": problem.kind})
     return result
 
 
@@ -129,6 +177,7 @@ def run_decision(
     from market_spine.app.decisions import decide
 
     started = hooks.clock()
+    run_id = _run_id(started)
     config: dict[str, Any] = {
         name: value
         for name in ("capture_id", "kind", "reason", "until")
@@ -147,7 +196,7 @@ def run_decision(
         # An anomaly that is set aside changes no row that a window looks at.
         stage: OnlyStage = "ingest" if asked.verb == "ack" else "all"
         common = Run(
-            id=_run_id(started),
+            id=run_id,
             domain=found,
             source=NoSource(),
             stores=_stores(db, dry=dry, clock=hooks.store_clock),
@@ -158,13 +207,15 @@ def run_decision(
             plausibility=_plausibility(found),
         )
         plan = Plan(common, [partition], config=config, work=partial(decide, asked), scheduler=asked.verb)
-        return run_plan(plan, stop=hooks.stop)
+        return run_plan(plan, stop=hooks.stop, begun=hooks.begun)
 
-    result = guarded(run)
-    if isinstance(result, MarketSpineError):
-        name = asked.capture_id.partition(":")[0] or domain or ""
-        return failed(name, asked.verb, result, started, hooks.clock(), config)
-    return result
+    with stopping.heard(hooks.stop), log_context(run_id=run_id):
+        result = guarded(run)
+        if isinstance(result, MarketSpineError):
+            name = asked.capture_id.partition(":")[0] or domain or ""
+            answer = failed(name, asked.verb, result, started, hooks.clock(), config, run_id)
+            return _ended_early(answer, result, db, hooks, dry=mode == "dry-run")
+        return result
 
 
 def _subject(asked: Asked, partition_key: str, domain: str | None, db: str | None) -> tuple[Domain, Partition]:
@@ -184,9 +235,10 @@ def failure(
     started: datetime,
     finished: datetime,
     config: Mapping[str, Any] | None = None,
+    run_id: str | None = None,
 ) -> SchedulerResult:
     """The result of a run that a critical error ended before it began."""
-    return failed(domain.name, domain.scheduler, error, started, finished, config)
+    return failed(domain.name, domain.scheduler, error, started, finished, config, run_id)
 
 
 def failed(
@@ -196,6 +248,7 @@ def failed(
     started: datetime,
     finished: datetime,
     config: Mapping[str, Any] | None = None,
+    run_id: str | None = None,
 ) -> SchedulerResult:
     """The same, by the names of a domain and a scheduler."""
     return SchedulerResult(
@@ -210,6 +263,7 @@ def failed(
         anomalies=(),
         warnings=(),
         config=config or {},
+        run_id=run_id,
         error=ErrorDetail.of(error),
     )
 
@@ -239,7 +293,11 @@ def _plan(
     select: Select,
     now: datetime,
     hooks: Hooks,
+    run_id: str,
+    config: dict[str, Any],
 ) -> Plan:
+    """What to do; ``config`` is filled with the values in effect as they are known."""
+    config.update(mode=request.mode, force=request.force, only_stage=request.only_stage, fail_fast=request.fail_fast)
     mode = choice("--mode", request.mode, MODES)
     only_stage = choice("--only-stage", request.only_stage, ONLY_STAGES)
     workers = whole_number("--workers", request.workers, least=1)
@@ -249,9 +307,17 @@ def _plan(
     given = None if request.run_date is None else day("--run-date", request.run_date)
     today = given or market_day(now)
     rules = _plausibility(domain)
+    config.update(workers=workers, run_date=today.isoformat())
+    if rules:
+        config["plausibility"] = rules.thresholds
     selection = select(today, _reader(request.db, hooks.store_clock, missing_ok=True))
+    config.update(selection.config)
+    if not selection.partitions:
+        raise MarketSpineError(
+            "nothing is selected", hint="widen --lookback-weeks, --weeks or --tiers", kind="nothing_selected"
+        )
     run = Run(
-        id=_run_id(now),
+        id=run_id,
         domain=domain,
         source=selection.source,
         stores=_stores(request.db, dry=mode == "dry-run", clock=hooks.store_clock),
@@ -268,16 +334,7 @@ def _plan(
         selection.partitions,
         tells_open=selection.tells_open,
         warnings=(*selection.warnings, *ahead),
-        config={
-            **selection.config,
-            "mode": mode,
-            "force": request.force,
-            "only_stage": only_stage,
-            "fail_fast": request.fail_fast,
-            "workers": workers,
-            "run_date": today.isoformat(),
-            **({"plausibility": rules.thresholds} if rules else {}),
-        },
+        config=config,
         fail_fast=request.fail_fast,
         workers=workers,
     )

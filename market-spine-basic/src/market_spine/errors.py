@@ -21,7 +21,10 @@ from __future__ import annotations
 
 
 class MarketSpineError(Exception):
-    """Base of all errors that are shown to the user as ``kind``, ``message`` and ``hint``."""
+    """Base of all errors that are shown to the user as ``kind``, ``message`` and ``hint``.
+
+    ``config``: values in effect where it was raised, for the result of a run that it ends.
+    """
 
     default_kind = "internal"
 
@@ -30,6 +33,7 @@ class MarketSpineError(Exception):
         self.message = message
         self.hint = hint
         self.kind = kind or self.default_kind
+        self.config: dict[str, object] = {}
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.message, self.hint, self.kind))

@@ -19,7 +19,8 @@ import pytest
 
 from market_spine.app.decisions import Asked, decide
 from market_spine.app.rebuild import MomentClock, rebuild
-from market_spine.app.runner import Plan, run_plan
+from market_spine.app.report import Plan
+from market_spine.app.runner import run_plan
 from market_spine.app.scheduling import SchedulerResult
 from market_spine.app.task import Options, Run, Stores
 from market_spine.core.capture import Absent, Part, Payload

@@ -29,7 +29,13 @@ def rows(database: str, sql: str) -> list[tuple[Any, ...]]:
 def everything_but_runs(database: str) -> dict[str, list[tuple[Any, ...]]]:
     """The rows of every table and view that tells of data; nothing where there is no store."""
     with open_reader(parse_url(database), registry.domains(), clock=utc_now, missing_ok=True) as reader:
-        names = reader._db.relations() - {"core_runs", "core_migrations", "core_window_checks"}
+        names = reader._db.relations() - {
+            "core_runs",
+            "core_run_starts",
+            "core_run_ends",
+            "core_migrations",
+            "core_window_checks",
+        }
         found = {name: sorted(reader.query(f'SELECT * FROM "{name}"').rows, key=repr) for name in names}
     return {
         name: rows for name, rows in found.items() if rows and name not in ("core_migrations", "core_window_checks")

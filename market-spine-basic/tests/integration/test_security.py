@@ -70,7 +70,7 @@ def read(db: str) -> StoreReader:
 def contents(db: str) -> dict[str, list[Any]]:
     """Every row of every table but the results of runs."""
     with read(db) as reader:
-        names = sorted(reader._db.relations() - {"core_runs"})
+        names = sorted(reader._db.relations() - {"core_runs", "core_run_starts", "core_run_ends"})
         return {name: sorted(reader.query(f"SELECT * FROM {name}").rows, key=repr) for name in names}
 
 

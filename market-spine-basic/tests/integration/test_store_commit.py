@@ -356,7 +356,7 @@ def test_runs_come_back_newest_first(writer: StoreWriter) -> None:
     assert writer.runs() == [_run("c", "orchard"), _run("b"), _run("a")]
     assert writer.runs("garden", limit=1) == [_run("b")]
     assert writer.runs("garden", limit=10**20) == [_run("b"), _run("a")]
-    with pytest.raises(StoreCorrupt, match="core_runs"):
+    with pytest.raises(StoreCorrupt, match="core_run"):
         writer.record_run(_run("a"))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import re
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import cache
@@ -26,6 +28,14 @@ from market_spine.telemetry import log_context
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_SCARCE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN)
+_SCARCITY = re.compile(
+    r"cannot allocate|memory allocation|out of memory|can't start new thread|failed to spawn|too many open files"
+    r"|resource temporarily unavailable",
+    re.IGNORECASE,
+)
+"""How libraries say that the process may not have more of something."""
 
 ATTEMPTS = 5
 """How often a partition is worked out anew because another scheduler committed it meanwhile."""
@@ -65,12 +75,24 @@ def guarded(work: Callable[[], T]) -> T | MarketSpineError:
         raise
     except MarketSpineError as error:
         return error
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # a panic of Polars is no Exception
         logger.exception("unexpected error")
+        return unexpected(error)
+
+
+def unexpected(error: BaseException) -> MarketSpineError:
+    """What an error that nobody foresaw means: that the process lacks something, or a defect."""
+    text = f"{type(error).__name__}: {error}"
+    scarce = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _SCARCE)
+    if scarce or _SCARCITY.search(text):
         return MarketSpineError(
-            f"{type(error).__name__}: {error}",
-            hint="this is a defect in Market Spine or in the domain; the log has the traceback",
+            f"the process may not have more memory, threads or open files ({text})",
+            hint="give it more (ulimit, the container's limits), or less at once: fewer --workers, fewer partitions",
+            kind="resources",
         )
+    return MarketSpineError(text, hint="this is a defect in Market Spine or in the domain; the log has the traceback")
 
 
 def _attempt(task: Task, work: Callable[[Task], Outcome]) -> Outcome:

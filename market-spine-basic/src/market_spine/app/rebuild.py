@@ -20,7 +20,7 @@ from market_spine.app.windows import WindowRunner, find_window
 from market_spine.core.commitlog import PastCommit, PastRun
 from market_spine.core.domain import Domain
 from market_spine.core.fingerprint import fingerprint
-from market_spine.core.manifest import CALC, INGEST, NORMALIZE, Entry
+from market_spine.core.manifest import CALC, INGEST, NORMALIZE, Entry, RunStart
 from market_spine.core.ports import Clock, Commit, Reader, Writer, payloads
 from market_spine.errors import MarketSpineError, StoreCorrupt
 
@@ -88,7 +88,10 @@ def rebuild(
     for past in log:
         clock.moment = past.moment
         if isinstance(past, PastRun):
-            target.record_run(past.run)
+            if isinstance(past.run, RunStart):
+                target.record_start(past.run)
+            else:
+                target.record_run(past.run)
             continue
         replay = _Replay(by_name[past.partition.domain], past, source, target, clock)
         replay.run()
@@ -96,7 +99,8 @@ def rebuild(
     if not accept:
         _refuse("rebuild_differs", "the installed code derives something else", changed)
     partitions = {past.partition for past in commits if past.entries}
-    return Report(len(commits), len(log) - len(commits), len(partitions), tuple(changed))
+    runs = {past.run.run_id for past in log if isinstance(past, PastRun)}
+    return Report(len(commits), len(runs), len(partitions), tuple(changed))
 
 
 def _check_domains(commits: Sequence[PastCommit], domains: Mapping[str, Domain]) -> None:

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from contextvars import copy_context
-from dataclasses import dataclass, field, replace
-from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING
 
-from market_spine.app.pipeline import guarded, run_partition
-from market_spine.app.publication import next_publication
+from market_spine.app.pipeline import guarded
+from market_spine.app.recording import run_record, run_start
+from market_spine.app.report import Plan, Report, result_of, so_far
 from market_spine.app.scheduling import (
-    SCHEMA_VERSION,
-    ErrorDetail,
-    PipelineRun,
     RunStatus,
     SchedulerResult,
-    SchedulerStats,
-    SkipReason,
-    decide_status,
 )
 from market_spine.app.task import Outcome, Run, Task
 from market_spine.app.windows import (
@@ -31,43 +27,15 @@ from market_spine.app.windows import (
     windows_foreseen,
 )
 from market_spine.core.anomaly import Anomaly, Severity
-from market_spine.core.manifest import CALC, AnomalyRecord, Known, RunRecord
-from market_spine.core.partition import Partition
-from market_spine.core.ports import Reader
-from market_spine.errors import MarketSpineError
+from market_spine.core.manifest import CALC, AnomalyRecord, Known
+from market_spine.core.ports import Reader, Writer
+from market_spine.errors import MarketSpineError, StoreLocked
 from market_spine.telemetry import log_context
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
 logger = logging.getLogger(__name__)
-
-_UNCHANGED = (SkipReason.SAME_BYTES, SkipReason.SAME_ROWS, SkipReason.UNCHANGED_AT_SOURCE, SkipReason.UP_TO_DATE)
-
-
-class Plan(NamedTuple):
-    """What to run and how: everything the composition root decided.
-
-    Attributes:
-        run: what its partitions share.
-        tells_open: the result tells of all that is open about its partitions, also of what this run did not look at.
-        warnings: what planning has to tell, for the result.
-        config: the values in effect, for the result.
-        fail_fast: start no further partition after the first failure.
-        workers: partitions worked on at once.
-        work: what is done with each partition.
-        scheduler: the scheduler's name in the result, where it is not the domain's.
-    """
-
-    run: Run
-    partitions: Sequence[Partition]
-    tells_open: bool = False
-    warnings: tuple[str, ...] = ()
-    config: Mapping[str, Any] = {}
-    fail_fast: bool = False
-    workers: int = 1
-    work: Callable[[Task], Outcome] = run_partition
-    scheduler: str = ""
 
 
 def _never() -> bool:
@@ -78,89 +46,97 @@ def _silent(_outcome: Outcome) -> None:
     return None
 
 
-@dataclass
-class _Report:
-    """What has happened so far."""
-
-    outcomes: list[Outcome] = field(default_factory=list)
-    windows: list[PipelineRun] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    anomalies: list[Anomaly] = field(default_factory=list)
-    """Those that are open, though this run did not come upon them."""
-    interrupted: bool = False
-    error: MarketSpineError | None = None
-
-
 def run_plan(
     plan: Plan,
     *,
     stop: Callable[[], bool] = _never,
     progress: Callable[[Outcome], None] = _silent,
+    begun: Callable[[Callable[[], SchedulerResult]], None] = lambda _so_far: None,
     executor: Executor | None = None,
 ) -> SchedulerResult:
-    """Work through a plan and record the result. Never raises.
+    """Work through a plan and record it, its start first. Never raises.
 
     Args:
         plan: what to do.
         stop: asked before each partition; once true, no further one is started.
         progress: told of each partition as it ends.
+        begun: told, before anything is done, how to get the result of a run that is left in the middle.
         executor: where tasks run; by default this thread, or ``plan.workers`` threads.
     """
     started = plan.run.clock()
-    report = _Report(warnings=list(plan.warnings))
-    with log_context(run_id=plan.run.id):
-        problem = guarded(lambda: _run(plan, report, stop, progress, executor))
-        if isinstance(problem, MarketSpineError):
-            report.error = problem
-            logger.error("%s", problem.message, extra={"kind": problem.kind, "hint": problem.hint})
-        result = _result(plan, report, started)
-        if plan.run.stores.writer is not None:
-            recorded = guarded(lambda: _record(plan, result))
-            if isinstance(recorded, MarketSpineError):
-                logger.error("the result could not be recorded: %s", recorded.message)
-                unrecorded = f"This result is not in core_runs: {recorded.message}."
-                return replace(result, warnings=(*result.warnings, unrecorded))
+    report = Report()
+    with log_context(run_id=plan.run.id), ExitStack() as stack:
+        for warning in plan.warnings:
+            report.warn(warning)
+        begun(lambda: so_far(plan, report, started))
+        write = plan.run.stores.writer
+        writer = guarded(lambda: stack.enter_context(closing(write()))) if write is not None else None
+        if isinstance(writer, MarketSpineError):
+            report.fail(writer)
+        else:
+            problem = guarded(lambda: _run(plan, report, started, writer, stop, progress, executor))
+            if isinstance(problem, MarketSpineError):
+                report.fail(problem)
+        result = result_of(plan, report, started)
+        if writer is None:
+            return result
+        recorded = writer if isinstance(writer, MarketSpineError) else guarded(partial(_record, writer, result))
+        if isinstance(recorded, MarketSpineError):
+            report.warn(f"This result is not in core_runs: {recorded.message}.")
+            return replace(result, warnings=tuple(report.warnings))
         return result
+
+
+def _record(writer: Writer, result: SchedulerResult) -> None:
+    writer.record_run(run_record(result))
 
 
 def _run(
     plan: Plan,
-    report: _Report,
+    report: Report,
+    started: datetime,
+    writer: Writer | None,
     stop: Callable[[], bool],
     progress: Callable[[Outcome], None],
     executor: Executor | None,
 ) -> None:
-    if not plan.partitions:
-        raise MarketSpineError(
-            "nothing is selected", hint="widen --lookback-weeks, --weeks or --tiers", kind="nothing_selected"
-        )
-    with closing((plan.run.stores.writer or plan.run.stores.reader)()) as store:
+    if writer is not None:
+        _begin(plan, started, writer)
+    with ExitStack() as stack:
+        store = writer or stack.enter_context(closing(plan.run.stores.reader()))
         known = store.known(plan.run.domain.name, [partition.key for partition in plan.partitions])
         tasks = _tasks(plan, known, store.anomalies(plan.run.domain.name, acknowledged=True))
         tasks = _beside(plan.run, tasks, store)
-        outcomes: dict[int, Outcome] = {}
         for position, outcome in _outcomes(tasks, plan, report, stop, executor):
-            outcomes[position] = outcome
+            report.done[position] = outcome
             progress(outcome)
-        report.outcomes = [outcomes[position] for position in sorted(outcomes)]
         _compare_firsts(plan.run, report, tasks)
-        left = [task.partition.key for position, task in enumerate(tasks) if position not in outcomes]
+        left = [task.partition.key for position, task in enumerate(tasks) if position not in report.done]
         if left:
             cause = "stopped by a signal" if report.interrupted else "stopped after the first failure"
-            report.warnings.append(f"{cause}; not started: {', '.join(left)}")
+            report.warn(f"{cause}; not started: {', '.join(left)}")
         if plan.run.options.wants(CALC) and not report.interrupted and not (plan.fail_fast and left):
             _windows(plan, report, stop, store)
         if plan.tells_open:
             report.anomalies = _still_open(plan, report, store.anomalies(plan.run.domain.name))
 
 
-def _still_open(plan: Plan, report: _Report, records: Sequence[AnomalyRecord]) -> list[Anomaly]:
+def _still_open(plan: Plan, report: Report, records: Sequence[AnomalyRecord]) -> list[Anomaly]:
     """The open anomalies of the plan's partitions that this run did not come upon, in plan order."""
     told = {(anomaly.partition_key, anomaly.kind) for outcome in report.outcomes for anomaly in outcome.anomalies}
     place = {partition.key: position for position, partition in enumerate(plan.partitions)}
     found = [record.anomaly for record in records if record.anomaly.partition_key in place]
     left = [anomaly for anomaly in found if (anomaly.partition_key, anomaly.kind) not in told]
     return sorted(left, key=lambda anomaly: (place[anomaly.partition_key], anomaly.kind))
+
+
+def _begin(plan: Plan, started: datetime, writer: Writer) -> None:
+    """Record that the run has begun; that another process keeps the database to itself is no reason not to begin."""
+    scheduler = plan.scheduler or plan.run.domain.scheduler
+    try:
+        writer.record_start(run_start(plan.run.id, plan.run.domain.name, scheduler, started, plan.config))
+    except StoreLocked as error:
+        logger.warning("the start of the run could not be recorded: %s", error.message)
 
 
 def _tasks(plan: Plan, known: Mapping[str, Known], anomalies: Sequence[AnomalyRecord]) -> list[Task]:
@@ -182,24 +158,24 @@ def _beside(run: Run, tasks: list[Task], store: Reader) -> list[Task]:
     return beside(run, tasks, store)
 
 
-def _compare_firsts(run: Run, report: _Report, tasks: Sequence[Task]) -> None:
+def _compare_firsts(run: Run, report: Report, tasks: Sequence[Task]) -> None:
     """Compare what the run brought first with each other; a finding joins the anomalies of its partition."""
-    brought = any(each.status is RunStatus.COMPLETED and each.is_revision is False for each in _runs(report))
+    brought = any(each.status is RunStatus.COMPLETED and each.is_revision is False for each in report.runs)
     if run.stores.writer is None or not brought or (run.plausibility is None and not run.domain.legs):
         return
     from market_spine.app.neighbours import compare_firsts
 
     compared = guarded(lambda: compare_firsts(run, report.outcomes, tasks))
     if isinstance(compared, MarketSpineError):
-        report.warnings.append(f"what was loaded first could not be compared with each other: {compared.message}")
+        report.warn(f"what was loaded first could not be compared with each other: {compared.message}")
     else:
-        report.outcomes = compared
+        report.done = dict(zip(sorted(report.done), compared, strict=True))
 
 
 def _outcomes(
     tasks: Sequence[Task],
     plan: Plan,
-    report: _Report,
+    report: Report,
     stop: Callable[[], bool],
     executor: Executor | None,
 ) -> Iterator[tuple[int, Outcome]]:
@@ -221,7 +197,7 @@ def _outcomes(
 
 
 def _one_by_one(
-    tasks: Sequence[Task], plan: Plan, report: _Report, stop: Callable[[], bool]
+    tasks: Sequence[Task], plan: Plan, report: Report, stop: Callable[[], bool]
 ) -> Iterator[tuple[int, Outcome]]:
     for position, task in enumerate(tasks):
         if stop():
@@ -236,7 +212,7 @@ def _one_by_one(
 def _side_by_side(
     tasks: Sequence[Task],
     plan: Plan,
-    report: _Report,
+    report: Report,
     stop: Callable[[], bool],
     start: Callable[[Task], Future[Outcome]],
 ) -> Iterator[tuple[int, Outcome]]:
@@ -262,13 +238,13 @@ def _side_by_side(
             yield running.pop(future), future.result()
 
 
-def _windows(plan: Plan, report: _Report, stop: Callable[[], bool], store: Reader) -> None:
+def _windows(plan: Plan, report: Report, stop: Callable[[], bool], store: Reader) -> None:
     """Compute the windows whose inputs moved, in this run or before, inside the plan or outside it."""
     run = plan.run
     if not run.domain.windows:
         return
     if run.stores.writer is None:
-        moved = {each.partition_key for each in _runs(report) if each.status is RunStatus.PLANNED}
+        moved = {each.partition_key for each in report.runs if each.status is RunStatus.PLANNED}
         keys = frozenset(store.partition_keys(run.domain.name)) if moved else frozenset()
         foreseen = windows_foreseen(run.domain, keys, moved)
         report.windows = [window_run(window, RunStatus.PLANNED) for window in foreseen]
@@ -284,13 +260,11 @@ def _windows(plan: Plan, report: _Report, stop: Callable[[], bool], store: Reade
         for window in stale:
             if stop():
                 report.interrupted = True
-                report.warnings.append(f"stopped by a signal; not computed: {window.calc.spec.pipeline}")
+                report.warn(f"stopped by a signal; not computed: {window.calc.spec.pipeline}")
                 return
             report.windows.append(windows.run(window))
     if incomplete := [window.partition.key for window in stale if not window.complete]:
-        report.warnings.append(
-            f"windows that look back beyond what is known are marked incomplete: {', '.join(incomplete)}"
-        )
+        report.warn(f"windows that look back beyond what is known are marked incomplete: {', '.join(incomplete)}")
     if all(each.status is not RunStatus.FAILED for each in report.windows):
         _keep_check(run, versions, moves.through)
 
@@ -305,93 +279,3 @@ def _keep_check(run: Run, versions: str, through: datetime) -> None:
 
     if isinstance(problem := guarded(keep), MarketSpineError):
         logger.warning("that all windows stand could not be recorded: %s", problem.message)
-
-
-def _runs(report: _Report) -> list[PipelineRun]:
-    return [run for outcome in report.outcomes for run in outcome.runs]
-
-
-def _result(plan: Plan, report: _Report, started: datetime) -> SchedulerResult:
-    planned = {partition.key for partition in plan.partitions}
-    runs = (*_runs(report), *report.windows)
-    stats, unchanged = _stats(report, planned)
-    status = decide_status(
-        stats,
-        unchanged=unchanged,
-        window_failed=any(
-            run.status is RunStatus.FAILED and run.partition_key not in planned for run in report.windows
-        ),
-        critical=report.error is not None,
-        undone=report.interrupted,
-        dry_run=plan.run.stores.writer is None,
-    )
-    return SchedulerResult(
-        schema_version=SCHEMA_VERSION,
-        domain=plan.run.domain.name,
-        scheduler=plan.scheduler or plan.run.domain.scheduler,
-        started_at=started,
-        finished_at=plan.run.clock(),
-        status=status,
-        stats=stats,
-        runs=runs,
-        anomalies=(*(anomaly for outcome in report.outcomes for anomaly in outcome.anomalies), *report.anomalies),
-        warnings=tuple(report.warnings),
-        config=plan.config,
-        next_publication=_next_publication(plan, runs),
-        run_id=plan.run.id,
-        error=ErrorDetail.of(report.error) if report.error else None,
-    )
-
-
-def _next_publication(plan: Plan, runs: Sequence[PipelineRun]) -> date | None:
-    captured = {run.partition_key for run in runs if run.capture_id is not None}
-    found = guarded(lambda: next_publication(plan.run.domain, plan.partitions, captured, plan.run.today))
-    # A calendar that ends soon is no reason to fail what has been done.
-    day = None if isinstance(found, MarketSpineError) else found
-    if day is not None:
-        logger.info("next publication of what was selected: %s", day, extra={"next_publication": day.isoformat()})
-    return day
-
-
-def _stats(report: _Report, planned: set[str]) -> tuple[SchedulerStats, int]:
-    """Counts of the partitions taken up, windows of planned partitions included; and how many of the
-    skipped ones are known to hold what the source has."""
-    statuses: dict[str, set[RunStatus]] = {outcome.partition_key: set() for outcome in report.outcomes}
-    for run in (*_runs(report), *report.windows):
-        if run.partition_key in planned:
-            statuses.setdefault(run.partition_key, set()).add(run.status)
-    failed = sum(RunStatus.FAILED in each for each in statuses.values())
-    skipped = sum(each == {RunStatus.SKIPPED} for each in statuses.values())
-    unchanged = sum(
-        run.reason in _UNCHANGED for run in _runs(report) if statuses[run.partition_key] == {RunStatus.SKIPPED}
-    )
-    return (
-        SchedulerStats(
-            attempted=len(statuses),
-            succeeded=len(statuses) - failed - skipped,
-            failed=failed,
-            skipped=skipped,
-        ),
-        unchanged,
-    )
-
-
-def _record(plan: Plan, result: SchedulerResult) -> None:
-    assert plan.run.stores.writer is not None
-    with closing(plan.run.stores.writer()) as store:
-        store.record_run(
-            RunRecord(
-                run_id=plan.run.id,
-                domain=result.domain,
-                scheduler=result.scheduler,
-                started_at=result.started_at,
-                finished_at=result.finished_at,
-                status=result.status.value,
-                exit_code=result.exit_code,
-                attempted=result.stats.attempted,
-                succeeded=result.stats.succeeded,
-                failed=result.stats.failed,
-                skipped=result.stats.skipped,
-                result=result.to_json(indent=None),
-            )
-        )

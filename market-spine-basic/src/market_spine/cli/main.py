@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ import click
 from market_spine import registry
 from market_spine.cli import output
 from market_spine.cli.options import require_value
-from market_spine.errors import MarketSpineError, UsageError
+from market_spine.errors import Interrupted, MarketSpineError, UsageError
 
 if TYPE_CHECKING:
     from market_spine.app.scheduling import SchedulerResult
@@ -138,6 +139,15 @@ def run(command: click.Command, arguments: Sequence[str], name: str) -> int:
     atexit.register(gc.freeze)
     output.prepare_streams()
     try:
+        return _run(command, arguments, name)
+    finally:
+        output.settle()
+
+
+def _run(command: click.Command, arguments: Sequence[str], name: str) -> int:
+    # From here on SIGTERM is an interruption like Ctrl-C; a schedule listens to both itself.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
         return _invoke(command, arguments, name)
     except OSError as error:
         # Commands translate what happens to their files: what is left happened to stdout.
@@ -164,16 +174,31 @@ def _invoke(command: click.Command, arguments: Sequence[str], name: str) -> int:
         problem = UsageError(" ".join(error.format_message().split()), hint=f"see {usage} --help")
         return _fail(problem, context.command if context else command, as_json)
     except (click.Abort, KeyboardInterrupt):
+        # A schedule that had not begun: afterwards it listens to signals itself.
+        if as_json and (found := _schedule_of(command, arguments)):
+            return _fail(Interrupted("stopped by a signal before the run began", hint="run again"), found, as_json)
         return INTERRUPTED
     except MarketSpineError as error:
         return _fail(error, command, as_json)
     return code if isinstance(code, int) else 0
 
 
+def _schedule_of(command: click.Command, arguments: Sequence[str]) -> ScheduleCommand | None:
+    """The schedule that the arguments name, if they name one."""
+    found: click.Command | None = command
+    for word in arguments:
+        if not isinstance(found, click.Group):
+            break
+        found = found.get_command(click.Context(found), word)
+    return found if isinstance(found, ScheduleCommand) else None
+
+
 def _fail(error: MarketSpineError, command: click.Command, as_json: bool) -> int:
     if as_json and isinstance(command, ScheduleCommand):
         now = datetime.now(UTC)
         output.write(command.failure(error, now, now).to_json())
+        document = {"kind": error.kind, "message": error.message, "hint": error.hint}
+        output.write_error(document, as_json=False)
     else:
         document = {"kind": error.kind, "message": error.message, "hint": error.hint}
         output.write_error(document, as_json=as_json)

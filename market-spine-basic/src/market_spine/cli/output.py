@@ -7,10 +7,11 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from market_spine.app.scheduling import PipelineRun, RunStatus, SchedulerResult
 from market_spine.errors import UsageError
@@ -27,6 +28,20 @@ def prepare_streams() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - lives as long as the process
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
+
+
+def settle() -> None:
+    """Let go of a stderr that cannot be written: Python would end with a code of its own for that."""
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - lives as long as the process
+
+
+def end_at_once(code: int) -> NoReturn:
+    """End the process without waiting for its threads."""
+    settle()
+    os._exit(code)
 
 
 def write(text: str) -> None:
@@ -144,7 +159,8 @@ def write_error(document: Mapping[str, str], *, as_json: bool) -> None:
         write_json({"error": dict(document)})
         return
     hint = f" ({document['hint']})" if document["hint"] else ""
-    sys.stderr.write(f"error: {document['message']}{hint}\n")
+    with suppress(OSError):  # a stderr that cannot be written is no reason for another outcome
+        sys.stderr.write(f"error: {document['message']}{hint}\n")
 
 
 def _row(run: PipelineRun) -> tuple[Any, ...]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from types import FrameType
 from typing import Any, TypeVar
 
 import click
@@ -20,8 +17,9 @@ from market_spine.app.task import Outcome
 from market_spine.cli import output
 from market_spine.cli.main import ScheduleCommand
 from market_spine.cli.options import db_option
+from market_spine.cli.supervise import Signals
 from market_spine.core.domain import Domain
-from market_spine.errors import MarketSpineError
+from market_spine.errors import Interrupted, MarketSpineError, UsageError
 from market_spine.telemetry import configure_logging
 
 logger = logging.getLogger(__name__)
@@ -105,37 +103,28 @@ def execute(
 ) -> int:
     """Call what answers with a result, with signals, progress and the log taken care of; returns the exit code."""
     terminal = sys.stderr.isatty()
+    so_far: list[Callable[[], SchedulerResult]] = []
     # Signals first: until they are handled, one ends the process without a result.
-    with _signals() as stop, _progress(shown=terminal) as (planned, step):
+    with Signals() as signals, _progress(shown=terminal) as (planned, step):
         from market_spine.app.pipeline import guarded
         from market_spine.compose import Hooks, utc_now
 
         # The bar stands in for stderr by now, and puts what is logged above itself.
         domains = (target.partition(":")[0] for target in registry.entries().values())
         configure_logging(log_level, domains, as_text=terminal)
-        hooks = Hooks(stop=stop, planned=planned, progress=step)
+        hooks = Hooks(stop=signals.asked, planned=planned, progress=step, begun=so_far.append)
         started = utc_now()
-        result = guarded(lambda: function(**flags, hooks=hooks))
-        if isinstance(result, MarketSpineError):
+        result = guarded(lambda: signals.supervise(lambda: function(**flags, hooks=hooks), lambda: bool(so_far)))
+        if isinstance(result, Interrupted) and so_far:
+            result = so_far[0]()
+        elif isinstance(result, MarketSpineError):
             result = failed(result, started, utc_now())
+        if as_json and result.error and result.error.kind == UsageError.default_kind:
+            logger.error("%s", result.error.message, extra={"kind": result.error.kind, "hint": result.error.hint})
     output.write_result(result, as_json=as_json)
+    if signals.left:
+        output.end_at_once(result.exit_code)
     return result.exit_code
-
-
-@contextmanager
-def _signals() -> Iterator[Callable[[], bool]]:
-    """While inside, SIGTERM and SIGINT ask the run to stop after the partition in hand."""
-    asked = threading.Event()
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        asked.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.decision import Decision
-from market_spine.core.manifest import Entry, RunRecord
+from market_spine.core.manifest import Entry, RunRecord, RunStart
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader
 
@@ -38,10 +38,10 @@ class PastCommit(NamedTuple):
 
 
 class PastRun(NamedTuple):
-    """A scheduler result that was recorded at one moment."""
+    """The start of a run, or its result, as it was recorded at one moment."""
 
     moment: datetime
-    run: RunRecord
+    run: RunRecord | RunStart
 
 
 class LogReader(Reader, Protocol):

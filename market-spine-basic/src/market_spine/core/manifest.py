@@ -112,16 +112,26 @@ class Moves(NamedTuple):
     keys: frozenset[str] | None
 
 
-class RunRecord(NamedTuple):
-    """One row of ``core_runs``: a scheduler result, whole."""
+class RunStart(NamedTuple):
+    """A run as it begins: ``document`` is what stands for its result, as JSON, while it has none."""
 
     run_id: str
     domain: str
     scheduler: str
     started_at: datetime
-    finished_at: datetime
+    document: str
+
+
+class RunRecord(NamedTuple):
+    """One row of ``core_runs``: a scheduler result, whole; or a run that has not ended, ``unfinished``."""
+
+    run_id: str
+    domain: str
+    scheduler: str
+    started_at: datetime
+    finished_at: datetime | None
     status: str
-    exit_code: int
+    exit_code: int | None
     attempted: int
     succeeded: int
     failed: int

@@ -19,6 +19,7 @@ from market_spine.core.manifest import (
     Moves,
     QueryResult,
     RunRecord,
+    RunStart,
 )
 from market_spine.core.partition import Partition, Scope
 from market_spine.core.revision import Change
@@ -197,6 +198,9 @@ class Writer(Reader, Protocol):
         ``committed_at`` (strictly later than every commit before) and commits; an error rolls back.
         A block that wrote nothing commits nothing.
         """
+
+    def record_start(self, run: RunStart) -> None:
+        """Keep that a run has begun; until its result is recorded it is ``unfinished``."""
 
     def record_run(self, run: RunRecord) -> None:
         """Keep a scheduler result."""

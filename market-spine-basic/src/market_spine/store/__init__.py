@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         auto_migrate: bool
 
 
-__all__ = ["StoreUrl", "check", "open_ledger", "open_reader", "open_writer", "parse_url", "upgrade"]
+__all__ = ["StoreUrl", "check", "exists", "open_ledger", "open_reader", "open_writer", "parse_url", "upgrade"]
 
 WAIT_SECONDS = 25.0
 """How long another writer is waited for: less than the 30 s that Kubernetes gives a container to end."""
@@ -94,6 +94,13 @@ def open_reader(
 def open_ledger(url: StoreUrl, domains: Sequence[Domain], **how: Unpack[_Writing]) -> StoreLedger:
     """Open a store's quota ledger; arguments and errors are those of ``open_writer``."""
     return open_writer(url, domains, **how).ledger()
+
+
+def exists(url: StoreUrl) -> bool:
+    """Whether there is a store at an address; raises StoreError where that cannot be told."""
+    from market_spine.store import opening
+
+    return opening.exists(url, WAIT_SECONDS)
 
 
 def check(

@@ -20,7 +20,8 @@ SELECT domain, partition_key, kind, event, severity, message, details, occurred_
   FROM core_anomaly_events
  ORDER BY event_id
 """
-_RUNS = f"SELECT recorded_at, {records.RUN_COLUMNS} FROM core_runs"
+_STARTS = f"SELECT recorded_at, {records.START_COLUMNS} FROM core_run_starts"
+_ENDS = f"SELECT recorded_at, {records.RUN_COLUMNS} FROM core_run_ends"
 
 
 def read_log(db: Database) -> list[PastCommit | PastRun]:
@@ -50,5 +51,6 @@ def read_log(db: Database) -> list[PastCommit | PastRun]:
         )
         for moment, partition in partitions.items()
     ]
-    commits += [PastRun(from_text(recorded_at), records.run_record(row)) for recorded_at, *row in db.rows(_RUNS)]
+    commits += [PastRun(from_text(recorded_at), records.run_start(row)) for recorded_at, *row in db.rows(_STARTS)]
+    commits += [PastRun(from_text(recorded_at), records.run_record(row)) for recorded_at, *row in db.rows(_ENDS)]
     return sorted(commits, key=lambda commit: commit.moment)

@@ -12,7 +12,8 @@ SELECT MAX(moment) FROM (
     SELECT MAX(committed_at) AS moment FROM core_manifest
     UNION ALL SELECT MAX(occurred_at) FROM core_anomaly_events
     UNION ALL SELECT MAX(decided_at) FROM core_decisions
-    UNION ALL SELECT MAX(recorded_at) FROM core_runs
+    UNION ALL SELECT MAX(recorded_at) FROM core_run_starts
+    UNION ALL SELECT MAX(recorded_at) FROM core_run_ends
 ) AS moments
 """
 

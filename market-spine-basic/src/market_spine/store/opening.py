@@ -86,6 +86,14 @@ def _is_readable(url: StoreUrl, db: Database, domains: Sequence[Domain], missing
         return True
 
 
+def exists(url: StoreUrl, wait_seconds: float) -> bool:
+    """Whether there is a store already."""
+    if url.kind == "sqlite" and not Path(url.path).exists():
+        return False
+    with closing(for_reading(url, wait_seconds)) as db:
+        return migrations.TABLE in db.relations()
+
+
 def refuse_foreign(url: StoreUrl, relations: frozenset[str]) -> None:
     """Raise SchemaError for an SQLite file of another program: one with tables, and none of a store's."""
     if url.kind != "sqlite" or migrations.TABLE in relations:

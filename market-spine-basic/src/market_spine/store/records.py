@@ -9,7 +9,7 @@ from typing import Any
 
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.decision import Decision
-from market_spine.core.manifest import AnomalyRecord, Committed, DecisionRecord, Entry, PartRecord, RunRecord
+from market_spine.core.manifest import AnomalyRecord, Committed, DecisionRecord, Entry, PartRecord, RunRecord, RunStart
 from market_spine.core.partition import Partition
 from market_spine.core.revision import Change
 from market_spine.errors import UsageError
@@ -25,6 +25,7 @@ RUN_COLUMNS = (
     "run_id, domain, scheduler, started_at, finished_at, status, exit_code, attempted, succeeded, failed,"
     " skipped, result"
 )
+START_COLUMNS = "run_id, domain, scheduler, started_at, document"
 ANOMALY_COLUMNS = (
     "domain, kind, severity, partition_key, message, details, first_seen, last_seen, count, resolved_at,"
     " acknowledged_at"
@@ -130,6 +131,17 @@ def part_record(row: Sequence[Any]) -> PartRecord:
     return PartRecord(name, sha256, origin, size, bool(carried), json.loads(metadata))
 
 
+def start_row(run: RunStart) -> tuple[Any, ...]:
+    """A run's start in the order of ``START_COLUMNS``."""
+    return (run.run_id, run.domain, run.scheduler, to_text(run.started_at), run.document)
+
+
+def run_start(row: Sequence[Any]) -> RunStart:
+    """Read back a row in the order of ``START_COLUMNS``."""
+    run_id, domain, scheduler, started_at, document = row
+    return RunStart(run_id, domain, scheduler, from_text(started_at), document)
+
+
 def run_row(run: RunRecord) -> tuple[Any, ...]:
     """A run in the order of ``RUN_COLUMNS``."""
     return (
@@ -137,7 +149,7 @@ def run_row(run: RunRecord) -> tuple[Any, ...]:
         run.domain,
         run.scheduler,
         to_text(run.started_at),
-        to_text(run.finished_at),
+        None if run.finished_at is None else to_text(run.finished_at),
         run.status,
         run.exit_code,
         run.attempted,
@@ -151,7 +163,8 @@ def run_row(run: RunRecord) -> tuple[Any, ...]:
 def run_record(row: Sequence[Any]) -> RunRecord:
     """Read back a row in the order of ``RUN_COLUMNS``."""
     run_id, domain, scheduler, started_at, finished_at, *rest = row
-    return RunRecord(run_id, domain, scheduler, from_text(started_at), from_text(finished_at), *rest)
+    finished = None if finished_at is None else from_text(finished_at)
+    return RunRecord(run_id, domain, scheduler, from_text(started_at), finished, *rest)
 
 
 def anomaly_record(row: Sequence[Any]) -> AnomalyRecord:

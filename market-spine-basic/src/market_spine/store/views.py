@@ -43,13 +43,32 @@ SELECT a.*,
     " when a person set it aside, null once it is seen again after the day they named.",
 )
 
+RUNS = View(
+    "core_runs",
+    """\
+SELECT run_id, domain, scheduler, started_at, finished_at, status, exit_code, attempted, succeeded, failed, skipped,
+       result, recorded_at
+  FROM core_run_ends
+UNION ALL
+SELECT s.run_id, s.domain, s.scheduler, s.started_at, NULL, 'unfinished', NULL, 0, 0, 0, 0, s.document, s.recorded_at
+  FROM core_run_starts s
+ WHERE NOT EXISTS (SELECT 1 FROM core_run_ends e WHERE e.run_id = s.run_id)
+""",
+    ("core_run_ends", "core_run_starts"),
+    "One row per run of a scheduler: its result, or unfinished while it has none, for it is still at work or was"
+    " killed.",
+)
+PLATFORM = (ANOMALIES, RUNS)
+"""The platform's own views; none stands on another."""
+
 _BY_ENTRY = "manifest_id IN (SELECT manifest_id FROM {schema}.core_manifest WHERE committed_at <= {at})"
 _CORE_AS_OF = {
     "core_manifest": "committed_at <= {at}",
     "core_capture_parts": _BY_ENTRY,
     "core_rejects": _BY_ENTRY,
     "core_payloads": f"sha256 IN (SELECT sha256 FROM {{schema}}.core_capture_parts WHERE {_BY_ENTRY})",
-    "core_runs": "recorded_at <= {at}",
+    "core_run_starts": "recorded_at <= {at}",
+    "core_run_ends": "recorded_at <= {at}",
     "core_window_checks": "checked_at <= {at}",
     "core_anomaly_events": "occurred_at <= {at}",
     "core_decisions": "decided_at <= {at}",
@@ -109,7 +128,7 @@ def as_of_views(
     ]
     for domain in domains:
         found += [(table.name, as_of_view(table, schema, at)) for table in domain.tables if table.versions in relations]
-    declared = (ANOMALIES, *(view for domain in domains for view in domain.views))
+    declared = (*PLATFORM, *(view for domain in domains for view in domain.views))
     return found + [(view.name, view.sql) for view in ready(declared, {name for name, _ in found})]
 
 
@@ -135,7 +154,7 @@ def declared_views(
         domains: whose declarations to read.
         relations: the tables and views that exist; a view waits until everything it depends on does.
     """
-    sets = {"views:platform": [(ANOMALIES.name, ANOMALIES.sql)]}
+    sets = {"views:platform": [(view.name, view.sql) for view in PLATFORM]}
     tables = {
         domain.name: [
             table for table in domain.tables if table.versions in relations and not (table.bulk and db.columnar)
@@ -147,7 +166,7 @@ def declared_views(
     present = set(relations).difference(view.name for view in declared)
     present.difference_update(table.name for domain in domains for table in domain.tables)
     present.update(table.name for each in tables.values() for table in each)
-    shown = ready(declared, present | {ANOMALIES.name})
+    shown = ready(declared, present | {view.name for view in PLATFORM})
     for domain in domains:
         sets[f"views:{domain.name}"] = [
             *((table.name, current_view(table)) for table in tables[domain.name]),

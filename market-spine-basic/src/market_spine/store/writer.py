@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part
 from market_spine.core.decision import Decision
-from market_spine.core.manifest import Entry, Known, RunRecord
+from market_spine.core.manifest import Entry, Known, RunRecord, RunStart
 from market_spine.core.partition import Partition, Scope
 from market_spine.core.ports import Clock, Replacement
 from market_spine.core.revision import Change
@@ -228,9 +228,13 @@ class StoreWriter(StoreReader):
         if last is not None:
             self._db.reserve_ids(last)
 
+    def record_start(self, run: RunStart) -> None:
+        """Keep that a run has begun."""
+        self._record("core_run_starts", f"{records.START_COLUMNS}, recorded_at", records.start_row(run))
+
     def record_run(self, run: RunRecord) -> None:
         """Keep a scheduler result."""
-        self._record("core_runs", f"{records.RUN_COLUMNS}, recorded_at", records.run_row(run))
+        self._record("core_run_ends", f"{records.RUN_COLUMNS}, recorded_at", records.run_row(run))
 
     def record_window_check(self, domain: str, versions: str, through: datetime, run_id: str) -> None:
         """Keep that all windows of a domain stand; see ``Writer.record_window_check`` in ``core.ports``."""

@@ -26,10 +26,14 @@ def schedule(home: Path, *arguments: str) -> SchedulerResult:
 
 
 def dump(home: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """Every physical table but core_runs."""
+    """Every physical table but those of runs."""
     connection = sqlite3.connect(home / "spine.db")
     names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    tables = {name: connection.execute(f'SELECT * FROM "{name}"').fetchall() for name in names if name != "core_runs"}
+    tables = {
+        name: connection.execute(f'SELECT * FROM "{name}"').fetchall()
+        for name in names
+        if not name.startswith("core_run_")
+    }
     connection.close()
     return tables
 

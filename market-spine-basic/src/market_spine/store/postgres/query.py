@@ -60,7 +60,7 @@ SELECT pg_describe_object(d.refclassid, d.refobjid, 0)
  WHERE r.ev_class = 'pg_temp.{_INSPECTED}'::regclass
    AND d.refclassid NOT IN ('pg_class'::regclass, 'pg_type'::regclass, 'pg_collation'::regclass)
 """
-_USER_ERRORS = ("0A", "21", "22", "25006", "42", "54", "57014")
+_USER_ERRORS = ("0A", "21", "22", "25006", "42", "54", "55000", "57014")
 _HINT = "see the data dictionary for the names of views and columns"
 _AS_OF_HINT = "use the plain names of the views and core_ tables"
 

@@ -117,7 +117,7 @@ def catalog(connection: sqlite3.Connection, domains: Sequence[Domain], moment: s
             found[name.lower()] = _table(tables[name], body)
         elif name in physical:
             found[name.lower()] = Relation(_whole(name, physical[name], body))
-    declared = [views.ANOMALIES, *(view for domain in domains for view in domain.views)]
+    declared = [*views.PLATFORM, *(view for domain in domains for view in domain.views)]
     present = {name for name in (*physical, *bodies) if name.lower() in found}
     return Catalog(found, views.ready(declared, present))
 

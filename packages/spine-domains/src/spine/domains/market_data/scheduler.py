@@ -10,12 +10,12 @@ from contextlib import closing
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from market_spine import stopping
 from market_spine.app.arguments import choice, refused, whole_number
 from market_spine.app.scheduling import SchedulerResult
-from market_spine.compose import Hooks, Request, Selection, ledger, run_schedule
+from market_spine.compose import Hooks, Request, Selection, ledger, run_schedule, telling
 from market_spine.core.domain import Source as SourcePort
 from market_spine.core.manifest import INGEST
 from market_spine.core.ports import Reader, RequestLedger
@@ -74,11 +74,18 @@ def run_prices_schedule(
     used = hooks or Hooks()
 
     def select(today: date, open_reader: Callable[[], Reader]) -> Selection:
+        config: dict[str, Any] = {}
+        with telling(config):
+            return planned(today, open_reader, config)
+
+    def planned(today: date, open_reader: Callable[[], Reader], config: dict[str, Any]) -> Selection:
         wanted = _symbols(symbols, symbols_file)
         most = whole_number("--max-symbols", max_symbols, least=1)
         size = choice("--outputsize", outputsize, OUTPUTSIZES)
         floor = _seconds("--sleep", sleep)
+        config.update(symbols=list(wanted), outputsize=size, sleep=floor.total_seconds(), max_symbols=most)
         name, warnings = _choose_source(source, dry=mode == "dry-run")
+        config["source"] = name
         # Stages that work from what is held ask nobody, and so need no key.
         asks = mode != "dry-run" and only_stage in ("all", INGEST)
         order = Order(size, today, used.clock, dry=not asks, force=force, started=used.clock())
@@ -97,14 +104,7 @@ def run_prices_schedule(
             [partitions.make_partition(symbol, name) for symbol in batch.taken],
             _connect(chosen, order, quota, open_ledger, open_reader, partial(stopping.sleep, pause=pause)),
             tuple(warnings),
-            {
-                "symbols": list(batch.taken),
-                "source": name,
-                "outputsize": size,
-                "sleep": floor.total_seconds(),
-                "max_symbols": most,
-                "full_round": figures,
-            },
+            config | {"symbols": list(batch.taken), "full_round": figures},
             tells_open=True,
         )
 

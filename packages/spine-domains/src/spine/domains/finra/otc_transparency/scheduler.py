@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from market_spine.app.arguments import choice, choices, days, whole_number
 from market_spine.app.scheduling import SchedulerResult
-from market_spine.compose import Hooks, Request, Selection, run_schedule
+from market_spine.compose import Hooks, Request, Selection, run_schedule, telling
 from market_spine.core.domain import Publication
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader
 from market_spine.errors import UsageError
 from market_spine.settings import secret, trimmed, variable
+from market_spine.sources.files import Folder
 from market_spine.sources.redaction import redact
 from spine.domains.finra.otc_transparency import DOMAIN, partitions
 from spine.domains.finra.otc_transparency.schema import TIERS
@@ -92,6 +93,11 @@ class _Wanted:
 
     def select(self, today: date, open_reader: Callable[[], Reader]) -> Selection:
         """Choose; raises UsageError for a flag that cannot be used as given."""
+        config: dict[str, Any] = {}
+        with telling(config):
+            return self._select(today, open_reader, config)
+
+    def _select(self, today: date, open_reader: Callable[[], Reader], config: dict[str, Any]) -> Selection:
         wanted = whole_number("--lookback-weeks", self.lookback_weeks, least=1)
         everything = isinstance(self.weeks, str) and self.weeks.strip().lower() == ALL_WEEKS
         explicit = days("--weeks", self.weeks, WEEKS) if self.weeks is not None and not everything else ()
@@ -101,18 +107,19 @@ class _Wanted:
             wanted = MAX_LOOKBACK_WEEKS
         chosen = choices("--tiers", self.tiers, TIERS)
         source = _choose_source(self.source)
+        config.update(
+            lookback_weeks=wanted,
+            weeks=sorted({partitions.week_ending_of(day).isoformat() for day in explicit}),
+            tiers=list(chosen),
+            source=source,
+        )
         plan = partitions.plan(today, wanted, explicit, chosen)
-        config: dict[str, Any] = {
-            "lookback_weeks": wanted,
-            "weeks": sorted({partitions.week_ending_of(day).isoformat() for day in explicit}),
-            "tiers": list(chosen),
-            "source": source,
-        }
         if source == "file":
             if everything:
                 raise UsageError(f"--weeks: {ALL_WEEKS!r} needs --source api, which lists what there is")
-            folder, told = _folder(self.data_dir)
-            config["data_dir"] = folder.data_dir
+            data_dir = trimmed("--data-dir", self.data_dir or "") or variable("FINRA_DATA_DIR", DEFAULT_DATA_DIR)
+            config["data_dir"] = Folder(data_dir).shown
+            folder, told = _folder(data_dir)
             return Selection(plan.partitions, folder, (*warnings, *told, *plan.warnings), config)
         api = _api(today, force=self.force)
         self.opened.append(api)
@@ -135,10 +142,9 @@ def _choose_source(flag: str | None) -> str:
     return choice(SOURCE_VARIABLE, variable(SOURCE_VARIABLE, SOURCES[0]), SOURCES)
 
 
-def _folder(data_dir: str | None) -> tuple[FileSource, list[str]]:
+def _folder(data_dir: str) -> tuple[FileSource, list[str]]:
     """The folder of files, and a warning if it has some that cannot be placed."""
-    given = trimmed("--data-dir", data_dir or "")
-    folder = FileSource(given or variable("FINRA_DATA_DIR", DEFAULT_DATA_DIR))
+    folder = FileSource(data_dir)
     unknown = folder.unrecognised()
     told = f"Files whose names say no tier and week were left out: {', '.join(unknown)}."
     return folder, [told] if unknown else []

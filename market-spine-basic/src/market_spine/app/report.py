@@ -1,0 +1,164 @@
+"""What a run has done so far, and the result that this makes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, NamedTuple
+
+from market_spine.app.pipeline import guarded, run_partition
+from market_spine.app.publication import next_publication
+from market_spine.app.scheduling import (
+    SCHEMA_VERSION,
+    ErrorDetail,
+    PipelineRun,
+    RunStatus,
+    SchedulerResult,
+    SchedulerStats,
+    SkipReason,
+    decide_status,
+)
+from market_spine.app.task import Outcome, Run, Task
+from market_spine.core.anomaly import Anomaly
+from market_spine.core.partition import Partition
+from market_spine.errors import MarketSpineError
+
+logger = logging.getLogger(__name__)
+
+_UNCHANGED = (SkipReason.SAME_BYTES, SkipReason.SAME_ROWS, SkipReason.UNCHANGED_AT_SOURCE, SkipReason.UP_TO_DATE)
+
+
+class Plan(NamedTuple):
+    """What to run and how: everything the composition root decided.
+
+    Attributes:
+        run: what its partitions share.
+        tells_open: the result tells of all that is open about its partitions, also of what this run did not look at.
+        warnings: what planning has to tell, for the result.
+        config: the values in effect, for the result.
+        fail_fast: start no further partition after the first failure.
+        workers: partitions worked on at once.
+        work: what is done with each partition.
+        scheduler: the scheduler's name in the result, where it is not the domain's.
+    """
+
+    run: Run
+    partitions: Sequence[Partition]
+    tells_open: bool = False
+    warnings: tuple[str, ...] = ()
+    config: Mapping[str, Any] = {}
+    fail_fast: bool = False
+    workers: int = 1
+    work: Callable[[Task], Outcome] = run_partition
+    scheduler: str = ""
+
+
+@dataclass
+class Report:
+    """What has happened so far; ``done`` has the outcomes by their position in the plan."""
+
+    done: dict[int, Outcome] = field(default_factory=dict)
+    windows: list[PipelineRun] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    anomalies: list[Anomaly] = field(default_factory=list)
+    """Those that are open, though this run did not come upon them."""
+    interrupted: bool = False
+    error: MarketSpineError | None = None
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """In the order of the plan."""
+        # A copy first: another thread may ask while partitions end.
+        return [outcome for _, outcome in sorted(dict(self.done).items(), key=lambda each: each[0])]
+
+    @property
+    def runs(self) -> list[PipelineRun]:
+        """The pipeline runs of the partitions, in that order."""
+        return [run for outcome in self.outcomes for run in outcome.runs]
+
+    def warn(self, text: str) -> None:
+        """Tell the result, and the log."""
+        logger.warning("%s", text)
+        self.warnings.append(text)
+
+    def fail(self, error: MarketSpineError) -> None:
+        """Keep what ended the run, and tell the log."""
+        logger.error("%s", error.message, extra={"kind": error.kind, "hint": error.hint})
+        self.error = error
+
+
+def result_of(plan: Plan, report: Report, started: datetime) -> SchedulerResult:
+    """The result of what has been done."""
+    planned = {partition.key for partition in plan.partitions}
+    runs = (*report.runs, *report.windows)
+    stats, unchanged = _stats(report, planned)
+    status = decide_status(
+        stats,
+        unchanged=unchanged,
+        window_failed=any(
+            run.status is RunStatus.FAILED and run.partition_key not in planned for run in report.windows
+        ),
+        critical=report.error is not None,
+        undone=report.interrupted or any(run.reason == SkipReason.LOCKED for run in runs),
+        dry_run=plan.run.stores.writer is None,
+    )
+    return SchedulerResult(
+        schema_version=SCHEMA_VERSION,
+        domain=plan.run.domain.name,
+        scheduler=plan.scheduler or plan.run.domain.scheduler,
+        started_at=started,
+        finished_at=plan.run.clock(),
+        status=status,
+        stats=stats,
+        runs=runs,
+        anomalies=(*(anomaly for outcome in report.outcomes for anomaly in outcome.anomalies), *report.anomalies),
+        warnings=tuple(report.warnings),
+        config=plan.config,
+        next_publication=_next_publication(plan, runs),
+        run_id=plan.run.id,
+        error=ErrorDetail.of(report.error) if report.error else None,
+    )
+
+
+def _next_publication(plan: Plan, runs: Sequence[PipelineRun]) -> date | None:
+    captured = {run.partition_key for run in runs if run.capture_id is not None}
+    found = guarded(lambda: next_publication(plan.run.domain, plan.partitions, captured, plan.run.today))
+    # A calendar that ends soon is no reason to fail what has been done.
+    day = None if isinstance(found, MarketSpineError) else found
+    if day is not None:
+        logger.info("next publication of what was selected: %s", day, extra={"next_publication": day.isoformat()})
+    return day
+
+
+def _stats(report: Report, planned: set[str]) -> tuple[SchedulerStats, int]:
+    """Counts of the partitions taken up, windows of planned partitions included; and how many of the
+    skipped ones are known to hold what the source has."""
+    statuses: dict[str, set[RunStatus]] = {outcome.partition_key: set() for outcome in report.outcomes}
+    for run in (*report.runs, *report.windows):
+        if run.partition_key in planned:
+            statuses.setdefault(run.partition_key, set()).add(run.status)
+    failed = sum(RunStatus.FAILED in each for each in statuses.values())
+    skipped = sum(each == {RunStatus.SKIPPED} for each in statuses.values())
+    unchanged = sum(
+        run.reason in _UNCHANGED for run in report.runs if statuses[run.partition_key] == {RunStatus.SKIPPED}
+    )
+    return (
+        SchedulerStats(
+            attempted=len(statuses),
+            succeeded=len(statuses) - failed - skipped,
+            failed=failed,
+            skipped=skipped,
+        ),
+        unchanged,
+    )
+
+
+def so_far(plan: Plan, report: Report, started: datetime) -> SchedulerResult:
+    """The result of a run that is not waited for any more: what was done, and that it is not all."""
+    done = {outcome.partition_key for outcome in report.outcomes}
+    undone = [partition.key for partition in plan.partitions if partition.key not in done]
+    warnings = [*report.warnings, f"stopped by a signal, at once; not finished: {', '.join(undone) or 'windows'}"]
+    now = Report(dict(report.done), list(report.windows), warnings, interrupted=True, error=report.error)
+    return result_of(plan, now, started)
