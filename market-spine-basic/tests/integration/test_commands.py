@@ -88,8 +88,7 @@ def test_each_partition_has_a_log_line(start: Home) -> None:
     """Away from a terminal an ordinary run logs what became of each partition, unless --log-level is higher."""
     start("sample-data", "harbor", "--out", "in")
     run = ("schedule", "harbor", "--days", "2025-03-01", "--data-dir", "in", "--run-date", "2025-03-02")
-    lines = [json.loads(each) for each in start(*run).stderr.splitlines()]
-    (line,) = [each for each in lines if "partition" in each]
+    (line,) = [each for each in map(json.loads, start(*run).stderr.splitlines()) if "partition" in each]
     assert (line["level"], line["partition"]) == ("INFO", "2025-03-01")
     assert line["run_id"]
     assert start(*run, "--log-level", "ERROR").stderr == ""
@@ -130,10 +129,8 @@ def test_diff_lists_rows_with_old_and_new_values(loaded: Home) -> None:
     document = json.loads(loaded("diff", "2025-03-01", "--json").stdout)
     assert document == {
         "partition_key": "2025-03-01",
-        "from": "harbor:2025-03-01:20250302",
-        "from_status": "superseded",
-        "to": "harbor:2025-03-01:20250302.2",
-        "to_status": "current",
+        **{"from": "harbor:2025-03-01:20250302", "from_status": "superseded"},
+        **{"to": "harbor:2025-03-01:20250302.2", "to_status": "current"},
         "added": [{"day": "2025-03-01", "ship": "caro", "tons": 1.0}],
         "removed": [{"day": "2025-03-01", "ship": "bela", "tons": 120.0}],
         "changed": [
