@@ -129,8 +129,10 @@ def test_diff_lists_rows_with_old_and_new_values(loaded: Home) -> None:
     document = json.loads(loaded("diff", "2025-03-01", "--json").stdout)
     assert document == {
         "partition_key": "2025-03-01",
-        **{"from": "harbor:2025-03-01:20250302", "from_status": "superseded"},
-        **{"to": "harbor:2025-03-01:20250302.2", "to_status": "current"},
+        "from": "harbor:2025-03-01:20250302",
+        "from_status": "superseded",
+        "to": "harbor:2025-03-01:20250302.2",
+        "to_status": "current",
         "added": [{"day": "2025-03-01", "ship": "caro", "tons": 1.0}],
         "removed": [{"day": "2025-03-01", "ship": "bela", "tons": 120.0}],
         "changed": [
