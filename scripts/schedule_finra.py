@@ -14,9 +14,9 @@ def main() -> int:
     try:
         from spine.domains.finra.otc_transparency.cli import main as command
     except ImportError as error:
-        print("Failed to import scheduler module", file=sys.stderr)
-        print(f"{error}; run: pip install -e packages/spine-domains -e market-spine-basic", file=sys.stderr)
-        return 1
+        from unimportable import answer
+
+        return answer(error, "finra.otc_transparency", "weekly_ingest")
     return command()
 
 

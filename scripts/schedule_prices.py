@@ -14,9 +14,9 @@ def main() -> int:
     try:
         from spine.domains.market_data.cli import main as command
     except ImportError as error:
-        print("Failed to import scheduler module", file=sys.stderr)
-        print(f"{error}; run: pip install -e packages/spine-domains -e market-spine-basic", file=sys.stderr)
-        return 1
+        from unimportable import answer
+
+        return answer(error, "market_data", "daily_prices")
     return command()
 
 
