@@ -14,9 +14,9 @@ def main() -> int:
     try:
         from spine.domains.finra.otc_transparency.cli import main as command
     except ImportError as error:
-        from unimportable import answer
+        from unimportable import answer  # type: ignore[import-not-found]  # beside this script
 
-        return answer(error, "finra.otc_transparency", "weekly_ingest")
+        return int(answer(error, "finra.otc_transparency", "weekly_ingest"))
     return command()
 
 

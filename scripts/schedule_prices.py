@@ -14,9 +14,9 @@ def main() -> int:
     try:
         from spine.domains.market_data.cli import main as command
     except ImportError as error:
-        from unimportable import answer
+        from unimportable import answer  # type: ignore[import-not-found]  # beside this script
 
-        return answer(error, "market_data", "daily_prices")
+        return int(answer(error, "market_data", "daily_prices"))
     return command()
 
 
