@@ -7,6 +7,7 @@ dry run, 1 failure, 2 partial.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 
 def main() -> int:
@@ -14,6 +15,7 @@ def main() -> int:
     try:
         from spine.domains.market_data.cli import main as command
     except ImportError as error:
+        sys.path.insert(0, str(Path(__file__).parent))  # an isolated Python leaves it out
         from unimportable import answer  # type: ignore[import-not-found]  # beside this script
 
         return int(answer(error, "market_data", "daily_prices"))
