@@ -242,12 +242,20 @@ def test_a_statement_reaches_nothing_but_the_store(
 
 def test_an_answer_is_as_wide_as_its_statement_says(writer: StoreWriter, put: Callable[..., Entry]) -> None:
     """Columns that only a star, a struct or a pattern names are read, and none that nothing names."""
+    put("zeroth", kale=3, beet=2)
     put("first", kale=1, beet=2)
     for sql, rows in (
-        ("SELECT COUNT(*) FROM (SELECT * FROM core_manifest)", [(1,)]),
-        ("SELECT COLUMNS('manifest_.*') FROM core_manifest", [(1,)]),
-        ("SELECT m.capture_id FROM core_manifest m WHERE EXISTS (SELECT * FROM garden_harvest)", [("first",)]),
-        ("SELECT struct_extract(m, 'status') FROM core_manifest m", [("committed",)]),
+        ("SELECT COUNT(*) FROM (SELECT * FROM core_manifest)", [(2,)]),
+        ("SELECT COUNT(*) FROM garden_harvest", [(2,)]),
+        ("SELECT SUM(b.weight) FROM garden_harvest a, garden_harvest b", [(6.0,)]),
+        ("SELECT SUM(b.weight) FROM core_manifest, (SELECT * FROM garden_harvest LIMIT 9) b", [(6.0,)]),
+        ("SELECT COUNT(*) FROM (SELECT 1 FROM garden_harvest UNION ALL SELECT weight FROM garden_harvest)", [(4,)]),
+        ("SELECT MAX((SELECT COUNT(*) FROM garden_harvest)) FROM garden_price, core_runs", [(None,)]),
+        ("SELECT COUNT(*) FROM garden_harvest_versions a JOIN garden_harvest_versions b USING (manifest_id)", [(5,)]),
+        ("SELECT COUNT(*) FROM core_payloads", [(0,)]),
+        ("SELECT COLUMNS('manifest_.*') FROM core_manifest ORDER BY 1", [(1,), (2,)]),
+        ("SELECT MIN(m.capture_id) FROM core_manifest m WHERE EXISTS (SELECT * FROM garden_harvest)", [("first",)]),
+        ("SELECT DISTINCT struct_extract(m, 'status') FROM core_manifest m", [("committed",)]),
         (
             "SELECT h.crop FROM garden_harvest h JOIN garden_harvest USING (day, crop) ORDER BY 1",
             [("beet",), ("kale",)],

@@ -46,6 +46,10 @@ def test_a_first_load_is_a_segment_and_a_small_change_is_rows(writer: StoreWrite
     assert _counts(writer) == (1, 2, 3)
     assert _shown(writer, "second") == [("beet", 20.0), ("fern", 4.0), ("kale", 1.0)]
     assert _shown(writer) == [("beet", 21.0), ("fern", 4.0), ("kale", 1.0)]
+    # Also of no column.
+    for as_of in ("first", "second", None):
+        assert writer.query("SELECT COUNT(*) FROM garden_harvest", as_of).rows == [(3,)]
+    assert writer.query("SELECT COUNT(*) FROM garden_harvest_versions").rows == [(6,)]
 
 
 def test_a_partition_that_was_emptied_starts_again(writer: StoreWriter, put: Callable[..., Entry]) -> None:

@@ -20,6 +20,7 @@ from market_spine.compose import Hooks, Request, Selection, reader, run_schedule
 from market_spine.core.capture import Part, Payload
 from market_spine.core.manifest import Known
 from market_spine.core.partition import Partition
+from market_spine.store import migrations
 
 DAY = "2025-03-01"
 
@@ -240,8 +241,10 @@ def shelf(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     (info / "entry_points.txt").write_text("[market_spine.domains]\nshelf = shelf:DOMAIN\n")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     registry.entries.cache_clear()
+    migrations._load_set.cache_clear()
     yield registry.load("shelf")
     registry.entries.cache_clear()
+    migrations._load_set.cache_clear()
     for name in [name for name in sys.modules if name.partition(".")[0] == "shelf"]:
         del sys.modules[name]
 

@@ -11,6 +11,8 @@ from io import BytesIO
 from itertools import count
 from typing import TYPE_CHECKING
 
+from market_spine.core.kinds import write_value
+from market_spine.core.partition import Value
 from market_spine.core.schema import Table, View
 from market_spine.store.sqlite.catalog import TYPES, Relation, Rows, hive, text
 from market_spine.store.sqlite.files import PROTOCOL, StoreFiles
@@ -64,6 +66,9 @@ def used_columns(
         engine.execute("RESET disabled_optimizers")
     used: dict[str, set[str]] = {name: set() for name in relations}
     names = list(relations)
+    for name, relation in relations.items():
+        # Where DuckDB needs rows and none of their columns, it takes the first.
+        used[name].update(list(relation.rows.kinds)[:1])
     for number, at in _MARKED.findall(tree):
         if int(number) < len(names):
             columns_of = list(relations[names[int(number)]].rows.kinds)
@@ -128,7 +133,8 @@ class _Shower:
         paths = []
         where = " AND ".join(f"{quote(name)} = ?" for name in rows.partition_by)
         for number, values in enumerate(self._source.execute(rows.partitions).fetchall()):
-            path = f"{folder}/{hive(dict(zip(rows.partition_by, values, strict=True)))}/{number}.parquet"
+            told = {name: _told(rows.kinds[name], value) for name, value in zip(rows.partition_by, values, strict=True)}
+            path = f"{folder}/{hive(told)}/{number}.parquet"
             paths.append(path)
             self._files.add_made(path, partial(self._fetch, rows, fetched, f"WHERE {where}", values))
         if not paths:
@@ -231,6 +237,11 @@ class _Shower:
             [list(segment_ids), list(numbers), list(entries)],
         )
         return name
+
+
+def _told(kind: str, value: Value) -> str:
+    """A partition's value as its path tells it; SQLite keeps truth values as numbers."""
+    return write_value(bool(value) if kind == "boolean" else value)
 
 
 def _columns(kinds: Mapping[str, str], fetched: Sequence[str]) -> str:
