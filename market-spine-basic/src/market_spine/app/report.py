@@ -56,7 +56,7 @@ class Plan(NamedTuple):
 
 
 @dataclass
-class Report:
+class RunReport:
     """What has happened so far; ``done`` has the outcomes by their position in the plan."""
 
     done: dict[int, Outcome] = field(default_factory=dict)
@@ -89,7 +89,7 @@ class Report:
         self.error = error
 
 
-def result_of(plan: Plan, report: Report, started: datetime) -> SchedulerResult:
+def result_of(plan: Plan, report: RunReport, started: datetime) -> SchedulerResult:
     """The result of what has been done."""
     planned = {partition.key for partition in plan.partitions}
     runs = (*report.runs, *report.windows)
@@ -132,7 +132,7 @@ def _next_publication(plan: Plan, runs: Sequence[PipelineRun]) -> date | None:
     return day
 
 
-def _stats(report: Report, planned: set[str]) -> tuple[SchedulerStats, int]:
+def _stats(report: RunReport, planned: set[str]) -> tuple[SchedulerStats, int]:
     """Counts of the partitions taken up, windows of planned partitions included; and how many of the
     skipped ones are known to hold what the source has."""
     statuses: dict[str, set[RunStatus]] = {outcome.partition_key: set() for outcome in report.outcomes}
@@ -155,10 +155,10 @@ def _stats(report: Report, planned: set[str]) -> tuple[SchedulerStats, int]:
     )
 
 
-def so_far(plan: Plan, report: Report, started: datetime) -> SchedulerResult:
+def so_far(plan: Plan, report: RunReport, started: datetime) -> SchedulerResult:
     """The result of a run that is not waited for any more: what was done, and that it is not all."""
     done = {outcome.partition_key for outcome in report.outcomes}
     undone = [partition.key for partition in plan.partitions if partition.key not in done]
     warnings = [*report.warnings, f"stopped by a signal, at once; not finished: {', '.join(undone) or 'windows'}"]
-    now = Report(dict(report.done), list(report.windows), warnings, interrupted=True, error=report.error)
+    now = RunReport(dict(report.done), list(report.windows), warnings, interrupted=True, error=report.error)
     return result_of(plan, now, started)

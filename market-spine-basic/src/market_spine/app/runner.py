@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from market_spine.app.pipeline import guarded
 from market_spine.app.recording import run_record, run_start
-from market_spine.app.report import Plan, Report, result_of, so_far
+from market_spine.app.report import Plan, RunReport, result_of, so_far
 from market_spine.app.scheduling import (
     RunStatus,
     SchedulerResult,
@@ -64,7 +64,7 @@ def run_plan(
         executor: where tasks run; by default this thread, or ``plan.workers`` threads.
     """
     started = plan.run.clock()
-    report = Report()
+    report = RunReport()
     with log_context(run_id=plan.run.id), ExitStack() as stack:
         for warning in plan.warnings:
             report.warn(warning)
@@ -93,7 +93,7 @@ def _record(writer: Writer, result: SchedulerResult) -> None:
 
 def _run(
     plan: Plan,
-    report: Report,
+    report: RunReport,
     started: datetime,
     writer: Writer | None,
     stop: Callable[[], bool],
@@ -121,7 +121,7 @@ def _run(
             report.anomalies = _still_open(plan, report, store.anomalies(plan.run.domain.name))
 
 
-def _still_open(plan: Plan, report: Report, records: Sequence[AnomalyRecord]) -> list[Anomaly]:
+def _still_open(plan: Plan, report: RunReport, records: Sequence[AnomalyRecord]) -> list[Anomaly]:
     """The open anomalies of the plan's partitions that this run did not come upon, in plan order."""
     told = {(anomaly.partition_key, anomaly.kind) for outcome in report.outcomes for anomaly in outcome.anomalies}
     place = {partition.key: position for position, partition in enumerate(plan.partitions)}
@@ -158,7 +158,7 @@ def _beside(run: Run, tasks: list[Task], store: Reader) -> list[Task]:
     return beside(run, tasks, store)
 
 
-def _compare_firsts(run: Run, report: Report, tasks: Sequence[Task]) -> None:
+def _compare_firsts(run: Run, report: RunReport, tasks: Sequence[Task]) -> None:
     """Compare what the run brought first with each other; a finding joins the anomalies of its partition."""
     brought = any(each.status is RunStatus.COMPLETED and each.is_revision is False for each in report.runs)
     if run.stores.writer is None or not brought or (run.plausibility is None and not run.domain.legs):
@@ -175,7 +175,7 @@ def _compare_firsts(run: Run, report: Report, tasks: Sequence[Task]) -> None:
 def _outcomes(
     tasks: Sequence[Task],
     plan: Plan,
-    report: Report,
+    report: RunReport,
     stop: Callable[[], bool],
     executor: Executor | None,
 ) -> Iterator[tuple[int, Outcome]]:
@@ -197,7 +197,7 @@ def _outcomes(
 
 
 def _one_by_one(
-    tasks: Sequence[Task], plan: Plan, report: Report, stop: Callable[[], bool]
+    tasks: Sequence[Task], plan: Plan, report: RunReport, stop: Callable[[], bool]
 ) -> Iterator[tuple[int, Outcome]]:
     for position, task in enumerate(tasks):
         if stop():
@@ -212,7 +212,7 @@ def _one_by_one(
 def _side_by_side(
     tasks: Sequence[Task],
     plan: Plan,
-    report: Report,
+    report: RunReport,
     stop: Callable[[], bool],
     start: Callable[[Task], Future[Outcome]],
 ) -> Iterator[tuple[int, Outcome]]:
@@ -238,7 +238,7 @@ def _side_by_side(
             yield running.pop(future), future.result()
 
 
-def _windows(plan: Plan, report: Report, stop: Callable[[], bool], store: Reader) -> None:
+def _windows(plan: Plan, report: RunReport, stop: Callable[[], bool], store: Reader) -> None:
     """Compute the windows whose inputs moved, in this run or before, inside the plan or outside it."""
     run = plan.run
     if not run.domain.windows:
