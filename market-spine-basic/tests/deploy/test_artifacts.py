@@ -7,6 +7,7 @@ import re
 import runpy
 import subprocess
 import sys
+import tomllib
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -170,6 +171,15 @@ def test_a_run_without_a_result_is_summarised_as_one(text: str | None, tmp_path:
     if text is not None:
         (tmp_path / "result.json").write_text(text)
     assert "No result" in summarise(tmp_path / "result.json")
+
+
+def test_the_runtime_lock_has_all_that_the_packages_ask_for() -> None:
+    """Each dependency that a distribution names is pinned in the runtime lock."""
+    pinned = set(runpy.run_path(str(REPOSITORY / "scripts/lock.py"))["pinned"]("requirements-runtime.lock"))
+    for folder in ("market-spine-basic", "packages/spine-domains"):
+        named = tomllib.loads((REPOSITORY / folder / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+        wanted = {re.match(r"[\w.-]+", each)[0] for each in named}  # type: ignore[index]
+        assert wanted - {"market-spine-basic", "spine-domains"} <= pinned
 
 
 def test_extras_have_lock_files() -> None:
