@@ -107,7 +107,8 @@ def test_a_cell_for_people() -> None:
     """The state with its kinds, and how often the source restated it."""
     state = PartitionState(partition_key="k", state="warned", warnings=("missing_leg",), revisions=2)
     assert state.text == "warned: missing_leg, revised 2 times"
-    assert PartitionState(partition_key="k", state="revised", revisions=1).text == "revised once"
+    revised = PartitionState(partition_key="k", state="revised", revisions=1, legs=("ATS", "NON_ATS"))
+    assert revised.text == "revised once, ATS+NON_ATS"
     assert PartitionState(partition_key="k", state="late", problems=("late",)).text == "late"
     assert (
         PartitionState(partition_key="k", state="not_due", expected=date(2025, 1, 6)).text == "not due until 2025-01-06"

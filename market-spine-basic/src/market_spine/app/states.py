@@ -139,7 +139,7 @@ class PartitionState:
 
     @property
     def text(self) -> str:
-        """The cell for people, such as ``warned: missing_leg, revised 2 times``."""
+        """The cell for people, such as ``warned: missing_leg, revised 2 times, ATS``."""
         told = [self.state.replace("_", " ") + (f" until {self.expected}" if self.expected else "")]
         kinds = [kind for kind in (*self.problems, *self.warnings) if kind != self.state]
         if kinds:
@@ -150,6 +150,8 @@ class PartitionState:
                 told[0] += f" {times}"
             else:
                 told.append(f"revised {times}")
+        if self.legs:
+            told.append("+".join(self.legs))
         return ", ".join(told)
 
     def document(self) -> dict[str, Any]:
