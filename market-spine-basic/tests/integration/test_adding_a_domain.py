@@ -176,6 +176,7 @@ def test_every_command_knows_the_domain(home: Home) -> None:
     assert now == replayed
 
 
+@pytest.mark.process
 def test_decisions_work_on_the_domain(home: Home) -> None:
     """A file that lost most of its days is held, set aside, accepted; taken back, the days are there again."""
     days = [f"01/{day:02}/2025,4.25,4.57\n" for day in range(1, 11)]

@@ -116,6 +116,7 @@ def test_a_statement_that_needs_too_much_memory_says_what_would_narrow_it(
     assert {path.name for path in tmp_path.iterdir()} <= before | {"store0.db-wal", "store0.db-shm"}
 
 
+@pytest.mark.process
 def test_reading_needs_no_pyarrow_and_loading_no_duckdb(
     store_url: StoreUrl, writer: StoreWriter, put: Callable[..., Entry]
 ) -> None:

@@ -234,6 +234,7 @@ def text_for(random: Random, *, ranged: bool) -> str:
     return "\n".join([head, *lines])
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("seed", range(BATCHES))
 def test_histories_equal_the_model(ledger: Domain, new_store: Callable[[], StoreUrl], seed: int) -> None:
     """Loads, forced loads, accepts, retractions and acknowledgements; then the same once it is rebuilt."""

@@ -15,6 +15,8 @@ from market_spine.testing import run_command
 
 ROOT = Path(__file__).parents[3]
 
+pytestmark = pytest.mark.process
+
 
 @pytest.mark.parametrize("name", ["finra", "prices"])
 def test_a_script_that_cannot_import_answers_in_the_contract(tmp_path: Path, name: str) -> None:

@@ -168,6 +168,7 @@ def finra_history(diary: Diary, folder: Path) -> None:
     diary(**{**flags, "lookback_weeks": 4})
 
 
+@pytest.mark.soak
 def test_a_rebuilt_store_says_the_same_of_every_moment(
     finra_diary: Diary, new_address: Callable[[], tuple[StoreUrl, str]], tmp_path: Path
 ) -> None:
@@ -231,6 +232,7 @@ def _random_step(dice: Random, folder: Path, diary: Diary) -> None:
     diary(wanted=wanted, only_stage=stage, force=dice.random() < 0.25, run_date=f"2025-03-1{dice.randint(0, 2)}")
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("harbor")
 @pytest.mark.parametrize("seed", range(HISTORIES))
 def test_random_histories_are_rebuilt_as_they_were(

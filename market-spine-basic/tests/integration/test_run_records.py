@@ -64,6 +64,7 @@ def runs(db: str) -> list[tuple[Any, ...]]:
         return list(reader.query("SELECT status, exit_code, run_id FROM core_runs ORDER BY started_at").rows)
 
 
+@pytest.mark.process
 def test_a_killed_run_is_unfinished(database: str, data: Path, tmp_path: Path) -> None:
     """A run that is killed after it began stands in core_runs as unfinished, and the next one as what it was."""
     dies = (
@@ -154,6 +155,7 @@ def test_a_dry_run_records_nothing(database: str, data: Path) -> None:
     assert len(runs(database)) == 1
 
 
+@pytest.mark.process
 def test_every_error_and_warning_is_a_log_line_also_with_json(tmp_path: Path) -> None:
     """With --json a run that fails before it begins, and one with warnings, say so on stderr as well."""
     for flags, words in (
@@ -209,6 +211,7 @@ def slow_vendor() -> Iterator[tuple[str, threading.Event]]:
         each.close()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("domain", ["prices", "finra"])
 def test_a_signal_is_heard_while_a_source_is_silent(
@@ -251,6 +254,7 @@ runpy.run_module("market_spine", run_name="__main__", alter_sys=True)
 """
 
 
+@pytest.mark.process
 def test_a_second_signal_ends_the_process_with_a_result(tmp_path: Path, data: Path) -> None:
     """What hears nothing is left behind at the second signal: one document with what was done, exit code 1, and the
     run stands as unfinished."""

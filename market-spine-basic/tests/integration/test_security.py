@@ -270,6 +270,7 @@ WRITES = [
 ]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("as_of", [None, "2099-01-01", "now"])
 def test_a_query_only_reads(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_of: str | None) -> None:
     """Statements that write, attach, load, read files or settings, or are several, are refused as usage errors, also as
@@ -327,6 +328,7 @@ def poisoned(db: str, text: str) -> list[list[str]]:
     ]
 
 
+@pytest.mark.soak
 def test_no_text_of_a_user_becomes_sql(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -89,6 +90,7 @@ def _raw(writer: StoreWriter, domain: Domain) -> list[list[Row]]:
     return [sorted(writer.query(f"SELECT * FROM {name}").rows, key=repr) for name in names]
 
 
+@pytest.mark.soak
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_every_moment_reads_as_it_was(
@@ -131,6 +133,7 @@ def test_every_moment_reads_as_it_was(
                 assert _asked(writer, table, moment) == _shown(then[name])
 
 
+@pytest.mark.soak
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(write=_harvest_write() | _price_write(), with_current=st.booleans())
 def test_an_identical_frame_writes_nothing(

@@ -188,6 +188,7 @@ def test_a_view_ends_with_its_capture(reader: StoreReader, writer: StoreWriter, 
         assert result.rows == [("2025-01-03", "north", "kale", 1.0, None, True, "2024-10-01", "first", shown)]
 
 
+@pytest.mark.soak
 def test_every_table_and_view_answers_as_of_a_moment_for_ever(
     writer: StoreWriter, partition: Partition, put: Callable[..., Entry], enter: Callable[..., Entry], clock: Any
 ) -> None:
