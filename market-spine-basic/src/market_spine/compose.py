@@ -28,7 +28,6 @@ from market_spine.app.task import NoSource, OnlyStage, Options, Outcome, Run, St
 from market_spine.core.commitlog import LogReader
 from market_spine.core.domain import Domain, Source
 from market_spine.core.partition import Partition
-from market_spine.core.plausibility import Plausibility
 from market_spine.core.ports import Clock, Reader, RequestLedger, Writer
 from market_spine.errors import Interrupted, MarketSpineError, StoreError, UsageError
 from market_spine.store import exists, open_ledger, open_reader, open_writer, parse_url
@@ -197,14 +196,13 @@ def run_decision(
         stage: OnlyStage = "ingest" if asked.verb == "ack" else "all"
         common = Run(
             id=run_id,
-            domain=found,
+            domain=_in_effect(found),
             source=NoSource(),
             stores=_stores(db, dry=dry, clock=hooks.store_clock),
             options=Options(True, stage, config["by"]),
             today=market_day(started),
             capture_day=started.astimezone(UTC).date(),
             clock=hooks.clock,
-            plausibility=_plausibility(found),
         )
         plan = Plan(common, [partition], config=config, work=partial(decide, asked), scheduler=asked.verb)
         return run_plan(plan, stop=hooks.stop, begun=hooks.begun)
@@ -306,10 +304,10 @@ def _plan(
             raise UsageError(f"{flag}: {domain.name} cannot honour it: {domain.refuses[flag]}")
     given = None if request.run_date is None else day("--run-date", request.run_date)
     today = given or market_day(now)
-    rules = _plausibility(domain)
+    domain = _in_effect(domain)
     config.update(workers=workers, run_date=today.isoformat())
-    if rules:
-        config["plausibility"] = rules.thresholds
+    if domain.plausibility:
+        config["plausibility"] = domain.plausibility.thresholds
     selection = select(today, _reader(request.db, hooks.store_clock, missing_ok=True))
     config.update(selection.config)
     if not selection.partitions:
@@ -325,7 +323,6 @@ def _plan(
         today=today,
         capture_day=given or now.astimezone(UTC).date(),
         clock=hooks.clock,
-        plausibility=rules,
         ahead=today > market_day(now),
     )
     ahead = (f"Run date {today} lies ahead: what is absent is not late yet.",) if run.ahead else ()
@@ -340,10 +337,10 @@ def _plan(
     )
 
 
-def _plausibility(domain: Domain) -> Plausibility | None:
-    """What the domain declares, as its setting widens it; raises UsageError."""
+def _in_effect(domain: Domain) -> Domain:
+    """The domain with its thresholds as its setting widens them; raises UsageError."""
     declared = domain.plausibility
-    return declared.widened(settings.variable(declared.setting, "")) if declared else None
+    return domain.widened(settings.variable(declared.setting, "")) if declared else domain
 
 
 def _run_id(now: datetime) -> str:

@@ -246,7 +246,7 @@ def _judge(
     before = found.before[primary].height if found and primary in content.normalized.ranges else None
     legs = tuple(leg for leg in task.run.domain.legs if any(part.name == leg for part in parts))
     odd = plausibility.judge(task, store, content.normalized, legs, found)
-    judged = found is not None and task.run.plausibility is not None
+    judged = found is not None and task.run.rules is not None
     holds, told = guards.check(task, content.normalized, _primary(task, content).height, before, judged=judged)
     holds += guards.held_by(odd.concerns)
     hold = holds[0] if holds and not (task.run.options.force or accepted) else None

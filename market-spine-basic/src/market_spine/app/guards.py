@@ -34,7 +34,7 @@ def check(
         before: rows that stand in the range of a payload that covers only a range.
         judged: rows that are gone are judged by their keys, where there are enough of them.
     """
-    current, rules = task.known.current, task.run.plausibility
+    current, rules = task.known.current, task.run.rules
     found = held_by(normalized.concerns)
     rejected = normalized.rejects.height
     if rejected > REJECT_BUDGET * normalized.rows_read:

@@ -72,7 +72,7 @@ def beside(run: Run, tasks: Sequence[Task], store: Reader) -> list[Task]:
 
 
 def _count(run: Run) -> int:
-    return run.plausibility.neighbours if run.plausibility else 0
+    return run.rules.neighbours if run.rules else 0
 
 
 def compare_firsts(run: Run, outcomes: Sequence[Outcome], tasks: Sequence[Task]) -> list[Outcome]:
@@ -93,7 +93,7 @@ def compare_firsts(run: Run, outcomes: Sequence[Outcome], tasks: Sequence[Task])
     planned = {task.partition.key: task.nearby for task in tasks}
     with closing(writer()) as store:
         lines = line_of(run.domain, store.known(run.domain.name))
-        frames = _Frames(run.domain, store)
+        frames = _Frames(run, store)
 
         def compared(outcome: Outcome) -> Outcome:
             key = outcome.partition_key
@@ -129,7 +129,7 @@ def _odd(
     told: Collection[str],
 ) -> list[Anomaly]:
     """What is odd about a first capture that could not be said before the others were there."""
-    domain, rules = run.domain, run.plausibility
+    domain, rules = run.domain, run.rules
     partition = domain.partition(key)
     place = domain.place(partition)
     own = next((entry for at, entry in lines.get(place.line, ()) if at == place.position), None) if place else None
@@ -160,16 +160,17 @@ def _odd(
 class _Frames:
     """The compared columns of captures' rows; neighbours share most of theirs."""
 
-    def __init__(self, domain: Domain, store: Reader) -> None:
-        self._domain, self._store = domain, store
+    def __init__(self, run: Run, store: Reader) -> None:
+        self._domain, self._store = run.domain, store
+        self._measures = run.rules.measures[:1] if run.rules else ()
         self._kept: OrderedDict[str, pl.DataFrame] = OrderedDict()
 
     def of(self, capture: Entry) -> pl.DataFrame:
         """Those of a current capture."""
-        table, rules = self._domain.tables[0], self._domain.plausibility
+        table = self._domain.tables[0]
         key = capture.partition.key
         if key not in self._kept:
-            columns = (*own_columns(table), *(rules.measures[:1] if rules else ()))
+            columns = (*own_columns(table), *self._measures)
             self._kept[key] = self._store.read(table, partition_scope(table, capture.partition), columns)
         self._kept.move_to_end(key)
         while len(self._kept) > _FRAMES_KEPT:

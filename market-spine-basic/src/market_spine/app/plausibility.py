@@ -13,7 +13,7 @@ from market_spine.app.task import Task
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.domain import Concern, Normalized
 from market_spine.core.manifest import Entry, legs_of
-from market_spine.core.plausibility import Plausibility
+from market_spine.core.plausibility import RowPlausibility
 from market_spine.core.ports import Reader
 from market_spine.core.revision import RowDiff
 from market_spine.core.schema import Table
@@ -41,7 +41,7 @@ def judge(
 
     What the source's own totals prove is reported and holds nothing.
     """
-    rules, table = task.run.plausibility, task.run.domain.tables[0]
+    rules, table = task.run.rules, task.run.domain.tables[0]
     key, rows = task.partition.key, normalized.tables[table.name]
     findings = Findings()
     if rules is not None and found is not None and not normalized.ranges:
@@ -71,7 +71,7 @@ def own_columns(table: Table) -> tuple[str, ...]:
 
 
 def against_known(
-    rules: Plausibility, key: str, columns: Sequence[str], known: pl.DataFrame, new: pl.DataFrame, diff: RowDiff
+    rules: RowPlausibility, key: str, columns: Sequence[str], known: pl.DataFrame, new: pl.DataFrame, diff: RowDiff
 ) -> Findings:
     """Compare a payload's rows with those that are known.
 
@@ -104,7 +104,7 @@ def against_known(
     return Findings(tuple(concerns), tuple(anomalies))
 
 
-def _rescaled(rules: Plausibility, key: str, shared: int, diff: RowDiff) -> Concern | None:
+def _rescaled(rules: RowPlausibility, key: str, shared: int, diff: RowDiff) -> Concern | None:
     """A concern if the sizes of the keys that both have moved as a whole."""
     import polars as pl
 
@@ -142,7 +142,7 @@ def _median(ratios: pl.Series, unmoved: int) -> float | None:
 
 
 def _large_revision(
-    rules: Plausibility, key: str, columns: Sequence[str], known: pl.DataFrame, new: pl.DataFrame, diff: RowDiff
+    rules: RowPlausibility, key: str, columns: Sequence[str], known: pl.DataFrame, new: pl.DataFrame, diff: RowDiff
 ) -> Anomaly:
     import polars as pl
 
@@ -175,7 +175,7 @@ def alike(legs: tuple[str, ...], nearest: Sequence[Entry], every: Sequence[str],
     return [entry for entry in nearest if legs_of(entry, every) == legs][:count]
 
 
-def odd_size(rules: Plausibility, key: str, rows: int, neighbours: Sequence[Entry]) -> str:
+def odd_size(rules: RowPlausibility, key: str, rows: int, neighbours: Sequence[Entry]) -> str:
     """Why the number of rows cannot be right beside those of neighbours; empty if it can."""
     from statistics import median
 
@@ -189,7 +189,7 @@ def odd_size(rules: Plausibility, key: str, rows: int, neighbours: Sequence[Entr
 
 
 def odd_ratio(
-    rules: Plausibility, key: str, columns: Sequence[str], rows: pl.DataFrame, other: pl.DataFrame, name: str
+    rules: RowPlausibility, key: str, columns: Sequence[str], rows: pl.DataFrame, other: pl.DataFrame, name: str
 ) -> str:
     """Why the sizes cannot be right beside those of one neighbour; empty if they can.
 
@@ -218,7 +218,7 @@ def odd_ratio(
 
 
 def against_neighbours(
-    rules: Plausibility,
+    rules: RowPlausibility,
     key: str,
     columns: Sequence[str],
     rows: pl.DataFrame,

@@ -161,7 +161,7 @@ def _beside(run: Run, tasks: list[Task], store: Reader) -> list[Task]:
 def _compare_firsts(run: Run, report: RunReport, tasks: Sequence[Task]) -> None:
     """Compare what the run brought first with each other; a finding joins the anomalies of its partition."""
     brought = any(each.status is RunStatus.COMPLETED and each.is_revision is False for each in report.runs)
-    if run.stores.writer is None or not brought or (run.plausibility is None and not run.domain.legs):
+    if run.stores.writer is None or not brought or (run.rules is None and not run.domain.legs):
         return
     from market_spine.app.neighbours import compare_firsts
 

@@ -12,7 +12,7 @@ from market_spine.core.capture import Absent
 from market_spine.core.domain import Domain, Source
 from market_spine.core.manifest import Entry, Known
 from market_spine.core.partition import Partition
-from market_spine.core.plausibility import Plausibility
+from market_spine.core.plausibility import RowPlausibility
 from market_spine.core.ports import Clock, Reader, Writer
 
 OnlyStage = Literal["ingest", "normalize", "calc", "all"]
@@ -51,9 +51,9 @@ class Run(NamedTuple):
 
     Attributes:
         id: names the run in the log, the manifest and ``core_runs``.
+        domain: with the thresholds in effect.
         today: the day that decides what is due.
         capture_day: the day that new capture ids carry.
-        plausibility: the thresholds in effect, if the domain declares any.
         ahead: ``today`` is a day that is still to come: what is absent is not late.
     """
 
@@ -65,8 +65,13 @@ class Run(NamedTuple):
     today: date
     capture_day: date
     clock: Clock
-    plausibility: Plausibility | None = None
     ahead: bool = False
+
+    @property
+    def rules(self) -> RowPlausibility | None:
+        """The thresholds in effect by which the platform judges, if the domain declares any."""
+        declared = self.domain.plausibility
+        return declared if isinstance(declared, RowPlausibility) else None
 
 
 class Nearby(NamedTuple):

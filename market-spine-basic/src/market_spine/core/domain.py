@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
 from datetime import date
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, runtime_checkable
 
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Absent, Part, Payload, Unchanged, Unread
@@ -191,7 +192,8 @@ class Domain:
         legs: names of the parts that are legs: each completes the others, and comes as a file of its own.
         refuses: the flags ``--force`` or ``--only-stage``, if the domain cannot honour them, each with the reason.
         reviewed: kinds of anomalies that only ``review`` opens and ends.
-        plausibility: thresholds beyond which a payload of the first table cannot be right; None: none are known.
+        plausibility: thresholds beyond which a payload cannot be right, those in effect while a run goes on; by
+            ``RowPlausibility`` the platform judges the first table. None: none are known.
     """
 
     name: str
@@ -207,6 +209,14 @@ class Domain:
     refuses: Mapping[str, str] = MappingProxyType({})
     reviewed: frozenset[str] = frozenset()
     plausibility: Plausibility | None = None
+
+    def widened(self, text: str) -> Self:
+        """This domain with the thresholds that the text of its setting gives; raises UsageError."""
+        if self.plausibility is None or not text:
+            return self
+        other = copy(self)
+        other.plausibility = self.plausibility.widened(text)
+        return other
 
     @property
     def stages(self) -> tuple[StageSpec, StageSpec, StageSpec]:

@@ -2,16 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 from market_spine.errors import UsageError
 
 
-class Plausibility(NamedTuple):
-    """The thresholds of a domain. A larger number is always the wider one.
+@dataclass(frozen=True, kw_only=True)
+class Plausibility:
+    """The thresholds of a domain: every number that a subclass declares. A larger one is always the wider one.
 
     Attributes:
         setting: the environment variable that widens them: ``name=value``, comma-separated.
+    """
+
+    setting: str
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Name to number, as the result's ``config`` shows them."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, int | float)}
+
+    def widened(self, text: str) -> Self:
+        """With the thresholds that the setting's text gives.
+
+        Raises:
+            UsageError: a name that there is none of, or twice, no number, or one that is narrower than the declared.
+        """
+        wider: dict[str, Any] = {}
+        for item in filter(None, (each.strip() for each in text.split(","))):
+            name, _, number = (part.strip() for part in item.partition("="))
+            if name not in self.thresholds:
+                raise UsageError(
+                    f"{self.setting}: {item!r} names no threshold", hint=f"there are {', '.join(self.thresholds)}"
+                )
+            if name in wider:
+                raise UsageError(f"{self.setting} gives {name} twice", hint="leave one")
+            declared = self.thresholds[name]
+            try:
+                value = type(declared)(number)
+            except ValueError as error:
+                raise UsageError(f"{self.setting}: {item!r} gives no number") from error
+            if not (value >= declared and math.isfinite(value)):
+                raise UsageError(
+                    f"{self.setting}: {name}={number} is narrower than {declared:g}, or no finite number",
+                    hint="it can only be widened",
+                )
+            wider[name] = value
+        return replace(self, **wider)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowPlausibility(Plausibility):
+    """The thresholds that the platform judges by: of payloads that are a partition's whole table.
+
+    Attributes:
         measures: columns of the domain's first table whose sizes are compared, the one that sums up first.
         least_rows: fewer known rows than this are not judged: in few rows any share is chance.
         replaced: largest share of the known keys that may be gone at all.
@@ -25,7 +72,6 @@ class Plausibility(NamedTuple):
         least_neighbours: with fewer than this it is not.
     """
 
-    setting: str
     measures: tuple[str, ...]
     least_rows: int = 200
     replaced: float = 0.5
@@ -37,33 +83,3 @@ class Plausibility(NamedTuple):
     rows: float = 2.0
     neighbours: int = 8
     least_neighbours: int = 3
-
-    @property
-    def thresholds(self) -> dict[str, float]:
-        """Name to number, as the result's ``config`` shows them."""
-        return {name: value for name, value in self._asdict().items() if name not in ("setting", "measures")}
-
-    def widened(self, text: str) -> Plausibility:
-        """With the thresholds that the setting's text gives.
-
-        Raises:
-            UsageError: a name that there is none of, no number, or one that is narrower than the declared.
-        """
-        wider: dict[str, Any] = {}
-        for item in filter(None, (each.strip() for each in text.split(","))):
-            name, _, number = (part.strip() for part in item.partition("="))
-            if name not in self.thresholds:
-                raise UsageError(
-                    f"{self.setting}: {item!r} names no threshold", hint=f"there are {', '.join(self.thresholds)}"
-                )
-            declared = self.thresholds[name]
-            try:
-                value = type(declared)(number)
-            except ValueError as error:
-                raise UsageError(f"{self.setting}: {item!r} gives no number") from error
-            if not value >= declared:
-                raise UsageError(
-                    f"{self.setting}: {name}={number} is narrower than {declared:g}", hint="it can only be widened"
-                )
-            wider[name] = value
-        return self._replace(**wider)

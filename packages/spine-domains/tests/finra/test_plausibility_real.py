@@ -16,7 +16,7 @@ from market_spine.app.plausibility import against_known, odd_ratio, odd_size
 from market_spine.compose import reader
 from market_spine.core.manifest import INGEST, Entry
 from market_spine.core.partition import Partition
-from market_spine.core.plausibility import Plausibility
+from market_spine.core.plausibility import RowPlausibility
 from market_spine.core.revision import diff_rows
 from spine.domains.finra.otc_transparency import DOMAIN
 from spine.domains.finra.otc_transparency.scheduler import run_finra_schedule
@@ -54,7 +54,7 @@ def entry(week: date, rows: int) -> Entry:
 def test_the_guards_raise_no_alarm_over_four_years(finra_samples: Path) -> None:
     """222 real weeks, judged although they have few rows: none has twice or half the median of its eight nearest
     earlier weeks, or volumes three times those of the week before by the median of their venues."""
-    rules = Plausibility("", ("share_volume", "trade_count"), least_rows=1)
+    rules = RowPlausibility(setting="", measures=("share_volume", "trade_count"), least_rows=1)
     weeks = weeks_of_aapl(finra_samples)
     assert len(weeks) == 222
     ordered = list(weeks.items())
@@ -103,7 +103,7 @@ def test_a_real_restatement_is_no_alarm_though_it_is_judged(finra_samples: Path)
     """With the least number of rows set aside: one venue added to some thirty moves no share beyond a threshold."""
     import polars as pl
 
-    rules = Plausibility("", ("share_volume", "trade_count"), least_rows=1)
+    rules = RowPlausibility(setting="", measures=("share_volume", "trade_count"), least_rows=1)
     for first in sorted((finra_samples / "two_captures").glob("*_capture1_*.csv")):
         (second,) = (finra_samples / "two_captures").glob(f"{first.name.partition('_')[0]}_capture2_*.csv")
         old, new = (

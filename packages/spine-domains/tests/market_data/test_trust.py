@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from market_spine.app.decisions import Asked
 from market_spine.compose import Hooks, run_decision
 from market_spine.core.calendar import sessions
+from spine.domains.market_data import DOMAIN
 from spine.domains.market_data.agreement import judge_splits, settle_splits, unexplained_jumps
 
 PRICES = ("open", "high", "low", "close")
@@ -192,6 +194,49 @@ def test_a_bar_ten_times_its_neighbours_is_held(place: int, factor: float, desk:
     assert desk.rows("SELECT COUNT(*) FROM market_data_prices") == [(0,)]
 
 
+def test_the_farthest_bar_is_told_with_both_figures(desk: Any, part: PartOf) -> None:
+    """Of several bars the one that is farthest from its neighbours is named, with how far it is and may be."""
+    bars = sopa(1.0)
+    for place, factor in ((10, 12.0), (20, 0.02), (30, 30.0)):
+        bars[place] = _moved(bars[place], factor)
+    message = desk.load("SOPA|mock", bars_part(part, bars)).runs[0].error.message
+    # 50 times lower, and the low of each bar lies 0.95 under its opening, as that of its neighbours.
+    assert f"the bar of {bars[20]['date']}" in message and "1/50 of theirs" in message
+    assert "it has to be under 10 times" in message
+
+
+def test_a_setting_widens_what_bars_may_be(desk: Any, part: PartOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in effect stands in the config; wider thresholds let a bar and a range through; narrower are refused."""
+    bars = sopa(1.0)
+    wild = [*bars[:20], _moved(bars[20], 14), *bars[21:]]
+    held = desk.load("SOPA|mock", bars_part(part, wild))
+    assert held.config["plausibility"] == {"bar": 10.0, "rewritten": 0.5, "least_bars": 10}
+    assert "14 times theirs" in held.runs[0].error.message
+    monkeypatch.setenv("PRICE_PLAUSIBILITY", "bar=15, rewritten=0.9")
+    taken = desk.load("SOPA|mock", bars_part(part, wild))
+    assert (taken.exit_code, taken.config["plausibility"]["bar"]) == (0, 15.0)
+    desk.wait(timedelta(hours=1))
+    moved = [_moved(bar, 3 + place / 10) if place % 4 else bar for place, bar in enumerate(wild)]
+    assert desk.load("SOPA|mock", bars_part(part, moved)).exit_code == 0
+    desk.wait(timedelta(hours=1))
+    monkeypatch.delenv("PRICE_PLAUSIBILITY")
+    held = desk.load("SOPA|mock", bars_part(part, bars))
+    changed = len(bars) - len(bars) // 4 - (1 if len(bars) % 4 else 0) + 1
+    message = held.runs[0].error.message
+    assert f"{changed} of {len(bars)} bars" in message and "at most 50% may" in message
+    for wrong in ("bar=9", "replaced=0.9", "bar=inf", "bar=nan", "rewritten=0.6,rewritten=0.7", "least_bars=10.5"):
+        monkeypatch.setenv("PRICE_PLAUSIBILITY", wrong)
+        refused = desk.load("SOPA|mock", bars_part(part, bars))
+        assert (refused.exit_code, refused.error.kind) == (1, "usage")
+        assert "PRICE_PLAUSIBILITY" in refused.error.message
+
+
+def test_the_thresholds_of_bars_are_documented() -> None:
+    """docs/prices.md gives each with its reason."""
+    page = (Path(__file__).resolve().parents[4] / "docs/prices.md").read_text("utf-8")
+    assert [name for name in DOMAIN.plausibility.thresholds if f"`{name}`" not in page] == []
+
+
 def test_an_accepted_bar_is_told_of_and_a_retracted_one_is_not(desk: Any, part: PartOf) -> None:
     """A held bar that a person accepts leaves its jumps open; retracting it ends them, rows and anomalies alike."""
     bars = sopa(1.0)
@@ -264,7 +309,9 @@ def test_no_jump_is_ever_silent(real: tuple[int, int], told: tuple[int, int], at
         assert (on, jumps) == (at, [])
         assert ratio == pytest.approx(reported, rel=0.35)
     else:
-        assert jumps == [DAYS[at]] or max(ratio, 1 / ratio) * (1 + abs(drift)) < 2.0
+        # Every other close is 1 % above its opening.
+        move = (1 + drift) / ratio
+        assert jumps == [DAYS[at]] or max(move, 1 / move) < 2.0 * 1.011
 
 
 @given(st.permutations([(10.0, 1.0), (15.0, 1.0), (30.0, 2.0), (2.0, 1.0)]))

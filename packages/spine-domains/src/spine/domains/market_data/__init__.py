@@ -10,6 +10,7 @@ from market_spine.core.capture import Part
 from market_spine.core.domain import Domain, Normalized
 from market_spine.core.partition import Partition
 from spine.domains.market_data import partitions, schema
+from spine.domains.market_data.thresholds import BarPlausibility
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,6 +27,7 @@ class MarketData(Domain):
     views = schema.VIEWS
     migrations = "spine.domains.market_data.migrations"
     versions = ("1", "1", "2")
+    plausibility = BarPlausibility()
     reviewed = frozenset(
         ("gap", "zero_volume", "vwap_outside", "frozen", "split_like_jump", "price_jump", "split_disagrees")
     )
@@ -38,7 +40,7 @@ class MarketData(Domain):
         """Rows of ``market_data_prices``, and of splits and dividends where the payload has them."""
         from spine.domains.market_data.normalize import normalize_payload
 
-        return normalize_payload(partition, parts)
+        return normalize_payload(partition, parts, self.plausibility)
 
     def compute(self, partition: Partition, tables: Mapping[str, pl.DataFrame]) -> Mapping[str, pl.DataFrame]:
         """Adjustment factors, daily figures and weeks of the partition."""

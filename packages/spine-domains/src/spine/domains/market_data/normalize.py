@@ -17,6 +17,7 @@ from spine.domains.market_data.agreement import noted_ratios, ratios_of, settle_
 from spine.domains.market_data.parse import day
 from spine.domains.market_data.partitions import symbol_and_source
 from spine.domains.market_data.schema import DIVIDENDS, PRICES, SPLITS
+from spine.domains.market_data.thresholds import BarPlausibility
 from spine.domains.market_data.vendors import FETCHED_AT, LATEST, SPLIT_RATIOS
 
 if TYPE_CHECKING:
@@ -25,12 +26,17 @@ if TYPE_CHECKING:
 _VALUES = ("open", "high", "low", "close", "volume", "vwap", "trade_count")
 
 
-def normalize_payload(partition: Partition, parts: Sequence[Part]) -> Normalized:
+def normalize_payload(partition: Partition, parts: Sequence[Part], rules: BarPlausibility) -> Normalized:
     """Read a payload into rows of the tables that it has parts of.
 
     Bars of a session that was not over when they were fetched are left out and noted; those of sessions after
     the latest wanted one, which a source without ranges sends along, are left out. The payload covers the range from
     the first to the last accepted bar.
+
+    Args:
+        partition: a symbol's.
+        parts: what the source answered.
+        rules: the thresholds in effect.
 
     Raises:
         ContentError: as the vendor's parser does; ``conflicting_bars`` if two bars of one session differ,
@@ -66,7 +72,7 @@ def normalize_payload(partition: Partition, parts: Sequence[Part]) -> Normalized
     if SPLITS.name in tables:
         ratios = ratios_of(tables[SPLITS.name])
     noted = quality.partial_bars(partition.key, partial_days)
-    concern = quality.far_bar(partition.key, bars, ratios)
+    concern = quality.far_bar(rules, partition.key, bars, ratios)
     return Normalized(
         tables=tables,
         rejects=refused.sort("part", "line"),
@@ -74,7 +80,7 @@ def normalize_payload(partition: Partition, parts: Sequence[Part]) -> Normalized
         duplicates=duplicates,
         concerns=(concern,) if concern else (),
         anomalies=(*anomalies, *([noted] if noted else [])),
-        review=partial(quality.review_restatement, partition.key, bars.height),
+        review=partial(quality.review_restatement, rules, partition.key, bars.height),
         partial=CoversRange({PRICES.name: Range("trade_date", bars["trade_date"][0], bars["trade_date"][-1])}),
         refused={PRICES.name: _owned(broken.filter(pl.col("trade_date").is_not_null()), partition).select(PRICES.key)},
     )

@@ -16,21 +16,13 @@ if TYPE_CHECKING:
     import polars as pl
 
     from market_spine.core.revision import RowDiff
+    from spine.domains.market_data.thresholds import BarPlausibility
 
 SETTLE = timedelta(minutes=20)
 """How long after its close a session's bar may still be partial: the delayed plans run 15 minutes late."""
 
 FROZEN_SESSIONS = 5
 """So many identical bars in a row look like a feed that stands still."""
-
-FAR = 10.0
-"""A bar so many times its neighbours is held: of 15,293 real bars the farthest is 1.16 times them,
-and what does happen (a collapse, a split that is not on file yet) has neighbours of its own the day after."""
-
-REWRITTEN = 0.5
-"""A fetched range of which a larger share changed, without one ratio, is held: vendors correct single bars."""
-REWRITTEN_FROM = 10
-"""Bars that a range must share with what is known before its share of changed ones means anything."""
 
 _RATIO_TOLERANCE = 0.05
 _UNIFORM_TOLERANCE = 0.005
@@ -181,14 +173,15 @@ def stale(key: str, last: date, latest: date) -> Anomaly:
     return Anomaly("stale", "warning", key, message, {"last": str(last), "expected": str(latest)})
 
 
-def far_bar(key: str, bars: pl.DataFrame, ratios: Mapping[date, float]) -> Concern | None:
-    """The reason to hold a series with a bar that is ten times its neighbours, or a tenth of them.
+def far_bar(rules: BarPlausibility, key: str, bars: pl.DataFrame, ratios: Mapping[date, float]) -> Concern | None:
+    """The reason to hold a series with a bar that is ten times its neighbours, or a tenth of them; the farthest.
 
     A bar is compared with the ones before and after it, the last with the one before; splits that prices agree
     with are taken into account. The first has too little beside it.
     """
     applied = {each.day: each.reported for each in judge_splits(bars, ratios) if each.agrees}
     rows = bars.select("trade_date", "high", "low").rows()
+    farthest, words = 0.0, ""
     for place in range(1, len(rows)):
         day, high, low = rows[place]
         split = applied.get(day, 1.0)
@@ -198,14 +191,19 @@ def far_bar(key: str, bars: pl.DataFrame, ratios: Mapping[date, float]) -> Conce
             basis = applied.get(after, 1.0)
             beside.append((following_high * basis, following_low * basis))
         most, least = max(each[0] for each in beside), min(each[1] for each in beside)
-        if high >= FAR * most or low <= least / FAR:
-            return Concern(
-                "implausible",
-                f"{key}: the bar of {day} goes from {low:g} to {high:g}, its neighbours from {least:g} to {most:g}:"
-                f" {FAR:g} times or more, and no split on file explains it",
-                "if it is right, market-spine accept CAPTURE takes it; else run again later: vendors mend such bars",
-            )
-    return None
+        times = max(high / most, least / low)
+        if times > farthest:
+            farthest = times
+            part = f"{times:.4g} times" if high / most == times else f"1/{times:.4g} of"
+            beside_it = f"its neighbours from {least:g} to {most:g}"
+            words = f"the bar of {day} goes from {low:g} to {high:g}, {beside_it}: {part} theirs"
+    if farthest < rules.bar:
+        return None
+    return Concern(
+        "implausible",
+        f"{key}: {words}, and no split on file explains it; it has to be under {rules.bar:g} times",
+        "if it is right, market-spine accept CAPTURE takes it; else run again later: vendors mend such bars",
+    )
 
 
 def partial_bars(key: str, days: Sequence[date]) -> Anomaly | None:
@@ -214,10 +212,11 @@ def partial_bars(key: str, days: Sequence[date]) -> Anomaly | None:
     return note and Anomaly(note.kind, "info", key, note.message, note.details)
 
 
-def review_restatement(key: str, compared: int, diff: RowDiff) -> tuple[Anomaly | Concern, ...]:
+def review_restatement(rules: BarPlausibility, key: str, compared: int, diff: RowDiff) -> tuple[Anomaly | Concern, ...]:
     """What is odd about a range beside the bars that were known in it.
 
     Args:
+        rules: the thresholds in effect.
         key: the partition's key.
         compared: bars in the range, those that nothing was known for included.
         diff: how it differs from what was known.
@@ -228,13 +227,13 @@ def review_restatement(key: str, compared: int, diff: RowDiff) -> tuple[Anomaly 
         for old, new in zip(*(frame.select(*_PRICES, "volume").rows() for frame in (diff.old, diff.new)), strict=True)
         if old != new
     ]
-    if both < REWRITTEN_FROM or len(changed) <= REWRITTEN * both or _share_one_ratio(changed):
+    if both < rules.least_bars or len(changed) <= rules.rewritten * both or _share_one_ratio(changed):
         return _uniform_restatement(key, diff)
     first, last = diff.new["trade_date"][0], diff.new["trade_date"][-1]
     concern = Concern(
         "replaced",
-        f"{key}: {len(changed)} of {both} bars from {first} to {last} differ from those known, and not by one ratio:"
-        f" more than {REWRITTEN:.0%}",
+        f"{key}: {len(changed)} of {both} bars from {first} to {last} differ from those known"
+        f" ({len(changed) / both:.0%}; at most {rules.rewritten:.0%} may), and not by one ratio",
         "look at it with market-spine diff: the symbol may have passed to another company, or the vendor's answer"
         " be wrong; market-spine accept CAPTURE takes it",
     )

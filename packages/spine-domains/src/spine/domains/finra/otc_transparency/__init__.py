@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from market_spine.core.capture import Part
 from market_spine.core.domain import Domain, Normalized, Place, Publication, StageSpec
 from market_spine.core.partition import Partition
-from market_spine.core.plausibility import Plausibility
+from market_spine.core.plausibility import RowPlausibility
 from market_spine.core.schema import Table
 from spine.domains.finra.otc_transparency import partitions, schema
 
@@ -52,7 +52,7 @@ class OtcTransparency(Domain):
     migrations = "spine.domains.finra.otc_transparency.migrations"
     windows = (SymbolRolling(),)
     legs = schema.VENUE_CLASSES
-    plausibility = Plausibility("FINRA_PLAUSIBILITY", ("share_volume", "trade_count"))
+    plausibility = RowPlausibility(setting="FINRA_PLAUSIBILITY", measures=("share_volume", "trade_count"))
 
     def partition(self, key: str) -> Partition:
         """Check and build a partition from a key such as ``2025-01-03|NMS_TIER_1``; raises UsageError."""

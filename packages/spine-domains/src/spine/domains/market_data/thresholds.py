@@ -1,0 +1,23 @@
+"""What prices must be to be plausible; docs/prices.md gives the reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from market_spine.core.plausibility import Plausibility
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarPlausibility(Plausibility):
+    """The thresholds of bars.
+
+    Attributes:
+        bar: a bar so many times its neighbours, or such a part of them, is held.
+        rewritten: largest share of the known bars of a range that may be changed, but for one ratio.
+        least_bars: with fewer known bars than this in a range, its share of changed ones means nothing.
+    """
+
+    setting: str = "PRICE_PLAUSIBILITY"
+    bar: float = 10.0
+    rewritten: float = 0.5
+    least_bars: int = 10
