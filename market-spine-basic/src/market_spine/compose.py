@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from market_spine import registry, settings, stopping
 from market_spine.app.arguments import choice, day, whole_number
-from market_spine.app.pipeline import guarded
+from market_spine.app.pipeline import guarded, run_partition
 from market_spine.app.recording import run_record, run_start
 from market_spine.app.report import Plan
 from market_spine.app.runner import run_plan
@@ -35,6 +35,7 @@ from market_spine.telemetry import log_context
 
 if TYPE_CHECKING:
     from market_spine.app.decisions import Asked
+    from market_spine.app.foreseen import Foresight
 
 logger = logging.getLogger(__name__)
 
@@ -64,16 +65,23 @@ class Request(NamedTuple):
     db: str | None = None
     run_date: str | date | None = None
     workers: int | str = 1
+    partitions: str | Sequence[str] | None = None
+    only: str | Sequence[str] | None = None
 
 
 class Selection(NamedTuple):
-    """What a domain makes of its own flags: the partitions, where they come from, what to tell about it."""
+    """What a domain makes of its own flags: the partitions, where they come from, what to tell about it.
+
+    ``--partitions`` and ``--only`` are applied to it. A domain whose source has to know the partitions beforehand
+    asks ``app.selection`` itself, and says in ``narrowed_from`` how many there were before ``--only``.
+    """
 
     partitions: Sequence[Partition]
     source: Source
     warnings: tuple[str, ...] = ()
     config: Mapping[str, Any] = {}
     tells_open: bool = False
+    narrowed_from: int | None = None
 
 
 Select = Callable[[date, Callable[[], Reader]], Selection]
@@ -87,6 +95,7 @@ class Hooks(NamedTuple):
     progress: Callable[[Outcome], None] = lambda _outcome: None
     planned: Callable[[int], None] = lambda _count: None
     begun: Callable[[Callable[[], SchedulerResult]], None] = lambda _so_far: None
+    foresight: Foresight | None = None
 
     @property
     def store_clock(self) -> Clock | None:
@@ -308,16 +317,24 @@ def _plan(
     config.update(workers=workers, run_date=today.isoformat())
     if domain.plausibility:
         config["plausibility"] = domain.plausibility.thresholds
-    selection = select(today, _reader(request.db, hooks.store_clock, missing_ok=True))
+    open_reader = _reader(request.db, hooks.store_clock, missing_ok=True)
+    selection = select(today, open_reader)
+    if request.partitions is not None or request.only is not None:
+        from market_spine.app.selection import apply
+
+        selection = selection._replace(**apply(domain, request, selection, today, open_reader))
     config.update(selection.config)
-    if not selection.partitions:
+    if (foresight := hooks.foresight) and foresight.binding:
+        selection = selection._replace(partitions=[domain.partition(key) for key in foresight.partitions])
+    idle = not selection.partitions and bool(selection.narrowed_from)
+    if not selection.partitions and not idle:
         raise MarketSpineError(
             "nothing is selected", hint="widen --lookback-weeks, --weeks or --tiers", kind="nothing_selected"
         )
     run = Run(
         id=run_id,
         domain=domain,
-        source=selection.source,
+        source=foresight.watching(selection.source) if foresight else selection.source,
         stores=_stores(request.db, dry=mode == "dry-run", clock=hooks.store_clock),
         options=Options(request.force, only_stage, settings.user() if request.force else ""),  # type: ignore[arg-type]
         today=today,
@@ -330,10 +347,12 @@ def _plan(
         run,
         selection.partitions,
         tells_open=selection.tells_open,
+        idle=idle,
         warnings=(*selection.warnings, *ahead),
         config=config,
         fail_fast=request.fail_fast,
         workers=workers,
+        work=foresight.work if foresight else run_partition,
     )
 
 

@@ -33,6 +33,7 @@ def everything_but_runs(database: str) -> dict[str, list[tuple[Any, ...]]]:
             "core_runs",
             "core_run_starts",
             "core_run_ends",
+            "core_run_partitions",
             "core_migrations",
             "core_window_checks",
         }

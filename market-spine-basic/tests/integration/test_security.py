@@ -68,9 +68,10 @@ def read(db: str) -> StoreReader:
 
 
 def contents(db: str) -> dict[str, list[Any]]:
-    """Every row of every table but the results of runs."""
+    """Every row of every table but those of runs."""
     with read(db) as reader:
-        names = sorted(reader._db.relations() - {"core_runs", "core_run_starts", "core_run_ends"})
+        runs = {"core_runs", "core_run_starts", "core_run_ends", "core_run_partitions"}
+        names = sorted(reader._db.relations() - runs)
         return {name: sorted(reader.query(f"SELECT * FROM {name}").rows, key=repr) for name in names}
 
 

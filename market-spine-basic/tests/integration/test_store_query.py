@@ -203,6 +203,7 @@ def test_every_table_and_view_answers_as_of_a_moment_for_ever(
         "core_payloads",
         "core_rejects",
         "core_runs",
+        "core_run_partitions",
         "core_anomaly_events",
         "core_anomalies",
         "core_migrations",
@@ -225,7 +226,9 @@ def test_every_table_and_view_answers_as_of_a_moment_for_ever(
             commit.add_rejects(entry.manifest_id, entry.capture_id, rejects)
             commit.resolve(["even"] if step % 2 else None)
             commit.note(Anomaly("even" if step % 2 else "odd", "info", partition.key, f"step {step}"))
-        writer.record_run(RunRecord(f"run {step}", "garden", "s", started, started, "success", 0, 1, 1, 0, 0, "{}"))
+        check = '{"partition_key": "k", "pipeline": "p", "status": "completed", "duration_ms": 1}'
+        result = f'{{"runs": [{check}]}}'
+        writer.record_run(RunRecord(f"run {step}", "garden", "s", started, started, "success", 0, 1, 1, 0, 0, result))
 
     answers = {}
     for step in range(4):

@@ -140,6 +140,17 @@ def test_status_table(counts: tuple[int, int, int]) -> None:
         assert status == expected_status(counts, unchanged, **events), (counts, unchanged, events)
 
 
+def test_nothing_left_of_a_selection_is_a_success() -> None:
+    """Where ``--only`` leaves none of the selected partitions, nothing failed, unless something else did."""
+    none = SchedulerStats(attempted=0, succeeded=0, failed=0, skipped=0)
+    quiet = {"window_failed": False, "critical": False, "undone": False, "dry_run": False}
+    assert decide_status(none, unchanged=0, idle=True, **quiet) == "success"
+    assert decide_status(none, unchanged=0, idle=True, **{**quiet, "dry_run": True}) == "dry_run"
+    assert decide_status(none, unchanged=0, idle=True, **{**quiet, "critical": True}) == "failure"
+    assert decide_status(none, unchanged=0, idle=True, **{**quiet, "undone": True}) == "failure"
+    assert decide_status(none, unchanged=0, idle=True, **{**quiet, "window_failed": True}) == "partial"
+
+
 def test_optional_additions_are_omitted_when_absent() -> None:
     """The guide's fields are always there, null included; the additions only when they say something."""
     guide = json.loads(GUIDE_EXAMPLE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from market_spine.errors import UsageError
@@ -47,6 +47,21 @@ def day(flag: str, value: str | date, allowed: str = "a date as YYYY-MM-DD") -> 
             raise ValueError(value)
         return date.fromisoformat(value)
     except ValueError as error:
+        raise refused(flag, value, allowed) from error
+
+
+def day_or_weeks_back(flag: str, value: str | date, today: date) -> date:
+    """A day given as a date, or as so many weeks back from today, such as ``26w``."""
+    allowed = "a date as YYYY-MM-DD, or weeks back from today such as 26w"
+    text = str(value).strip()
+    if not text.endswith("w"):
+        return day(flag, value, allowed)
+    number = text.removesuffix("w")
+    try:
+        if not (number.isascii() and number.isdigit()):
+            raise ValueError(number)
+        return today - timedelta(weeks=int(number))
+    except (ValueError, OverflowError) as error:
         raise refused(flag, value, allowed) from error
 
 

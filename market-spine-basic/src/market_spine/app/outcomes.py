@@ -45,16 +45,18 @@ def planned(task: Task, ingest: Ingest, elapsed: timedelta) -> Outcome:
         held = failure(task, INGEST, ingest.hold, elapsed)
         return Outcome(task.partition.key, (held,), (anomaly(task, ingest.hold, ingest.held),))
     runs = [_ingest_run(task, ingest, elapsed, RunStatus.PLANNED)] if task.run.options.wants(INGEST) else []
+    moves = False
     if ingest.target is not None:
         normalized = normalize_fingerprint(task, ingest.target)
         for stage, print_ in ((NORMALIZE, normalized), (CALC, calc_fingerprint(task, normalized))):
             if not task.run.options.wants(stage):
                 continue
+            moves = stage == CALC and standing(task, stage) != print_
             if standing(task, stage) == print_ and not task.run.options.force:
                 runs.append(_run(task, stage, RunStatus.SKIPPED, reason=SkipReason.UP_TO_DATE))
             else:
                 runs.append(_run(task, stage, RunStatus.PLANNED, entry=ingest.target))
-    return _outcome(task, ingest, runs)
+    return _outcome(task, ingest, runs)._replace(moves=moves)
 
 
 def skip(task: Task, reason: SkipReason) -> Outcome:
@@ -65,7 +67,8 @@ def skip(task: Task, reason: SkipReason) -> Outcome:
 def unread(task: Task) -> Outcome:
     """A dry run's answer for a source that it does not ask: every stage would run if the source has news."""
     stages = [stage for stage in (INGEST, NORMALIZE, CALC) if task.run.options.wants(stage)]
-    return Outcome(task.partition.key, tuple(_run(task, stage, RunStatus.PLANNED) for stage in stages))
+    runs = tuple(_run(task, stage, RunStatus.PLANNED) for stage in stages)
+    return Outcome(task.partition.key, runs, moves=True)
 
 
 def failure(task: Task, stage: str, error: MarketSpineError, elapsed: timedelta) -> PipelineRun:

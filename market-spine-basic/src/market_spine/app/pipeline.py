@@ -50,7 +50,7 @@ class Moved(Exception):
 
 def run_partition(task: Task) -> Outcome:
     """Work through one partition. Never raises: whatever goes wrong is in the outcome."""
-    return attempted(task, _work)
+    return attempted(task, work_through)
 
 
 def attempted(task: Task, work: Callable[[Task], Outcome]) -> Outcome:
@@ -108,7 +108,8 @@ def _attempt(task: Task, work: Callable[[Task], Outcome]) -> Outcome:
     return result
 
 
-def _work(task: Task) -> Outcome:
+def work_through(task: Task) -> Outcome:
+    """One attempt at a partition; raises what goes wrong, and Moved."""
     started = task.run.clock()
     payload: Payload | None = None
     unchanged = Unchanged()

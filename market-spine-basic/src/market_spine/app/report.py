@@ -36,6 +36,7 @@ class Plan(NamedTuple):
     Attributes:
         run: what its partitions share.
         tells_open: the result tells of all that is open about its partitions, also of what this run did not look at.
+        idle: partitions were selected, and none of them needs anything: that there are none is no failure.
         warnings: what planning has to tell, for the result.
         config: the values in effect, for the result.
         fail_fast: start no further partition after the first failure.
@@ -47,6 +48,7 @@ class Plan(NamedTuple):
     run: Run
     partitions: Sequence[Partition]
     tells_open: bool = False
+    idle: bool = False
     warnings: tuple[str, ...] = ()
     config: Mapping[str, Any] = {}
     fail_fast: bool = False
@@ -103,6 +105,7 @@ def result_of(plan: Plan, report: RunReport, started: datetime) -> SchedulerResu
         critical=report.error is not None,
         undone=report.interrupted or any(run.reason == SkipReason.LOCKED for run in runs),
         dry_run=plan.run.stores.writer is None,
+        idle=plan.idle,
     )
     return SchedulerResult(
         schema_version=SCHEMA_VERSION,

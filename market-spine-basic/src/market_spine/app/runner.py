@@ -21,10 +21,9 @@ from market_spine.app.scheduling import (
 from market_spine.app.task import Outcome, Run, Task
 from market_spine.app.windows import (
     WindowRunner,
+    foresee_windows,
     stale_windows,
-    window_run,
     window_versions,
-    windows_foreseen,
 )
 from market_spine.core.anomaly import Anomaly, Severity
 from market_spine.core.manifest import CALC, AnomalyRecord, Known
@@ -244,10 +243,9 @@ def _windows(plan: Plan, report: RunReport, stop: Callable[[], bool], store: Rea
     if not run.domain.windows:
         return
     if run.stores.writer is None:
-        moved = {each.partition_key for each in report.runs if each.status is RunStatus.PLANNED}
-        keys = frozenset(store.partition_keys(run.domain.name)) if moved else frozenset()
-        foreseen = windows_foreseen(run.domain, keys, moved)
-        report.windows = [window_run(window, RunStatus.PLANNED) for window in foreseen]
+        moved = {outcome.partition_key for outcome in report.outcomes if outcome.moves}
+        again = {partition.key for partition in plan.partitions} if run.options.force else set()
+        report.windows = foresee_windows(run.domain, store, moved, again)
         return
     versions = window_versions(run.domain)
     moves = store.moves(run.domain.name, versions)

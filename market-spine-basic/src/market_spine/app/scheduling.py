@@ -263,10 +263,12 @@ def decide_status(
     critical: bool,
     undone: bool,
     dry_run: bool,
+    idle: bool = False,
 ) -> SchedulerStatus:
     """Judge a whole run. The first line that applies decides:
 
-    1. a critical error, or nothing attempted with nothing left undone (an empty selection): failure
+    1. a critical error, or nothing attempted with nothing left undone (an empty selection): failure; but where
+       ``--only`` left nothing of what was selected, line 5
     2. planned work left undone: partial if a partition succeeded or was found unchanged, else failure
     3. every attempted partition failed: failure
     4. some partition failed, or a window calculation outside the plan did: partial
@@ -279,12 +281,13 @@ def decide_status(
         critical: an error ended the run as a whole.
         undone: a signal or a spent quota left planned partitions untouched.
         dry_run: nothing was to be written.
+        idle: partitions were selected, and none of them is in a state that ``--only`` names.
     """
-    if critical or (not stats.attempted and not undone):
+    if critical or not (stats.attempted or undone or idle):
         return SchedulerStatus.FAILURE
     if undone:
         return SchedulerStatus.PARTIAL if stats.succeeded or unchanged else SchedulerStatus.FAILURE
-    if stats.failed == stats.attempted:
+    if stats.failed and stats.failed == stats.attempted:
         return SchedulerStatus.FAILURE
     if stats.failed or window_failed:
         return SchedulerStatus.PARTIAL

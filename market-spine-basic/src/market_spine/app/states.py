@@ -184,6 +184,20 @@ class Grid:
 def partition_states(store: Reader, domain: Domain, today: date, count: int) -> Grid:
     """The states of a domain's partitions, at most ``count`` rows of the grid."""
     known = store.known(domain.name)
+    rows = domain.grid(today, count, known.keys())
+    states = iter(_decided(store, domain, today, [partition for row in rows for partition in row], known))
+    return Grid([[next(states) for _ in row] for row in rows])
+
+
+def states_of(store: Reader, domain: Domain, today: date, partitions: Sequence[Partition]) -> list[PartitionState]:
+    """The states of some of a domain's partitions, in their order."""
+    return _decided(store, domain, today, partitions, store.known(domain.name))
+
+
+def _decided(
+    store: Reader, domain: Domain, today: date, partitions: Sequence[Partition], known: Mapping[str, Known]
+) -> list[PartitionState]:
+    """The states of partitions, given all that is known of their domain."""
     records: dict[str, list[AnomalyRecord]] = {}
     for record in store.anomalies(domain.name, acknowledged=True):
         records.setdefault(record.anomaly.partition_key, []).append(record)
@@ -202,7 +216,7 @@ def partition_states(store: Reader, domain: Domain, today: date, count: int) -> 
             decide_state(own, noticed, domain.publication(partition, today), wanted=wanted),
         )
 
-    return Grid([[state(partition) for partition in row] for row in domain.grid(today, count, known.keys())])
+    return [state(partition) for partition in partitions]
 
 
 def _first_held(domain: Domain, known: Mapping[str, Known]) -> dict[str, int]:

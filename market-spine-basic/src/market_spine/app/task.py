@@ -103,11 +103,13 @@ class Task(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of one partition: an entry for each pipeline run, and the anomalies seen."""
+    """What became of one partition: an entry for each pipeline run, the anomalies seen, and whether a dry run foresees
+    that what windows look at will have moved."""
 
     partition_key: str
     runs: tuple[PipelineRun, ...]
     anomalies: tuple[Anomaly, ...] = ()
+    moves: bool = False
 
     @property
     def failed(self) -> bool:

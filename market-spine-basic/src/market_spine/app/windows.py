@@ -98,19 +98,28 @@ def find_window(calc: WindowCalc, partition: Partition, known: Mapping[str, Know
     return Window(calc, partition, present, len(present) == len(inputs), print_, standing)
 
 
-def windows_foreseen(domain: Domain, keys: Collection[str], moved: Collection[str]) -> list[Window]:
+def foresee_windows(
+    domain: Domain, reader: Reader, moved: Collection[str], again: Collection[str]
+) -> list[PipelineRun]:
     """The windows a dry run foresees: those with an input among the partitions that would move.
 
     Args:
         domain: whose window calculations.
-        keys: the partitions that the manifest has.
-        moved: those that the run would write.
+        reader: the store.
+        moved: the partitions whose rows the run would write anew.
+        again: partitions whose windows are wanted although nothing moved (``--force``).
     """
+    if not (moved or again):
+        return []
+    computed = {key for key, own in reader.known(domain.name).items() if CALC in own.stages}
+    present_keys = {*computed, *moved}
     found = []
-    for calc, partition in windows_reached(domain, {*keys, *moved}, moved):
+    for calc, partition in windows_reached(domain, present_keys, {*moved, *again}):
         inputs = calc.inputs(partition)
-        present = tuple(each for each in inputs if each.key in keys or each.key in moved)
-        found.append(Window(calc, partition, present, len(present) == len(inputs), "", False))
+        if partition.key in again or any(each.key in moved for each in inputs):
+            present = tuple(each for each in inputs if each.key in present_keys)
+            window = Window(calc, partition, present, len(present) == len(inputs), "", False)
+            found.append(window_run(window, RunStatus.PLANNED))
     return found
 
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import closing
+from datetime import datetime
+from typing import Any
 
 import click
 
+from market_spine.app.scheduling import SchedulerResult
 from market_spine.cli import output
 from market_spine.cli.options import db_option, domain_option, json_option
+from market_spine.core.manifest import CheckRecord, RunRecord
+from market_spine.core.ports import Reader
+from market_spine.errors import UsageError
 
 
 @click.command()
@@ -51,37 +58,67 @@ def status(count: int, run_date: str | None, domain: str | None, db: str | None,
 
 
 @click.command()
+@click.argument("run_id", required=False)
+@click.option("--partition", "key", metavar="KEY", help="Those that met this partition, and what they found of it.")
+@click.option("--before", metavar="RUN_ID", help="Those before this one: the last that was listed.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="How many.")
 @domain_option
 @db_option
 @json_option
-def runs(limit: int, domain: str | None, db: str | None, as_json: bool) -> None:
-    """List past scheduler runs, newest first."""
+def runs(
+    run_id: str | None,
+    key: str | None,
+    before: str | None,
+    limit: int,
+    domain: str | None,
+    db: str | None,
+    as_json: bool,
+) -> None:
+    """List past scheduler runs, newest first; show the run RUN_ID."""
     from market_spine import registry
     from market_spine.compose import reader
 
-    name = registry.find(domain).name if domain else None
+    if run_id is not None and (key is not None or before is not None):
+        raise UsageError("RUN_ID names one run; --partition and --before list several", hint="leave one of them away")
+    name: str | None = None
+    if key is not None:
+        found, partition = registry.locate(key, domain)
+        name, key = found.name, partition.key
+    elif domain:
+        name = registry.find(domain).name
     with closing(reader(db)) as store:
-        records = store.runs(name, limit)
+        if run_id is not None:
+            records: Sequence[RunRecord] = [_one_run(store, run_id, "")]
+        else:
+            if before is not None:
+                _one_run(store, before, "--before: ")
+            records = store.runs(name, limit, key=key, before=before)
+        checks = store.checks(name, key, limit, before=before) if name and key and not as_json else []
     if as_json:
         output.write_json([json.loads(record.result) for record in records])
-        return
-    output.write_table(
-        ("run_id", "domain", "started_at", "status", "attempted", "succeeded", "failed", "skipped"),
-        [
-            (
-                record.run_id,
-                record.domain,
-                record.started_at.isoformat(timespec="seconds"),
-                record.status,
-                record.attempted,
-                record.succeeded,
-                record.failed,
-                record.skipped,
-            )
-            for record in records
-        ],
-    )
+    elif run_id is not None and records[0].exit_code is None:
+        output.write(f"{records[0].status}: begun on {records[0].started_at.isoformat(timespec='seconds')}")
+    elif run_id is not None:
+        output.write_result(SchedulerResult.from_json(records[0].result), as_json=False)
+    elif key is not None:
+        _write(("run_id", "recorded_at", "pipeline", "status", "reason", "kind", "duration_ms"), checks)
+    else:
+        _write(("run_id", "domain", "started_at", "status", "attempted", "succeeded", "failed", "skipped"), records)
+
+
+def _one_run(store: Reader, run_id: str, flag: str) -> RunRecord:
+    found = store.find_run(run_id)
+    if found is None:
+        raise UsageError(f"{flag}there is no run '{run_id}'", hint="market-spine runs lists them")
+    return found
+
+
+def _write(columns: Sequence[str], records: Sequence[RunRecord | CheckRecord]) -> None:
+    output.write_table(columns, [[_cell(getattr(record, column)) for column in columns] for record in records])
+
+
+def _cell(value: Any) -> Any:
+    return value.isoformat(timespec="seconds") if isinstance(value, datetime) else value
 
 
 class _Anomalies(click.Group):

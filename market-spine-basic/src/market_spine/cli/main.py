@@ -34,6 +34,9 @@ _COMMANDS = {
     "captures": ("captures", "List the captures of a partition."),
     "payload": ("captures", "Write the exact bytes of a capture to a file."),
     "diff": ("captures", "Show the rows in which two captures of a partition differ."),
+    "changes": ("explain", "Show what was restated between two moments."),
+    "explain": ("explain", "Show why a row is what it is: versions, source line, inputs."),
+    "apply": ("apply", "Carry out the plan of a dry run, exactly as it was foreseen."),
     "accept": ("decide", "Let a capture through that a guard held, or that was retracted."),
     "retract": ("decide", "Take a capture back: its bytes were wrong."),
     "calendar": ("calendar", "Show what is expected to be published next, and when."),
@@ -54,9 +57,12 @@ _GROUPS = {
 class ScheduleCommand(click.Command):
     """A scheduler's command: with ``--json`` a usage error, too, is answered in the contract."""
 
-    def __init__(self, *args: Any, failure: Failed, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, failure: Failed, function: Callable[..., SchedulerResult] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.failure = failure
+        self.function = function
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, args)

@@ -18,6 +18,10 @@ class TrimmedPath(click.Path):
         return super().convert(trimmed(name, value) if isinstance(value, str) else value, param, ctx)
 
 
+class Selecting(click.Option):
+    """An option of a scheduler that chooses partitions: a plan that is applied has its own instead."""
+
+
 def require_value(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
     """Refuse a flag for another's value: click lets an unset variable in `--db $DB --json` make a file "--json"."""
     if isinstance(value, str) and value.startswith("--"):

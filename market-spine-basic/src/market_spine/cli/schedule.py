@@ -7,7 +7,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, TypeVar
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,16 +18,21 @@ from market_spine.app.scheduling import SchedulerResult
 from market_spine.app.task import Outcome
 from market_spine.cli import output
 from market_spine.cli.main import ScheduleCommand
-from market_spine.cli.options import db_option
+from market_spine.cli.options import TrimmedPath, db_option
 from market_spine.cli.supervise import Signals
 from market_spine.core.domain import Domain
 from market_spine.errors import Interrupted, MarketSpineError, UsageError
 from market_spine.telemetry import configure_logging
 
+if TYPE_CHECKING:
+    from market_spine.app.foreseen import Foresight
+
 logger = logging.getLogger(__name__)
 
 C = TypeVar("C", bound=Callable[..., Any])
 
+MISSING = "failed,late,not_loaded"
+"""The states of what a backfill has left to do."""
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -43,12 +50,16 @@ def schedule_command(domain: Domain, name: str) -> Callable[[Callable[..., Any]]
         return failure(domain, error, started, finished)
 
     def declare(function: Callable[..., SchedulerResult]) -> ScheduleCommand:
-        def callback(*, as_json: bool, log_level: str, **flags: Any) -> int:
-            return execute(function, answer, flags, as_json=as_json, log_level=log_level)
+        def callback(*, as_json: bool, log_level: str, out: Path | None, **flags: Any) -> int:
+            if out is None:
+                return execute(function, answer, flags, as_json=as_json, log_level=log_level)
+            from market_spine.cli.apply import make_plan
+
+            return make_plan(out, name, flags, partial(execute, function, answer, as_json=as_json, log_level=log_level))
 
         callback.__doc__ = function.__doc__
         callback.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
-        return click.command(name, cls=ScheduleCommand, failure=answer)(callback)
+        return click.command(name, cls=ScheduleCommand, failure=answer, function=function)(callback)
 
     return declare
 
@@ -62,6 +73,19 @@ def common_options(function: C) -> C:
             show_default=True,
             metavar="[run|dry-run]",
             help="dry-run compares and plans, and writes nothing.",
+        ),
+        click.option(
+            "--out",
+            type=TrimmedPath(path_type=Path, dir_okay=False),
+            help="Write the plan of a dry run to a file, for market-spine apply.",
+        ),
+        click.option("--partitions", metavar="KEY,...", help="Exactly these partitions, instead of a selection."),
+        click.option(
+            "--only",
+            is_flag=False,
+            flag_value=MISSING,
+            metavar="[STATE,...]",
+            help=f"Of those selected, the partitions in these states of the grid; alone: {MISSING}.",
         ),
         click.option("--force", is_flag=True, help="Ignore revision detection, guards and limits of what is loaded."),
         click.option(
@@ -100,6 +124,8 @@ def execute(
     *,
     as_json: bool,
     log_level: str,
+    foresight: Foresight | None = None,
+    told: Callable[[SchedulerResult], None] = lambda _result: None,
 ) -> int:
     """Call what answers with a result, with signals, progress and the log taken care of; returns the exit code."""
     terminal = sys.stderr.isatty()
@@ -112,7 +138,7 @@ def execute(
         # The bar stands in for stderr by now, and puts what is logged above itself.
         domains = (target.partition(":")[0] for target in registry.entries().values())
         configure_logging(log_level, domains, as_text=terminal)
-        hooks = Hooks(stop=signals.asked, planned=planned, progress=step, begun=so_far.append)
+        hooks = Hooks(stop=signals.asked, planned=planned, progress=step, begun=so_far.append, foresight=foresight)
         started = utc_now()
         result = guarded(lambda: signals.supervise(lambda: function(**flags, hooks=hooks), lambda: bool(so_far)))
         if isinstance(result, Interrupted) and so_far:
@@ -121,6 +147,7 @@ def execute(
             result = failed(result, started, utc_now())
         if as_json and result.error and result.error.kind == UsageError.default_kind:
             logger.error("%s", result.error.message, extra={"kind": result.error.kind, "hint": result.error.hint})
+    told(result)
     output.write_result(result, as_json=as_json)
     if signals.left:
         output.end_at_once(result.exit_code)

@@ -139,6 +139,23 @@ class RunRecord(NamedTuple):
     result: str
 
 
+class CheckRecord(NamedTuple):
+    """One row of ``core_run_partitions``: what a run found of a partition in one pipeline.
+
+    ``reason``: why it was skipped; ``kind``: why it failed; ``recorded_at``: when the run was recorded.
+    """
+
+    run_id: str
+    domain: str
+    partition_key: str
+    pipeline: str
+    status: str
+    reason: str | None
+    kind: str | None
+    duration_ms: int
+    recorded_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class AnomalyRecord:
     """One row of ``core_anomalies``: an anomaly from first sight to its resolution.

@@ -12,6 +12,7 @@ from market_spine.core.capture import Part
 from market_spine.core.decision import Decision
 from market_spine.core.manifest import (
     AnomalyRecord,
+    CheckRecord,
     Committed,
     DecisionRecord,
     Entry,
@@ -51,6 +52,9 @@ class Reader(Protocol):
     def partition_keys(self, domain: str) -> Sequence[str]:
         """The keys of every partition of the domain that the manifest has an entry of, in text order."""
 
+    def entry_counts(self, domain: str, *, as_of: datetime | None = None) -> Mapping[str, int]:
+        """How many manifest entries each partition of the domain has, or had at a moment that has passed."""
+
     def moves(self, domain: str, versions: str) -> Moves:
         """What moved since the domain's windows were last found to stand under these versions of their code."""
 
@@ -73,8 +77,16 @@ class Reader(Protocol):
     def decisions(self, domain: str | None = None, key: str | None = None) -> Sequence[DecisionRecord]:
         """What was decided, oldest first; of one partition if ``key`` is given."""
 
-    def runs(self, domain: str | None = None, limit: int = 20) -> Sequence[RunRecord]:
-        """Past scheduler results, newest first."""
+    def runs(
+        self, domain: str | None = None, limit: int = 20, *, key: str | None = None, before: str | None = None
+    ) -> Sequence[RunRecord]:
+        """Past scheduler results, newest first; those that met one partition, those before a run."""
+
+    def find_run(self, run_id: str) -> RunRecord | None:
+        """The result of one run."""
+
+    def checks(self, domain: str, key: str, limit: int = 20, *, before: str | None = None) -> Sequence[CheckRecord]:
+        """What the latest ``limit`` runs that met a partition found of it, newest run first."""
 
     def last_asked(self, source: str) -> Mapping[str, datetime]:
         """When a metered source was last asked, for each subject of the quota ledger (``core_requests``)."""

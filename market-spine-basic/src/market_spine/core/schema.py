@@ -37,6 +37,7 @@ class Table(NamedTuple):
         grows: rows with new keys continue what is known: only removed and changed rows make a revision.
         bulk: its partitions come whole and in thousands of rows; an embedded store keeps them in columns. Such a
             table is replaced by equality on exactly its partition columns.
+        totals: the columns that can be summed over its rows, the telling one first: what ``changes`` compares.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Table(NamedTuple):
     laid_by: tuple[str, ...] = ()
     grows: bool = False
     bulk: bool = False
+    totals: tuple[str, ...] = ()
 
     @property
     def versions(self) -> str:

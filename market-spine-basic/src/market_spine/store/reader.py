@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from market_spine.core.commitlog import PastCommit, PastRun
 from market_spine.core.domain import Domain
-from market_spine.core.manifest import AnomalyRecord, Committed, DecisionRecord, Known, Moves, QueryResult, RunRecord
+from market_spine.core.manifest import (
+    AnomalyRecord,
+    CheckRecord,
+    Committed,
+    DecisionRecord,
+    Known,
+    Moves,
+    QueryResult,
+    RunRecord,
+)
 from market_spine.core.partition import Scope
 from market_spine.core.ports import SECONDS, Clock, RowStream
 from market_spine.core.quota import Refusal
@@ -27,6 +36,8 @@ if TYPE_CHECKING:
 
 _LAST_ASKED = "SELECT subject, MAX(planned_at) FROM core_requests WHERE source = ? GROUP BY subject"
 _ASKED = "SELECT planned_at FROM core_requests WHERE source = ? AND key_hash = ? AND planned_at >= ? ORDER BY 1"
+_MET = "run_id IN (SELECT run_id FROM core_run_partitions WHERE partition_key = ?)"
+_BEFORE = "recorded_at < (SELECT recorded_at FROM core_runs WHERE run_id = ?)"
 _MOST = 2**63 - 1
 """The largest number that a database takes."""
 
@@ -66,6 +77,15 @@ class StoreReader:
     def partition_keys(self, domain: str) -> Sequence[str]:
         """The keys of every partition of the domain, in text order."""
         return manifest.read_keys(self._db, domain)
+
+    def entry_counts(self, domain: str, *, as_of: datetime | None = None) -> Mapping[str, int]:
+        """How many manifest entries each partition of the domain has, or had at a moment that has passed."""
+        condition, params = "domain = ?", [domain]
+        if as_of is not None:
+            condition += " AND committed_at <= ?"
+            params.append(self._settled(as_of))
+        sql = f"SELECT partition_key, COUNT(*) FROM core_manifest WHERE {condition} GROUP BY partition_key"
+        return dict(self._db.rows(sql, params))
 
     def moves(self, domain: str, versions: str) -> Moves:
         """What moved since the domain's windows were last found to stand; see ``Reader.moves`` in ``core.ports``."""
@@ -149,13 +169,40 @@ class StoreReader:
         where = " AND ".join([*(f"{name} = ?" for name in given), "1 = 1"])
         return manifest.read_decisions(self._db, where, tuple(given.values()))
 
-    def runs(self, domain: str | None = None, limit: int = 20) -> Sequence[RunRecord]:
-        """Past scheduler results, newest first."""
-        where = "" if domain is None else "WHERE domain = ?"
-        sql = f"SELECT {records.RUN_COLUMNS} FROM core_runs {where} ORDER BY recorded_at DESC LIMIT ?"
-        most = min(limit, _MOST)
-        params = (most,) if domain is None else (domain, most)
-        return [records.run_record(row) for row in self._db.rows(sql, params)]
+    def runs(
+        self, domain: str | None = None, limit: int = 20, *, key: str | None = None, before: str | None = None
+    ) -> Sequence[RunRecord]:
+        """Past scheduler results, newest first.
+
+        Args:
+            domain: of this domain alone.
+            limit: how many.
+            key: of those that met this partition alone; with ``domain``.
+            before: of those recorded before the run of this id.
+        """
+        asked = {"domain = ?": domain, _MET: key, _BEFORE: before}
+        given = {condition: value for condition, value in asked.items() if value is not None}
+        where = " AND ".join([*given, "1 = 1"])
+        sql = f"SELECT {records.RUN_COLUMNS} FROM core_runs WHERE {where} ORDER BY recorded_at DESC LIMIT ?"
+        return [records.run_record(row) for row in self._db.rows(sql, (*given.values(), min(limit, _MOST)))]
+
+    def find_run(self, run_id: str) -> RunRecord | None:
+        """The result of one run."""
+        sql = f"SELECT {records.RUN_COLUMNS} FROM core_runs WHERE run_id = ?"
+        return next((records.run_record(row) for row in self._db.rows(sql, (run_id,))), None)
+
+    def checks(self, domain: str, key: str, limit: int = 20, *, before: str | None = None) -> Sequence[CheckRecord]:
+        """What the latest ``limit`` runs that met a partition found of it, newest run first, each run in its order."""
+        earlier = "" if before is None else f"AND {_BEFORE}"
+        params = (domain, key) if before is None else (domain, key, before)
+        sql = (
+            f"SELECT {records.CHECK_COLUMNS} FROM core_run_partitions WHERE domain = ? AND partition_key = ?"
+            f" AND recorded_at IN (SELECT DISTINCT recorded_at FROM core_run_partitions"
+            f" WHERE domain = ? AND partition_key = ? {earlier} ORDER BY 1 DESC LIMIT ?)"
+            " ORDER BY recorded_at DESC, position"
+        )
+        found = self._db.rows(sql, (domain, key, *params, min(limit, _MOST)))
+        return [records.check_record(row) for row in found]
 
     def log(self) -> Sequence[PastCommit | PastRun]:
         """Every transaction, oldest first, as of one state of the store."""

@@ -9,7 +9,16 @@ from typing import Any
 
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.decision import Decision
-from market_spine.core.manifest import AnomalyRecord, Committed, DecisionRecord, Entry, PartRecord, RunRecord, RunStart
+from market_spine.core.manifest import (
+    AnomalyRecord,
+    CheckRecord,
+    Committed,
+    DecisionRecord,
+    Entry,
+    PartRecord,
+    RunRecord,
+    RunStart,
+)
 from market_spine.core.partition import Partition
 from market_spine.core.revision import Change
 from market_spine.errors import UsageError
@@ -26,6 +35,7 @@ RUN_COLUMNS = (
     " skipped, result"
 )
 START_COLUMNS = "run_id, domain, scheduler, started_at, document"
+CHECK_COLUMNS = "run_id, domain, partition_key, pipeline, status, reason, kind, duration_ms, recorded_at"
 ANOMALY_COLUMNS = (
     "domain, kind, severity, partition_key, message, details, first_seen, last_seen, count, resolved_at,"
     " acknowledged_at"
@@ -165,6 +175,32 @@ def run_record(row: Sequence[Any]) -> RunRecord:
     run_id, domain, scheduler, started_at, finished_at, *rest = row
     finished = None if finished_at is None else from_text(finished_at)
     return RunRecord(run_id, domain, scheduler, from_text(started_at), finished, *rest)
+
+
+def check_rows(run: RunRecord, recorded_at: str) -> list[tuple[Any, ...]]:
+    """The rows of ``core_run_partitions`` of a result: its position, then ``CHECK_COLUMNS``."""
+    # From the document itself: so the two cannot differ, also where a rebuild records an older one again.
+    return [
+        (
+            position,
+            run.run_id,
+            run.domain,
+            storable(each["partition_key"]),
+            each["pipeline"],
+            each["status"],
+            each.get("reason"),
+            each["error"]["kind"] if each.get("error") else None,
+            each["duration_ms"],
+            recorded_at,
+        )
+        for position, each in enumerate(json.loads(run.result).get("runs", ()), start=1)
+    ]
+
+
+def check_record(row: Sequence[Any]) -> CheckRecord:
+    """Read back a row in the order of ``CHECK_COLUMNS``."""
+    *fields, recorded_at = row
+    return CheckRecord._make((*fields, from_text(recorded_at)))
 
 
 def anomaly_record(row: Sequence[Any]) -> AnomalyRecord:

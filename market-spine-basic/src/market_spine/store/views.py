@@ -69,6 +69,7 @@ _CORE_AS_OF = {
     "core_payloads": f"sha256 IN (SELECT sha256 FROM {{schema}}.core_capture_parts WHERE {_BY_ENTRY})",
     "core_run_starts": "recorded_at <= {at}",
     "core_run_ends": "recorded_at <= {at}",
+    "core_run_partitions": "recorded_at <= {at}",
     "core_window_checks": "checked_at <= {at}",
     "core_anomaly_events": "occurred_at <= {at}",
     "core_decisions": "decided_at <= {at}",

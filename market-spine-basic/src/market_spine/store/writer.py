@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -233,8 +233,13 @@ class StoreWriter(StoreReader):
         self._record("core_run_starts", f"{records.START_COLUMNS}, recorded_at", records.start_row(run))
 
     def record_run(self, run: RunRecord) -> None:
-        """Keep a scheduler result."""
-        self._record("core_run_ends", f"{records.RUN_COLUMNS}, recorded_at", records.run_row(run))
+        """Keep a scheduler result, and what it found of each partition."""
+
+        def check(moment: str) -> None:
+            columns = f"position, {records.CHECK_COLUMNS}"
+            self._db.run_many(records.insert_into("core_run_partitions", columns), records.check_rows(run, moment))
+
+        self._record("core_run_ends", f"{records.RUN_COLUMNS}, recorded_at", records.run_row(run), check)
 
     def record_window_check(self, domain: str, versions: str, through: datetime, run_id: str) -> None:
         """Keep that all windows of a domain stand; see ``Writer.record_window_check`` in ``core.ports``."""
@@ -245,12 +250,15 @@ class StoreWriter(StoreReader):
         columns = "domain, versions, checked_through, checked_at"
         self._record("core_window_checks", columns, (domain, versions, checked))
 
-    def _record(self, table: str, columns: str, values: tuple[Any, ...]) -> None:
-        """Add one row whose last column is the moment at which it becomes visible."""
+    def _record(
+        self, table: str, columns: str, values: tuple[Any, ...], then: Callable[[str], None] = lambda _moment: None
+    ) -> None:
+        """Add one row whose last column is the moment at which it becomes visible, and what goes with it."""
         self._db.begin()
         try:
             moment = moments.to_text(moments.next_moment(self._db, self._clock))
             self._db.run(records.insert_into(table, columns), (*values, moment))
+            then(moment)
         except BaseException:
             self._db.rollback()
             raise

@@ -54,6 +54,7 @@ LANDING = Table(
     ("day",),
     "What each ship landed.",
     stage="normalize",
+    totals=("tons",),
 )
 TIDE = Table(
     "harbor_tide",
@@ -78,6 +79,7 @@ TOTAL = Table(
     ("day",),
     ("day",),
     "What a day brought.",
+    totals=("tons",),
 )
 RECENT = Table(
     "harbor_recent",

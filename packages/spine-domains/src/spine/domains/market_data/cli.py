@@ -9,13 +9,14 @@ import click
 
 from market_spine.app.scheduling import SchedulerResult
 from market_spine.cli.main import run
+from market_spine.cli.options import Selecting
 from market_spine.cli.schedule import common_options, schedule_command
 from spine.domains.market_data import DOMAIN
 
 
 @schedule_command(DOMAIN, "prices")
-@click.option("--symbols", metavar="SYM,...", help="Stock symbols; this or --symbols-file is required.")
-@click.option("--symbols-file", metavar="FILE", help="File with symbols, one a line; # starts a comment.")
+@click.option("--symbols", cls=Selecting, metavar="SYM,...", help="Stock symbols; this or --symbols-file is required.")
+@click.option("--symbols-file", cls=Selecting, metavar="FILE", help="File of symbols, one a line; # starts a comment.")
 @click.option(
     "--source",
     metavar="[alpha_vantage|polygon|mock]",

@@ -22,7 +22,8 @@ from market_spine.core.ports import Reader, RequestLedger
 from market_spine.core.quota import key_hash, parse_limits
 from market_spine.errors import MarketSpineError, UsageError
 from market_spine.settings import trimmed, variable
-from spine.domains.market_data import DOMAIN, partitions, vendors
+from spine.domains.market_data import DOMAIN, vendors
+from spine.domains.market_data import partitions as priced
 from spine.domains.market_data.calling import Access
 from spine.domains.market_data.orders import OUTPUTSIZES, Order
 from spine.domains.market_data.planning import Quota, plan_run, round_of
@@ -38,6 +39,8 @@ def run_prices_schedule(
     *,
     symbols: str | Sequence[str] | None = None,
     symbols_file: str | None = None,
+    partitions: str | Sequence[str] | None = None,
+    only: str | Sequence[str] | None = None,
     source: str | None = None,
     outputsize: str = "compact",
     sleep: float | str = 12.0,
@@ -57,6 +60,8 @@ def run_prices_schedule(
     Args:
         symbols: comma-separated text or a sequence; this or ``symbols_file`` is required.
         symbols_file: a file with one symbol a line, comments after ``#``.
+        partitions: exactly these partitions of one source instead, by their keys, however many.
+        only: of what is selected, the partitions in these states of the grid.
         source: an installed price source; else ``PRICE_SOURCE``, else the vendor whose key is set.
         outputsize: ``compact`` (100 sessions) or ``full`` (20 years, as far as the plan has them).
         sleep: least seconds between two calls to a vendor.
@@ -79,12 +84,12 @@ def run_prices_schedule(
             return planned(today, open_reader, config)
 
     def planned(today: date, open_reader: Callable[[], Reader], config: dict[str, Any]) -> Selection:
-        wanted = _symbols(symbols, symbols_file)
-        most = whole_number("--max-symbols", max_symbols, least=1)
+        wanted, named = _wanted(symbols, symbols_file, partitions, source)
+        most = max(whole_number("--max-symbols", max_symbols, least=1), 0 if partitions is None else len(wanted))
         size = choice("--outputsize", outputsize, OUTPUTSIZES)
         floor = _seconds("--sleep", sleep)
         config.update(symbols=list(wanted), outputsize=size, sleep=floor.total_seconds(), max_symbols=most)
-        name, warnings = _choose_source(source, dry=mode == "dry-run")
+        name, warnings = _choose_source(named, dry=mode == "dry-run")
         config["source"] = name
         # Stages that work from what is held ask nobody, and so need no key.
         asks = mode != "dry-run" and only_stage in ("all", INGEST)
@@ -94,31 +99,68 @@ def run_prices_schedule(
             open_ledger().close()  # brings an older database up to date before it is read
         chosen = vendors.load(name)
         quota = _quota(chosen, floor)
+        left = wanted if only is None else _narrowed(wanted, name, only, today, open_reader)
         with closing(open_reader()) as store:
-            batch, order = plan_run(store, wanted, quota, order, most)
-            words, figures = round_of(store, len(wanted), quota, order, most)
-        warnings += _left(batch, most)
-        if quota.calls and (batch.left or mode == "dry-run"):
-            warnings.append(words)
+            batch, order = plan_run(store, left, quota, order, most)
+            words, figures = round_of(store, len(left), quota, order, most)
+        tells_round = quota.calls and (batch.left or mode == "dry-run")
+        warnings += [*_left(batch, most), *([words] if tells_round else [])]
         return Selection(
-            [partitions.make_partition(symbol, name) for symbol in batch.taken],
+            [priced.make_partition(symbol, name) for symbol in batch.taken],
             _connect(chosen, order, quota, open_ledger, open_reader, partial(stopping.sleep, pause=pause)),
             tuple(warnings),
             config | {"symbols": list(batch.taken), "full_round": figures},
             tells_open=True,
+            narrowed_from=len(wanted),
         )
 
-    request = Request(mode, force, only_stage, fail_fast, db, run_date, workers)
+    request = Request(mode, force, only_stage, fail_fast, db, run_date, workers, partitions, only)
     return run_schedule(DOMAIN, request, select, used)
 
 
-def _left(batch: partitions.Batch, most: int) -> list[str]:
+def _left(batch: priced.Batch, most: int) -> list[str]:
     """The warning about symbols that one run does not take."""
     if not batch.left:
         return []
     count, listed = len(batch.left), ", ".join(batch.left)
     total = count + len(batch.taken)
     return [f"{count} of {total} symbols exceed --max-symbols {most} and come first next time: {listed}."]
+
+
+def _wanted(
+    symbols: str | Sequence[str] | None,
+    symbols_file: str | None,
+    keys: str | Sequence[str] | None,
+    source: str | None,
+) -> tuple[tuple[str, ...], str | None]:
+    """The symbols, and the source that is named, if one is."""
+    if keys is None:
+        return _symbols(symbols, symbols_file), source
+    if symbols is not None or symbols_file is not None:
+        raise UsageError("--partitions and --symbols choose in two ways", hint="give one of them")
+    from market_spine.app.selection import exact
+
+    named = [priced.symbol_and_source(partition) for partition in exact(DOMAIN, keys)]
+    if len(sources := {each for _, each in named} | ({source} if source else set())) > 1:
+        raise UsageError(
+            f"--partitions: a run asks one source, and these are {', '.join(sorted(sources))}",
+            hint="run once for each source",
+        )
+    return tuple(symbol for symbol, _ in named), named[0][1]
+
+
+def _narrowed(
+    symbols: Sequence[str],
+    source: str,
+    only: str | Sequence[str],
+    today: date,
+    open_reader: Callable[[], Reader],
+) -> tuple[str, ...]:
+    """The symbols whose partitions are in the states that ``--only`` names."""
+    from market_spine.app.selection import narrow
+
+    left = narrow(DOMAIN, [priced.make_partition(symbol, source) for symbol in symbols], only, today, open_reader)
+    return tuple(priced.symbol_and_source(partition)[0] for partition in left)
 
 
 def _symbols(given: str | Sequence[str] | None, path: str | None) -> tuple[str, ...]:
@@ -129,14 +171,14 @@ def _symbols(given: str | Sequence[str] | None, path: str | None) -> tuple[str, 
     if given is not None:
         texts += given.split(",") if isinstance(given, str) else given
     if path is None:
-        return partitions.parse_symbols("--symbols", texts)
-    named = partitions.parse_symbols("--symbols", texts) if any(text.strip() for text in texts) else ()
+        return priced.parse_symbols("--symbols", texts)
+    named = priced.parse_symbols("--symbols", texts) if any(text.strip() for text in texts) else ()
     path = trimmed("--symbols-file", path)
     try:
         content = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--symbols-file: {path} cannot be read ({error})", hint="check the path") from error
-    read = partitions.parse_symbols_file(f"--symbols-file {path}", content)
+    read = priced.parse_symbols_file(f"--symbols-file {path}", content)
     return tuple(dict.fromkeys((*named, *read)))
 
 

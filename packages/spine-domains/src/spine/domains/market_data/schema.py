@@ -33,6 +33,7 @@ PRICES = Table(
     "Daily bars as traded (not adjusted for splits or dividends), one row per symbol, session and source.",
     stage="normalize",
     grows=True,
+    totals=("volume",),
 )
 
 SPLITS = Table(
@@ -67,6 +68,7 @@ DIVIDENDS = Table(
     "Cash dividends as the source reports them; several of one kind on one day are summed.",
     stage="normalize",
     grows=True,
+    totals=("amount",),
 )
 
 ADJUSTMENTS = Table(
@@ -115,6 +117,7 @@ PRICES_DAILY = Table(
     ("symbol", "trade_date", "source"),
     _PARTITION,
     "A session next to the ones before it: return, average volume, volatility.",
+    totals=("volume",),
 )
 
 SYMBOL_WEEK = Table(
@@ -136,6 +139,7 @@ SYMBOL_WEEK = Table(
     ("week_ending", "symbol", "source"),
     _PARTITION,
     "A symbol's trading week.",
+    totals=("volume",),
 )
 
 TABLES = (PRICES, SPLITS, DIVIDENDS, ADJUSTMENTS, PRICES_DAILY, SYMBOL_WEEK)

@@ -11,7 +11,7 @@ import click
 from market_spine.app.scheduling import SchedulerResult
 from market_spine.cli import output
 from market_spine.cli.main import run
-from market_spine.cli.options import TrimmedPath
+from market_spine.cli.options import Selecting, TrimmedPath
 from market_spine.cli.schedule import common_options, schedule_command
 from spine.domains.finra.otc_transparency import DOMAIN
 from spine.domains.finra.otc_transparency.schema import TIERS
@@ -25,8 +25,16 @@ from spine.domains.finra.otc_transparency.schema import TIERS
     metavar="N",
     help="Latest published weeks of each tier, at most 12 unless --force.",
 )
-@click.option("--weeks", metavar="DATE,...", help="Weeks instead of a lookback: any date in each, or all.")
-@click.option("--tiers", metavar="TIER,...", help=f"Tiers: {', '.join(TIERS)}; default: all.")
+@click.option("--weeks", cls=Selecting, metavar="DATE,...", help="Weeks instead: any date in each, or all.")
+@click.option(
+    "--from",
+    "first",
+    cls=Selecting,
+    metavar="DATE|Nw",
+    help="Every week from this date's on, or 26w back from today.",
+)
+@click.option("--to", "last", cls=Selecting, metavar="DATE|Nw", help="Last week of --from; default: the latest.")
+@click.option("--tiers", cls=Selecting, metavar="TIER,...", help=f"Tiers: {', '.join(TIERS)}; default: all.")
 @click.option("--source", metavar="[file|api]", help="Where the data comes from; else FINRA_SOURCE, else file.")
 @click.option("--data-dir", metavar="DIR|URL", help="Folder of the files; else FINRA_DATA_DIR, else data/finra.")
 @common_options

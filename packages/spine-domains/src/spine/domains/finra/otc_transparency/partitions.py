@@ -7,7 +7,7 @@ weeks). All days are New York dates.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from typing import NamedTuple
 
@@ -148,8 +148,48 @@ def plan(today: date, lookback_weeks: int, weeks: Sequence[date], tiers: Sequenc
         for tier in tiers:
             latest = _latest_published(today, tier)
             chosen.update((week_ending, tier) for week_ending in _weeks_back(latest, lookback_weeks))
-    ordered = sorted(chosen, key=lambda item: (item[0], TIERS.index(item[1])))
-    return WeekPlan(tuple(make_partition(*item) for item in ordered), tuple(warnings))
+    return WeekPlan(tuple(make_partition(*item) for item in _in_order(chosen)), tuple(warnings))
+
+
+def between(today: date, first: date, last: date | None, tiers: Sequence[str]) -> WeekPlan:
+    """Every week of the tiers from the one that holds ``first`` to the one that holds ``last``.
+
+    Args:
+        today: New York date, or ``--run-date``.
+        first: any day of the first week.
+        last: any day of the last week; None: the latest that each tier has published by ``today``.
+        tiers: the tiers to take.
+
+    Raises:
+        UsageError: the weeks run backwards, or begin before the NYSE calendar.
+        MarketSpineError: kind ``calendar_range``, if ``last`` lies beyond it.
+    """
+    if first < FIRST_DAY:
+        raise UsageError(
+            f"--from {first} lies before the NYSE calendar, which begins on {FIRST_DAY}", hint="name a later day"
+        )
+    if last is not None and last < first:
+        raise UsageError(f"--from {first} lies after --to {last}", hint="name the earlier day first")
+    if last is not None:
+        next_session(last)
+    chosen: list[tuple[date, str]] = []
+    earliest = week_ending_of(first)
+    for tier in tiers:
+        week_ending = week_ending_of(last) if last else _latest_published(today, tier)
+        while week_ending >= earliest:
+            chosen.append((week_ending, tier))
+            week_ending -= _WEEK
+    return WeekPlan(tuple(make_partition(*item) for item in _in_order(chosen)))
+
+
+def _in_order(weeks: Iterable[tuple[date, str]]) -> list[tuple[date, str]]:
+    """Weeks of tiers, the oldest first."""
+    return sorted(weeks, key=lambda item: (item[0], TIERS.index(item[1])))
+
+
+def in_order(found: Iterable[Partition]) -> list[Partition]:
+    """Partitions, oldest week first, then in the order of ``TIERS``."""
+    return [make_partition(*item) for item in _in_order({week_and_tier(each) for each in found})]
 
 
 def grid(today: date, count: int) -> list[list[Partition]]:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from market_spine.app.arguments import choice, choices, days, whole_number
+from market_spine.app.arguments import choice, choices, day_or_weeks_back, days, whole_number
 from market_spine.app.scheduling import SchedulerResult
 from market_spine.compose import Hooks, Request, Selection, run_schedule, telling
 from market_spine.core.domain import Publication
@@ -18,7 +19,8 @@ from market_spine.errors import UsageError
 from market_spine.settings import secret, trimmed, variable
 from market_spine.sources.files import Folder
 from market_spine.sources.redaction import redact
-from spine.domains.finra.otc_transparency import DOMAIN, partitions
+from spine.domains.finra.otc_transparency import DOMAIN
+from spine.domains.finra.otc_transparency import partitions as weekly
 from spine.domains.finra.otc_transparency.schema import TIERS
 from spine.domains.finra.otc_transparency.source import FileSource
 
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 MAX_LOOKBACK_WEEKS = 12
 SOURCE_VARIABLE = "FINRA_SOURCE"
 SOURCES = ("file", "api")
-DEFAULT_DATA_DIR = "data/finra"
+DATA_DIR = "data/finra"
+"""Where files are looked for by default."""
 WEEKS = "dates as YYYY-MM-DD, comma-separated, or all"
 ALL_WEEKS = "all"
 
@@ -38,6 +41,10 @@ def run_finra_schedule(
     *,
     lookback_weeks: int | str = 4,
     weeks: str | Sequence[str | date] | None = None,
+    first: str | date | None = None,
+    last: str | date | None = None,
+    partitions: str | Sequence[str] | None = None,
+    only: str | Sequence[str] | None = None,
     tiers: str | Sequence[str] | None = None,
     source: str | None = None,
     mode: str = "run",
@@ -54,8 +61,12 @@ def run_finra_schedule(
 
     Args:
         lookback_weeks: latest published weeks per tier, at most 12 unless ``force``.
-        weeks: explicit weeks instead, any date in each; comma-separated text or a sequence. With the source
-            ``api`` also ``all``: whatever FINRA offers.
+        weeks: explicit weeks instead, any date in each; comma-separated text or a sequence. Also ``all``: whatever
+            the folder or FINRA's API has.
+        first: every week from this day's on instead (``--from``); also such as ``26w``, back from today.
+        last: the last of them (``--to``); by default the latest that each tier has published.
+        partitions: exactly these partitions instead, by their keys.
+        only: of what is selected, the partitions in these states of the grid.
         tiers: NMS_TIER_1, NMS_TIER_2, OTC; all by default.
         source: ``file``, or ``api`` for FINRA's Query API (``FINRA_API_URL``, ``FINRA_TOKEN_URL``; anonymous
             unless ``FINRA_CLIENT_ID`` and ``FINRA_CLIENT_SECRET`` are set); else ``FINRA_SOURCE``, else ``file``.
@@ -69,21 +80,81 @@ def run_finra_schedule(
         workers: partitions worked on at once.
         hooks: clock, stop and progress; by default the real clock and nothing else.
     """
-    wanted = _Wanted(lookback_weeks, weeks, tiers, source, force, only_stage, data_dir, workers)
-    request = Request(mode, force, only_stage, fail_fast, db, run_date, workers)
+    chosen = _Weeks(lookback_weeks, weeks, first, last, partitions, tiers, force)
+    wanted = _Wanted(chosen, only, source, force, only_stage, data_dir, workers)
+    request = Request(mode, force, only_stage, fail_fast, db, run_date, workers, partitions, only)
     result = run_schedule(DOMAIN, request, wanted.select, hooks or Hooks())
     for each in wanted.opened:
         each.close()
     return result
 
 
+class _Weeks(NamedTuple):
+    """The flags that choose weeks and tiers, as given."""
+
+    lookback_weeks: int | str
+    weeks: str | Sequence[str | date] | None
+    first: str | date | None
+    last: str | date | None
+    partitions: str | Sequence[str] | None
+    tiers: str | Sequence[str] | None
+    force: bool
+
+    def plan(
+        self, today: date, available: Callable[[], Sequence[Partition]], config: dict[str, Any]
+    ) -> weekly.WeekPlan:
+        """The partitions; ``config`` is filled with what the result tells of the choice.
+
+        Args:
+            today: New York date, or ``--run-date``.
+            available: lists all there is, for ``--weeks all``.
+        """
+        self._refuse_two_ways()
+        wanted = whole_number("--lookback-weeks", self.lookback_weeks, least=1)
+        everything = isinstance(self.weeks, str) and self.weeks.strip().lower() == ALL_WEEKS
+        explicit = days("--weeks", self.weeks, WEEKS) if self.weeks is not None and not everything else ()
+        warnings: list[str] = []
+        if wanted > MAX_LOOKBACK_WEEKS and not self.force:
+            warnings.append(f"Lookback {wanted} exceeds max {MAX_LOOKBACK_WEEKS}, clamped. Use --force to override.")
+            wanted = MAX_LOOKBACK_WEEKS
+        chosen = choices("--tiers", self.tiers, TIERS)
+        config |= {
+            "lookback_weeks": wanted,
+            "weeks": sorted({weekly.week_ending_of(day).isoformat() for day in explicit}),
+            "tiers": list(chosen),
+        }
+        if everything:
+            config["weeks"] = [ALL_WEEKS]
+            plan = weekly.WeekPlan(tuple(each for each in available() if each.values[1] in chosen))
+        elif self.first is not None:
+            first = day_or_weeks_back("--from", self.first, today)
+            last = None if self.last is None else day_or_weeks_back("--to", self.last, today)
+            config |= {"from": first.isoformat(), "to": last.isoformat() if last else None}
+            plan = weekly.between(today, first, last, chosen)
+        elif self.partitions is not None:
+            from market_spine.app.selection import exact
+
+            plan = weekly.WeekPlan(tuple(weekly.in_order(exact(DOMAIN, self.partitions))))
+        else:
+            plan = weekly.plan(today, wanted, explicit, chosen)
+        return plan._replace(warnings=(*warnings, *plan.warnings))
+
+    def _refuse_two_ways(self) -> None:
+        if self.last is not None and self.first is None:
+            raise UsageError("--to needs --from", hint="name the first week with --from")
+        ways = {"--partitions": self.partitions, "--weeks": self.weeks, "--from": self.first}
+        used = [flag for flag, value in ways.items() if value is not None]
+        used += ["--tiers"] if self.partitions is not None and self.tiers is not None else []
+        if len(used) > 1:
+            raise UsageError(f"{used[0]} and {used[1]} choose in two ways", hint="give one of them")
+
+
 @dataclass(frozen=True)
 class _Wanted:
     """The flags that choose partitions and their source, as given; and the sources opened for them."""
 
-    lookback_weeks: int | str
-    weeks: str | Sequence[str | date] | None
-    tiers: str | Sequence[str] | None
+    weeks: _Weeks
+    only: str | Sequence[str] | None
     source: str | None
     force: bool
     only_stage: str
@@ -98,41 +169,35 @@ class _Wanted:
             return self._select(today, open_reader, config)
 
     def _select(self, today: date, open_reader: Callable[[], Reader], config: dict[str, Any]) -> Selection:
-        wanted = whole_number("--lookback-weeks", self.lookback_weeks, least=1)
-        everything = isinstance(self.weeks, str) and self.weeks.strip().lower() == ALL_WEEKS
-        explicit = days("--weeks", self.weeks, WEEKS) if self.weeks is not None and not everything else ()
-        warnings: list[str] = []
-        if wanted > MAX_LOOKBACK_WEEKS and not self.force:
-            warnings.append(f"Lookback {wanted} exceeds max {MAX_LOOKBACK_WEEKS}, clamped. Use --force to override.")
-            wanted = MAX_LOOKBACK_WEEKS
-        chosen = choices("--tiers", self.tiers, TIERS)
         source = _choose_source(self.source)
-        config.update(
-            lookback_weeks=wanted,
-            weeks=sorted({partitions.week_ending_of(day).isoformat() for day in explicit}),
-            tiers=list(chosen),
-            source=source,
-        )
-        plan = partitions.plan(today, wanted, explicit, chosen)
         if source == "file":
-            if everything:
-                raise UsageError(f"--weeks: {ALL_WEEKS!r} needs --source api, which lists what there is")
-            data_dir = trimmed("--data-dir", self.data_dir or "") or variable("FINRA_DATA_DIR", DEFAULT_DATA_DIR)
-            config["data_dir"] = Folder(data_dir).shown
-            folder, told = _folder(data_dir)
-            return Selection(plan.partitions, folder, (*warnings, *told, *plan.warnings), config)
+            data_dir = trimmed("--data-dir", self.data_dir or "") or variable("FINRA_DATA_DIR", DATA_DIR)
+            config.update(source=source, data_dir=Folder(data_dir).shown)
+            folder = FileSource(data_dir)
+            plan = self.weeks.plan(today, self._available(folder.available, open_reader), config)
+            unknown = folder.unrecognised()
+            told = f"Files whose names say no tier and week were left out: {', '.join(unknown)}."
+            return Selection(plan.partitions, folder, (*plan.warnings, *([told] if unknown else [])), config)
         api = _api(today, force=self.force)
         self.opened.append(api)
-        config["api_url"] = redact(api.config.url)
-        if everything:
-            config["weeks"] = [ALL_WEEKS]
-            offered = api.available() if self.only_stage in ("all", "ingest") else _held(open_reader)
-            plan = partitions.WeekPlan(tuple(each for each in offered if each.values[1] in chosen))
+        config.update(source=source, api_url=redact(api.config.url))
+        plan = self.weeks.plan(today, self._available(api.available, open_reader), config)
+        left = plan.partitions
+        if self.only is not None:
+            from market_spine.app.selection import narrow
+
+            left = narrow(DOMAIN, left, self.only, today, open_reader)
         asked: ApiSource | FetchAhead = api
         # With several workers the network is busy anyhow.
         if whole_number("--workers", self.workers, least=1) == 1:
-            asked = self.opened[0] = _ahead(api, plan.partitions, open_reader)
-        return Selection(plan.partitions, asked, (*warnings, *plan.warnings), config)
+            asked = self.opened[0] = _ahead(api, left, open_reader)
+        return Selection(left, asked, plan.warnings, config, narrowed_from=len(plan.partitions))
+
+    def _available(
+        self, offered: Callable[[], list[Partition]], open_reader: Callable[[], Reader]
+    ) -> Callable[[], list[Partition]]:
+        """How to list all there is: what the source offers, or where it is not asked what the store has."""
+        return offered if self.only_stage in ("all", "ingest") else partial(_held, open_reader)
 
 
 def _choose_source(flag: str | None) -> str:
@@ -142,19 +207,11 @@ def _choose_source(flag: str | None) -> str:
     return choice(SOURCE_VARIABLE, variable(SOURCE_VARIABLE, SOURCES[0]), SOURCES)
 
 
-def _folder(data_dir: str) -> tuple[FileSource, list[str]]:
-    """The folder of files, and a warning if it has some that cannot be placed."""
-    folder = FileSource(data_dir)
-    unknown = folder.unrecognised()
-    told = f"Files whose names say no tier and week were left out: {', '.join(unknown)}."
-    return folder, [told] if unknown else []
-
-
 def _ahead(api: ApiSource, plan: Sequence[Partition], open_reader: Callable[[], Reader]) -> FetchAhead:
     """The API, asked ahead for the partitions that are published."""
     from market_spine.sources.ahead import FetchAhead
 
-    expected = [each for each in plan if partitions.publication(each, api.today) is not Publication.NOT_DUE]
+    expected = [each for each in plan if weekly.publication(each, api.today) is not Publication.NOT_DUE]
     with closing(open_reader()) as store:
         known = store.known(DOMAIN.name, [each.key for each in expected])
     return FetchAhead(api, expected, known)
@@ -181,5 +238,4 @@ def _api(today: date, *, force: bool) -> ApiSource:
 def _held(open_reader: Callable[[], Reader]) -> list[Partition]:
     """Every partition that the store has, oldest week first: all that a later stage can work on."""
     with closing(open_reader()) as store:
-        known = [DOMAIN.partition(key) for key in store.known(DOMAIN.name)]
-    return sorted(known, key=lambda each: (each.values[0], TIERS.index(each.values[1])))
+        return weekly.in_order(DOMAIN.partition(key) for key in store.partition_keys(DOMAIN.name))

@@ -47,6 +47,7 @@ VENUE_VOLUME = Table(
     stage="normalize",
     laid_by=("symbol",),
     bulk=True,
+    totals=("share_volume", "trade_count"),
 )
 
 SYMBOL_WEEK = Table(
@@ -76,6 +77,7 @@ SYMBOL_WEEK = Table(
     _PARTITION,
     "A symbol's week in one tier, over the known legs.",
     bulk=True,
+    totals=("share_volume", "trade_count"),
 )
 
 VENUE_WEEK = Table(
@@ -100,6 +102,7 @@ VENUE_WEEK = Table(
     ("week_ending", "tier", "venue_class", "venue_id"),
     _PARTITION,
     "A venue's week in one tier and class.",
+    totals=("share_volume", "trade_count"),
 )
 
 MARKET_WEEK = Table(
@@ -120,6 +123,7 @@ MARKET_WEEK = Table(
     ("week_ending", "tier", "venue_class"),
     _PARTITION,
     "Totals and venue concentration of one tier and class; one row per known leg.",
+    totals=("share_volume", "trade_count"),
 )
 
 TRADING_DAYS = Table(
@@ -136,6 +140,7 @@ TRADING_DAYS = Table(
     _PARTITION,
     "Share volume per session: makes holiday weeks comparable.",
     bulk=True,
+    totals=("share_volume",),
 )
 
 SYMBOL_ROLLING = Table(
@@ -184,6 +189,7 @@ SYMBOL_ROLLING = Table(
     "A symbol's six calendar weeks that end with this one, per tier; rows for symbols present in the last week.",
     stage="rolling",
     bulk=True,
+    totals=("share_volume", "trade_count"),
 )
 
 TABLES = (VENUE_VOLUME, SYMBOL_WEEK, VENUE_WEEK, MARKET_WEEK, TRADING_DAYS, SYMBOL_ROLLING)

@@ -120,6 +120,10 @@ class FileSource:
         left_out = f"; files there whose names say no tier and week: {_named(unknown)}" if unknown else ""
         return Absent(f"no {sought} in {Folder(self.data_dir).shown}{left_out}")
 
+    def available(self) -> list[Partition]:
+        """Every partition that the folder has a file of, oldest week first."""
+        return partitions.in_order(partitions.parse_partition(key) for key, _ in self._files)
+
     def unrecognised(self) -> list[str]:
         """Names of files that look like data (csv, txt, psv, archives, spreadsheets) but do not say which partition
         they are."""

@@ -1,0 +1,227 @@
+"""What was restated between two moments: which partitions, how many rows, totals before and after, largest moves."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from market_spine.app.draft import partition_scope
+from market_spine.core.domain import Domain
+from market_spine.core.manifest import INGEST, NORMALIZE
+from market_spine.core.partition import Partition
+from market_spine.core.ports import Reader
+from market_spine.core.revision import RowDiff, diff_rows
+from market_spine.core.schema import Table
+from market_spine.errors import UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Span(NamedTuple):
+    """From what was known at one moment to what was known at another; ``until`` None is now."""
+
+    since: datetime
+    until: datetime | None
+
+
+class Restated(NamedTuple):
+    """One table of one partition in which rows that were known became others.
+
+    Attributes:
+        domain: whose.
+        partition: which.
+        table: the table.
+        diff: the rows.
+        before: the sums of the table's additive columns over the partition at the span's begin, null for no rows.
+        after: the same at its end.
+    """
+
+    domain: Domain
+    partition: Partition
+    table: Table
+    diff: RowDiff
+    before: Mapping[str, float | None]
+    after: Mapping[str, float | None]
+
+
+class Move(NamedTuple):
+    """How far one row moved; ``old`` or ``new`` is null where it was added or removed."""
+
+    partition_key: str
+    table: str
+    key: Mapping[str, Any]
+    column: str
+    old: float | None
+    new: float | None
+
+    @property
+    def by(self) -> float:
+        """New less old."""
+        return (self.new or 0) - (self.old or 0)
+
+
+@dataclass
+class Changes:
+    """What was found so far, and what was not a restatement: partitions that became known only within the span."""
+
+    most: int
+    restated: list[Restated] = field(default_factory=list)
+    first_loaded: int = 0
+    movers: list[Move] = field(default_factory=list)
+
+    def take(self, found: Restated) -> None:
+        """Keep it, and its largest moves."""
+        self.restated.append(found)
+        ordered = heapq.nlargest(self.most, [*self.movers, *moves(found)], key=lambda each: abs(each.by))
+        self.movers = [each for each in ordered if each.by]
+
+
+def moment_of(store: Reader, flag: str, given: str) -> datetime:
+    """A moment (without zone: UTC; a date is its first instant) or, for a capture, when it became current.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    try:
+        moment = datetime.fromisoformat(given)
+    except ValueError:
+        found = store.find_capture(given)
+        if found is not None:
+            for each in store.history(found.entry.partition.domain, found.entry.partition.key):
+                if (each.entry.stage, each.entry.status, each.entry.capture_id) == (INGEST, "committed", given):
+                    return each.committed_at
+        raise UsageError(
+            f"{flag}: {given!r} is neither a moment nor a capture that was ever current",
+            hint="give ISO 8601 such as 2025-01-06T14:00:00Z, or an id from `market-spine captures`",
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def choose_tables(domains: Sequence[Domain], name: str | None, symbol: str | None) -> list[tuple[Domain, Table]]:
+    """The tables to look at: the one that is named, else those of what the sources said; with a symbol, those that
+    have symbols.
+
+    Raises:
+        UsageError: there is no such table, or it has no symbols.
+    """
+    every = [(domain, table) for domain in domains for table in domain.tables]
+    found = [each for each in every if (each[1].name == name if name else each[1].stage == NORMALIZE)]
+    if not found:
+        listed = ", ".join(table.name for _, table in every)
+        raise UsageError(f"--table: there is no table {name!r}", hint=f"there are {listed}")
+    if symbol is not None:
+        found = [each for each in found if "symbol" in each[1].names]
+        if not found:
+            raise UsageError("--symbol: what was chosen has no column symbol", hint="name another --table")
+    return found
+
+
+def find_changes(
+    store: Reader, tables: Sequence[tuple[Domain, Table]], span: Span, symbol: str | None, most: int
+) -> Changes:
+    """Compare what was known at both ends of a span, partition by partition.
+
+    Args:
+        store: where.
+        tables: where to look.
+        span: between which moments.
+        symbol: rows of this symbol alone.
+        most: how many of the largest moves to keep.
+    """
+    found = Changes(most)
+    for domain in dict.fromkeys(domain for domain, _ in tables):
+        chosen = [table for owner, table in tables if owner is domain]
+        for key in _moved(store, domain, span):
+            new = False
+            for table in chosen:
+                before, after = (_rows(store, domain, table, key, moment, symbol) for moment in span)
+                new = new or (before.is_empty() and not after.is_empty())
+                if not before.is_empty():
+                    _compare(found, domain, domain.partition(key), table, before, after)
+            found.first_loaded += new
+    return found
+
+
+def _compare(
+    found: Changes, domain: Domain, partition: Partition, table: Table, before: pl.DataFrame, after: pl.DataFrame
+) -> None:
+    diff = diff_rows(before, after, table.key)
+    if table.grows:
+        # New rows continue such a table, which restates nothing.
+        diff = diff._replace(added=diff.added.clear())
+    if diff.change:
+        found.take(Restated(domain, partition, table, diff, _sums(before, table), _sums(after, table)))
+
+
+def _sums(rows: pl.DataFrame, table: Table) -> dict[str, float | None]:
+    if rows.is_empty():
+        return dict.fromkeys(table.totals)
+    return {name: math.fsum(rows[name].drop_nulls()) for name in table.totals}
+
+
+def _moved(store: Reader, domain: Domain, span: Span) -> list[str]:
+    """Keys of the partitions with a commit within the span."""
+    before, after = (store.entry_counts(domain.name, as_of=moment) for moment in span)
+    return sorted(key for key, count in after.items() if before.get(key) != count)
+
+
+def _rows(
+    store: Reader, domain: Domain, table: Table, key: str, moment: datetime | None, symbol: str | None
+) -> pl.DataFrame:
+    import polars as pl
+
+    rows = store.read(table, partition_scope(table, domain.partition(key)), as_of=moment)
+    return rows if symbol is None else rows.filter(pl.col("symbol") == symbol)
+
+
+def moves(found: Restated) -> Iterator[Move]:
+    """How far each row moved in the first of its table's additive columns."""
+    if not found.table.totals:
+        return
+    column, diff = found.table.totals[0], found.diff
+    pairs = [
+        *((None, new) for new in diff.added.iter_rows(named=True)),
+        *((old, None) for old in diff.removed.iter_rows(named=True)),
+        *zip(diff.old.iter_rows(named=True), diff.new.iter_rows(named=True), strict=True),
+    ]
+    for old, new in pairs:
+        row = new or old or {}
+        yield Move(
+            found.partition.key,
+            found.table.name,
+            {name: row[name] for name in found.table.key},
+            column,
+            old[column] if old else None,
+            new[column] if new else None,
+        )
+
+
+def rows_of(changes: Changes) -> pl.DataFrame:
+    """Every restated row of one table, typed: partition, what became of it, its key, each value before and after."""
+    import polars as pl
+
+    frames = []
+    for found in changes.restated:
+        key = list(found.table.key)
+        values = [name for name in found.table.names if name not in key]
+        diff = found.diff
+        before = pl.concat([diff.removed, diff.old]).rename({name: f"{name}_before" for name in values})
+        after = pl.concat([diff.added, diff.new]).rename({name: f"{name}_after" for name in values})
+        joined = before.with_columns(_was=True).join(
+            after.with_columns(_is=True), on=key, how="full", coalesce=True, maintain_order="left_right"
+        )
+        added, removed = pl.col("_was").is_null(), pl.col("_is").is_null()
+        what = pl.when(added).then(pl.lit("added")).when(removed).then(pl.lit("removed")).otherwise(pl.lit("changed"))
+        pairs = [f"{name}_{when}" for name in values for when in ("before", "after")]
+        frames.append(
+            joined.select(pl.lit(found.partition.key).alias("partition_key"), what.alias("change"), *key, *pairs)
+        )
+    return pl.concat(frames) if frames else pl.DataFrame({"partition_key": [], "change": []}, schema=_NO_ROWS)
+
+
+_NO_ROWS = {"partition_key": str, "change": str}

@@ -1,0 +1,103 @@
+"""Which partitions of a domain are meant: an exact set of keys, and those in certain states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from datetime import date
+from typing import Any, Protocol
+
+from market_spine.app.arguments import choices, refused
+from market_spine.app.states import State, states_of
+from market_spine.core.domain import Domain
+from market_spine.core.partition import Partition
+from market_spine.core.ports import Reader
+from market_spine.errors import UsageError
+
+
+def exact(domain: Domain, keys: str | Sequence[str]) -> tuple[Partition, ...]:
+    """The partitions that ``--partitions`` names, oldest first where the domain has an order.
+
+    Args:
+        domain: whose partitions they are.
+        keys: partition keys, comma-separated or as a sequence.
+
+    Raises:
+        UsageError: a key is none of the domain's, or there is none.
+    """
+    texts = [text.strip() for text in (keys.split(",") if isinstance(keys, str) else keys)]
+    try:
+        found = dict.fromkeys(domain.partition(text) for text in texts if text)
+    except UsageError as error:
+        raise UsageError(f"--partitions: {error.message}", hint=error.hint) from error
+    if not found:
+        raise refused("--partitions", "", "partition keys, comma-separated")
+    return tuple(sorted(found, key=lambda each: _position(domain, each)))
+
+
+def _position(domain: Domain, partition: Partition) -> int:
+    place = domain.place(partition)
+    return place.position if place else 0
+
+
+def wanted_states(only: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The states that ``--only`` names; none without it."""
+    return () if only is None else choices("--only", only, [*State])
+
+
+def narrow(
+    domain: Domain,
+    partitions: Sequence[Partition],
+    only: str | Sequence[str] | None,
+    today: date,
+    open_reader: Callable[[], Reader],
+) -> tuple[Partition, ...]:
+    """Those of the partitions that are in one of the states that ``--only`` names; all of them without it."""
+    states = wanted_states(only)
+    if not states:
+        return tuple(partitions)
+    with closing(open_reader()) as store:
+        found = states_of(store, domain, today, partitions)
+    return tuple(each for each, state in zip(partitions, found, strict=True) if state.state in states)
+
+
+class Flags(Protocol):
+    """The flags that every scheduler has."""
+
+    @property
+    def partitions(self) -> str | Sequence[str] | None: ...
+    @property
+    def only(self) -> str | Sequence[str] | None: ...
+
+
+class Selected(Protocol):
+    """What a scheduler selected by its own flags."""
+
+    @property
+    def partitions(self) -> Sequence[Partition]: ...
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+    @property
+    def config(self) -> Mapping[str, Any]: ...
+    @property
+    def narrowed_from(self) -> int | None:
+        """How many there were before ``--only``, if the scheduler has applied it."""
+
+
+def apply(
+    domain: Domain, flags: Flags, selected: Selected, today: date, open_reader: Callable[[], Reader]
+) -> dict[str, Any]:
+    """What ``--partitions`` and ``--only`` make of a selection, field by field."""
+    states = wanted_states(flags.only)
+    named = None if flags.partitions is None else exact(domain, flags.partitions)
+    config: dict[str, Any] = {**selected.config, **({"only": list(states)} if states else {})}
+    if named is not None:
+        config["partitions"] = [partition.key for partition in named]
+    partitions, count = selected.partitions, selected.narrowed_from
+    if count is None:
+        asked = partitions if named is None else named
+        partitions, count = narrow(domain, asked, flags.only, today, open_reader), len(asked)
+    warnings = selected.warnings
+    if count and not partitions:
+        warnings += (f"None of the {count} selected partitions is {' or '.join(states)}.",)
+    return {"partitions": partitions, "narrowed_from": count, "config": config, "warnings": warnings}
