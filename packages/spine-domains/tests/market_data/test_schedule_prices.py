@@ -56,6 +56,9 @@ def test_flags_and_defaults_are_those_of_the_guide() -> None:
         "as_json": False,
         "run_date": None,
         "workers": "1",
+        "partitions": None,
+        "only": None,
+        "out": None,
     }
 
 
