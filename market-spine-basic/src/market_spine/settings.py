@@ -85,6 +85,11 @@ def user() -> str:
         return f"uid {os.getuid()}"
 
 
+def given(*names: str, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether one of these secrets is there, itself or as a file."""
+    return any(environ.get(name, "").strip() or environ.get(f"{name}_FILE", "").strip() for name in names)
+
+
 def secret(name: str, environ: Mapping[str, str] = os.environ) -> str:
     """A key or password: ``NAME``, else the content of the file that ``NAME_FILE`` names; empty if neither is set.
 

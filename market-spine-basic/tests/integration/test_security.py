@@ -201,7 +201,7 @@ def test_no_key_is_ever_told(tmp_path: Path) -> None:
     failing = [[*prices, "--source", "nonsense"], [*prices, "--max-symbols", "0"], ["status"], ["query", "SELECT x"]]
     if ROUNDS > 1:
         failing.append(finra)  # takes its time, because it tries again and again
-    names = ("POLYGON_API_KEY", "MASSIVE_API_KEY", "ALPHA_VANTAGE_API_KEY", "FINRA_CLIENT_SECRET")
+    names = ("POLYGON_API_KEY", "MASSIVE_API_KEY", "ALPHA_VANTAGE_API_KEY", "FINRA_CLIENT_SECRET", "HEALTHCHECK_URL")
     nowhere = dict.fromkeys(("FINRA_API_URL", "FINRA_TOKEN_URL"), "http://127.0.0.1:1")
     for secret, arguments in zip(secrets(2 * len(failing)), failing * 2, strict=True):
         environ = {**os.environ, **nowhere, "FINRA_CLIENT_ID": "ann", **dict.fromkeys(names, secret)}

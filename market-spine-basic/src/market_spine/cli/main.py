@@ -55,14 +55,23 @@ _GROUPS = {
 
 
 class ScheduleCommand(click.Command):
-    """A scheduler's command: with ``--json`` a usage error, too, is answered in the contract."""
+    """A scheduler's command: with ``--json`` a usage error, too, is answered in the contract.
+
+    Of a ``scheduled`` one a health check hears, too: a job whose flags are wrong does not run.
+    """
 
     def __init__(
-        self, *args: Any, failure: Failed, function: Callable[..., SchedulerResult] | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        failure: Failed,
+        function: Callable[..., SchedulerResult] | None = None,
+        scheduled: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.failure = failure
         self.function = function
+        self.scheduled = scheduled
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, args)
@@ -178,14 +187,14 @@ def _invoke(command: click.Command, arguments: Sequence[str], name: str) -> int:
         context = getattr(error, "ctx", None)
         usage = context.command_path if context else name
         problem = UsageError(" ".join(error.format_message().split()), hint=f"see {usage} --help")
-        return _fail(problem, context.command if context else command, as_json)
+        return _fail(problem, context.command if context else command, arguments)
     except (click.Abort, KeyboardInterrupt):
         # A schedule that had not begun: afterwards it listens to signals itself.
         if as_json and (found := _schedule_of(command, arguments)):
-            return _fail(Interrupted("stopped by a signal before the run began", hint="run again"), found, as_json)
+            return _fail(Interrupted("stopped by a signal before the run began", hint="run again"), found, arguments)
         return INTERRUPTED
     except MarketSpineError as error:
-        return _fail(error, command, as_json)
+        return _fail(error, command, arguments)
     return code if isinstance(code, int) else 0
 
 
@@ -199,15 +208,21 @@ def _schedule_of(command: click.Command, arguments: Sequence[str]) -> ScheduleCo
     return found if isinstance(found, ScheduleCommand) else None
 
 
-def _fail(error: MarketSpineError, command: click.Command, as_json: bool) -> int:
-    if as_json and isinstance(command, ScheduleCommand):
-        now = datetime.now(UTC)
-        output.write(command.failure(error, now, now).to_json())
-        document = {"kind": error.kind, "message": error.message, "hint": error.hint}
-        output.write_error(document, as_json=False)
-    else:
-        document = {"kind": error.kind, "message": error.message, "hint": error.hint}
+def _fail(error: MarketSpineError, command: click.Command, arguments: Sequence[str]) -> int:
+    as_json = "--json" in arguments
+    document = {"kind": error.kind, "message": error.message, "hint": error.hint}
+    if not isinstance(command, ScheduleCommand):
         output.write_error(document, as_json=as_json)
+        return FAILURE
+    now = datetime.now(UTC)
+    result = command.failure(error, now, now)
+    if as_json:
+        output.write(result.to_json())
+    output.write_error(document, as_json=False)
+    if command.scheduled and isinstance(error, UsageError):
+        from market_spine.cli.telling import Telling
+
+        Telling(scheduled=True, dry=any("dry-run" in word for word in arguments)).end(result)
     return FAILURE
 
 

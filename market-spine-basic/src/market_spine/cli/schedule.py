@@ -20,6 +20,7 @@ from market_spine.cli import output
 from market_spine.cli.main import ScheduleCommand
 from market_spine.cli.options import TrimmedPath, db_option
 from market_spine.cli.supervise import Signals
+from market_spine.cli.telling import Telling
 from market_spine.core.domain import Domain
 from market_spine.errors import Interrupted, MarketSpineError, UsageError
 from market_spine.telemetry import configure_logging
@@ -52,14 +53,14 @@ def schedule_command(domain: Domain, name: str) -> Callable[[Callable[..., Any]]
     def declare(function: Callable[..., SchedulerResult]) -> ScheduleCommand:
         def callback(*, as_json: bool, log_level: str, out: Path | None, **flags: Any) -> int:
             if out is None:
-                return execute(function, answer, flags, as_json=as_json, log_level=log_level)
+                return execute(function, answer, flags, as_json=as_json, log_level=log_level, scheduled=True)
             from market_spine.cli.apply import make_plan
 
             return make_plan(out, name, flags, partial(execute, function, answer, as_json=as_json, log_level=log_level))
 
         callback.__doc__ = function.__doc__
         callback.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
-        return click.command(name, cls=ScheduleCommand, failure=answer, function=function)(callback)
+        return click.command(name, cls=ScheduleCommand, failure=answer, function=function, scheduled=True)(callback)
 
     return declare
 
@@ -126,9 +127,14 @@ def execute(
     log_level: str,
     foresight: Foresight | None = None,
     told: Callable[[SchedulerResult], None] = lambda _result: None,
+    scheduled: bool = False,
 ) -> int:
-    """Call what answers with a result, with signals, progress and the log taken care of; returns the exit code."""
+    """Call what answers with a result, with signals, progress and the log taken care of; returns the exit code.
+
+    Others are told of it, too: of a ``scheduled`` run also that it begins.
+    """
     terminal = sys.stderr.isatty()
+    telling = Telling(scheduled=scheduled, dry=flags.get("mode") == "dry-run")
     so_far: list[Callable[[], SchedulerResult]] = []
     # Signals first: until they are handled, one ends the process without a result.
     with Signals() as signals, _progress(shown=terminal) as (planned, step):
@@ -140,6 +146,7 @@ def execute(
         configure_logging(log_level, domains, as_text=terminal)
         hooks = Hooks(stop=signals.asked, planned=planned, progress=step, begun=so_far.append, foresight=foresight)
         started = utc_now()
+        telling.begin()
         result = guarded(lambda: signals.supervise(lambda: function(**flags, hooks=hooks), lambda: bool(so_far)))
         if isinstance(result, Interrupted) and so_far:
             result = so_far[0]()
@@ -148,7 +155,10 @@ def execute(
         if as_json and result.error and result.error.kind == UsageError.default_kind:
             logger.error("%s", result.error.message, extra={"kind": result.error.kind, "hint": result.error.hint})
     told(result)
-    output.write_result(result, as_json=as_json)
+    try:
+        output.write_result(result, as_json=as_json)
+    finally:
+        telling.end(result, stopped=signals.asked())
     if signals.left:
         output.end_at_once(result.exit_code)
     return result.exit_code

@@ -138,6 +138,7 @@ class HttpClient:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         json: Any = None,
+        body: str | None = None,
         deadline: Deadline | None = None,
         check: Callable[[Answer], None] = check_status,
     ) -> T:
@@ -150,6 +151,7 @@ class HttpClient:
             params: added to the address.
             headers: beside our own.
             json: sent as the body.
+            body: a text that is sent instead.
             deadline: for all attempts and waits together.
             check: raises the error that an answer's status means.
 
@@ -162,6 +164,9 @@ class HttpClient:
         if json is not None:
             sent["content"] = json_module.dumps(json, separators=(",", ":"))
             sent["headers"]["Content-Type"] = "application/json"
+        elif body is not None:
+            sent["content"] = body.encode("utf-8", "backslashreplace")
+            sent["headers"]["Content-Type"] = "text/plain; charset=utf-8"
         number = 1
 
         def again(error: Exception) -> bool | float:

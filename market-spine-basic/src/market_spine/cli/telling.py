@@ -1,0 +1,85 @@
+"""Who else is told of a run: found in the environment; what tells is imported only where somebody is to be told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from market_spine import settings, stopping
+from market_spine.app.scheduling import SchedulerResult
+from market_spine.cli.supervise import Signals
+from market_spine.errors import MarketSpineError
+
+if TYPE_CHECKING:
+    from market_spine.notify.pings import Pings
+
+logger = logging.getLogger(__name__)
+
+SECONDS = 30.0
+"""How long each way of telling may take."""
+STOPPED_SECONDS = 5.0
+"""The same where a signal has ended the run: whoever sent it waits."""
+
+
+class Telling:
+    """Tells of one run, its start and its end. Nothing here raises, or changes what the run answers.
+
+    Args:
+        scheduled: a job that a health check may be waiting for, not a decision of a person's.
+        dry: a dry run, of which nobody is told.
+    """
+
+    def __init__(self, *, scheduled: bool, dry: bool) -> None:
+        self._watched = scheduled and not dry and settings.given("HEALTHCHECK_URL")
+        self._pings: Pings | None = None
+
+    def begin(self) -> None:
+        """Tell that the run begins."""
+        if self._watched:
+            _attempt("the health check", self._begin_pings)
+
+    def end(self, result: SchedulerResult, *, stopped: bool = False) -> None:
+        """Tell how the run ended, once its result is recorded, if it could be.
+
+        Args:
+            result: what it answered.
+            stopped: a signal has ended it.
+        """
+        ways: dict[str, Callable[[], None]] = {}
+        if self._watched:
+            ways["the health check"] = partial(self._end_pings, result)
+        if not ways:
+            return
+        seconds = STOPPED_SECONDS if stopped else SECONDS
+        with Signals() as signals, stopping.heard(signals.asked):
+            for name, tell in ways.items():
+                _attempt(name, partial(_bounded, tell, seconds))
+
+    def _begin_pings(self) -> None:
+        from market_spine.notify.pings import from_environment
+
+        self._pings = from_environment()
+        self._pings.start()
+
+    def _end_pings(self, result: SchedulerResult) -> None:
+        from market_spine.notify.pings import from_environment
+
+        (self._pings or from_environment()).end(result)
+
+
+def _attempt(name: str, tell: Callable[[], None]) -> None:
+    """Tell, and log what keeps that from happening."""
+    from market_spine.app.pipeline import guarded
+
+    if isinstance(problem := guarded(tell), MarketSpineError):
+        logger.error("%s could not be told: %s", name, problem.message, extra={"kind": problem.kind})
+
+
+def _bounded(tell: Callable[[], None], seconds: float) -> None:
+    """Tell, and leave it behind where it hangs: its thread ends with the process."""
+    try:
+        stopping.within(tell, seconds)
+    except TimeoutError as error:
+        raise MarketSpineError(str(error), kind="timeout") from error
