@@ -25,7 +25,6 @@ from market_spine.app.scheduling import (
     SchedulerStatus,
 )
 from market_spine.app.task import NoSource, OnlyStage, Options, Outcome, Run, Stores
-from market_spine.core.commitlog import LogReader
 from market_spine.core.domain import Domain, Source
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Clock, Reader, RequestLedger, Writer
@@ -36,6 +35,7 @@ from market_spine.telemetry import log_context
 if TYPE_CHECKING:
     from market_spine.app.decisions import Asked
     from market_spine.app.foreseen import Foresight
+    from market_spine.core.commitlog import LogReader
 
 logger = logging.getLogger(__name__)
 

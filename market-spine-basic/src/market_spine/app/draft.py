@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class StageDraft:
     """The rows of one derived stage. ``current``: those that it replaces, per table, where surely known."""
 
@@ -80,7 +80,7 @@ class StageDraft:
         )
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Draft:
     """Everything one transaction will write, and what became of the stages after ingest."""
 

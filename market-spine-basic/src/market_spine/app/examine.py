@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from market_spine.app import guards, plausibility
@@ -42,8 +41,7 @@ class Content(NamedTuple):
     content_hash: str
 
 
-@dataclass(frozen=True)
-class Ingest:
+class Ingest(NamedTuple):
     """What ingest found out.
 
     Attributes:

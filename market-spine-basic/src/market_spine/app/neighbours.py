@@ -6,8 +6,9 @@ other once it has ended, in the order of the plan: so no finding depends on orde
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from bisect import bisect_left
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from market_spine.app.scheduling import RunStatus
 from market_spine.app.task import Nearby, Outcome, Run, Task
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.domain import Domain
-from market_spine.core.manifest import Entry, Known, legs_of
+from market_spine.core.manifest import Entry, legs_of
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader
 
@@ -29,45 +30,71 @@ _WITNESSES = 3
 _FRAMES_KEPT = 8
 
 
-def line_of(domain: Domain, known: Mapping[str, Known]) -> dict[str, list[tuple[int, Entry]]]:
-    """Line to the current captures on it, each with its position, in order."""
-    lines: dict[str, list[tuple[int, Entry]]] = {}
-    for own in known.values():
-        if own.current is not None:
-            place = domain.place(own.current.entry.partition)
+class Lines:
+    """The domain's partitions on their lines; of their captures only those near what is asked for are read."""
+
+    def __init__(self, domain: Domain, store: Reader, count: int) -> None:
+        self._domain, self._store, self._count = domain, store, count
+        # So many of each set of legs, were each among the nearest in equal parts.
+        self._reach = max(1, count) * (2 ** len(domain.legs) - 1 or 1)
+        self._places: dict[str, list[tuple[int, str]]] = {}
+        for key in store.partition_keys(domain.name):
+            place = domain.place(Partition(domain.name, tuple(key.split("|"))))
             if place is not None:
-                lines.setdefault(place.line, []).append((place.position, own.current.entry))
-    return {line: sorted(found, key=lambda each: each[0]) for line, found in lines.items()}
+                self._places.setdefault(place.line, []).append((place.position, key))
+        for found in self._places.values():
+            found.sort()
+        self._current: dict[str, Entry | None] = {}
 
+    def read(self, partitions: Iterable[Partition]) -> None:
+        """Read what is current near some partitions, and of them, at once."""
+        wanted: set[str] = set()
+        for partition in partitions:
+            if place := self._domain.place(partition):
+                around = self._around(place.line, place.position)
+                wanted.update(key for _, key in around)
+        missing = sorted(wanted.difference(self._current))
+        for key, known in self._store.known(self._domain.name, missing).items() if missing else ():
+            self._current[key] = known.current.entry if known.current else None
 
-def find_nearby(
-    domain: Domain, lines: Mapping[str, Sequence[tuple[int, Entry]]], partition: Partition, count: int
-) -> Nearby:
-    """A partition's neighbours on its line, so many of each set of legs: nearest first, of two equally near the
-    earlier."""
-    place = domain.place(partition)
-    if place is None:
-        return Nearby()
-    others = [each for each in lines.get(place.line, ()) if each[0] != place.position]
-    nearest: dict[tuple[str, ...], int] = {}
-    chosen = []
-    for _, entry in sorted(others, key=lambda each: (abs(each[0] - place.position), each[0])):
-        legs = legs_of(entry, domain.legs)
-        nearest[legs] = nearest.get(legs, 0) + 1
-        if nearest[legs] <= count:
-            chosen.append(entry)
-    before = [entry for position, entry in others if position < place.position]
-    return Nearby(tuple(chosen), before[-1] if before else None)
+    def current(self, partition: Partition) -> Entry | None:
+        """The partition's own current capture."""
+        return self._current.get(partition.key)
+
+    def nearby(self, partition: Partition) -> Nearby:
+        """A partition's neighbours, so many of each set of legs among those near it: nearest first, of two equally
+        near the earlier."""
+        place = self._domain.place(partition)
+        if place is None:
+            return Nearby()
+        others = [
+            (position, entry)
+            for position, key in self._around(place.line, place.position)
+            if position != place.position and (entry := self._current.get(key))
+        ]
+        seen: Counter[tuple[str, ...]] = Counter()
+        chosen = []
+        for _, entry in sorted(others, key=lambda each: (abs(each[0] - place.position), each[0])):
+            legs = legs_of(entry, self._domain.legs)
+            seen[legs] += 1
+            if seen[legs] <= self._count:
+                chosen.append(entry)
+        before = [entry for position, entry in others if position < place.position]
+        return Nearby(tuple(chosen), before[-1] if before else None)
+
+    def _around(self, line: str, position: int) -> Sequence[tuple[int, str]]:
+        """What is near a place on a line, itself included, in order: as many before it as after it."""
+        places = self._places.get(line, [])
+        before, after = bisect_left(places, (position, "")), bisect_left(places, (position + 1, ""))
+        return places[max(0, before - self._reach) : after + self._reach]
 
 
 def beside(run: Run, tasks: Sequence[Task], store: Reader) -> list[Task]:
     """The tasks, those of partitions that hold nothing with their neighbours as they are now."""
-    lines, count = line_of(run.domain, store.known(run.domain.name)), _count(run)
+    lines = Lines(run.domain, store, _count(run))
+    lines.read(task.partition for task in tasks if task.known.current is None)
     return [
-        task
-        if task.known.current is not None
-        else task._replace(nearby=find_nearby(run.domain, lines, task.partition, count))
-        for task in tasks
+        task if task.known.current is not None else task._replace(nearby=lines.nearby(task.partition)) for task in tasks
     ]
 
 
@@ -92,7 +119,8 @@ def compare_firsts(run: Run, outcomes: Sequence[Outcome], tasks: Sequence[Task])
         return list(outcomes)
     planned = {task.partition.key: task.nearby for task in tasks}
     with closing(writer()) as store:
-        lines = line_of(run.domain, store.known(run.domain.name))
+        lines = Lines(run.domain, store, _count(run))
+        lines.read(map(run.domain.partition, firsts))
         frames = _Frames(run, store)
 
         def compared(outcome: Outcome) -> Outcome:
@@ -124,18 +152,17 @@ def _odd(
     run: Run,
     key: str,
     planned: Nearby,
-    lines: Mapping[str, Sequence[tuple[int, Entry]]],
+    lines: Lines,
     frames: _Frames,
     told: Collection[str],
 ) -> list[Anomaly]:
     """What is odd about a first capture that could not be said before the others were there."""
     domain, rules = run.domain, run.rules
     partition = domain.partition(key)
-    place = domain.place(partition)
-    own = next((entry for at, entry in lines.get(place.line, ()) if at == place.position), None) if place else None
+    own = lines.current(partition)
     if own is None:
         return []
-    legs, nearby, found = legs_of(own, domain.legs), find_nearby(domain, lines, partition, _count(run)), []
+    legs, nearby, found = legs_of(own, domain.legs), lines.nearby(partition), []
     if "missing_leg" not in told and (lacking := missing_legs(key, legs, nearby.before, domain.legs)):
         found.append(lacking)
     if rules is None or len(alike(legs, planned.nearest, domain.legs, rules.neighbours)) >= rules.least_neighbours:

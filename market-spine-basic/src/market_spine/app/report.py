@@ -57,7 +57,7 @@ class Plan(NamedTuple):
     scheduler: str = ""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class RunReport:
     """What has happened so far; ``done`` has the outcomes by their position in the plan."""
 

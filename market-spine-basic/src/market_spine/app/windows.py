@@ -145,7 +145,7 @@ def window_run(
     )
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class WindowRunner:
     """Computes windows one after another, reading each partition that several of them look at once."""
 

@@ -78,7 +78,6 @@ class Unchanged(NamedTuple):
     moved: bool = False
 
 
-@dataclass(frozen=True, slots=True)
 class Unread:
     """The source would be asked now, but not in a dry run: it counts its calls."""
 

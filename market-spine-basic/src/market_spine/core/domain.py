@@ -15,13 +15,14 @@ from market_spine.core.kinds import EXAMPLES, read_value, write_value
 from market_spine.core.manifest import CALC, INGEST, NORMALIZE, Known
 from market_spine.core.partition import Partition, Value
 from market_spine.core.plausibility import Plausibility
-from market_spine.core.reconcile import Unknown
 from market_spine.core.revision import RowDiff
 from market_spine.core.schema import Kind, Table, View
 from market_spine.errors import UsageError
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from market_spine.core.reconcile import Unknown
 
 
 class Publication(StrEnum):

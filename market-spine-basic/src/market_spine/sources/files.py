@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit
 
 from market_spine import stopping
 from market_spine.errors import Interrupted, SourceError
@@ -31,6 +31,8 @@ class Folder(NamedTuple):
         """The location as messages may show it: without user, password or query."""
         if "://" not in self.location:
             return self.location
+        from urllib.parse import urlsplit
+
         parts = urlsplit(self.location)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
@@ -63,7 +65,8 @@ class Folder(NamedTuple):
             return stopping.within(lambda: self._remote_bytes(name))
 
     def _local_names(self) -> list[str]:
-        return sorted(path.name for path in Path(self.location).iterdir() if path.is_file())
+        with os.scandir(self.location) as entries:
+            return sorted(entry.name for entry in entries if entry.is_file())
 
     def _remote_names(self) -> list[str]:
         system, path = self._open()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from urllib.parse import quote
 
 HIDDEN = "***"
 
@@ -23,6 +22,8 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
         text: an address, a message or a piece of an answer.
         secrets: values known to be secret; empty ones are ignored.
     """
+    from urllib.parse import quote
+
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, HIDDEN).replace(quote(secret, safe=""), HIDDEN)
     text = _USER_INFO.sub("", text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from market_spine.core.domain import Domain
 
@@ -11,8 +11,7 @@ MOST_ROWS = 1_000_000
 """Rows of an answer that are taken into memory together, at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """One statement.
 
     Attributes:

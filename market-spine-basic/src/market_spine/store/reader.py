@@ -9,7 +9,6 @@ from functools import wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from market_spine.core.commitlog import PastCommit, PastRun
 from market_spine.core.domain import Domain
 from market_spine.core.manifest import (
     AnomalyRecord,
@@ -23,16 +22,17 @@ from market_spine.core.manifest import (
 )
 from market_spine.core.partition import Scope
 from market_spine.core.ports import SECONDS, Clock, RowStream
-from market_spine.core.quota import Refusal
 from market_spine.core.schema import Table
 from market_spine.errors import StoreCorrupt, UsageError
-from market_spine.store import codec, commitlog, manifest, moments, past, records, statements
+from market_spine.store import codec, manifest, moments, past, records, statements
 from market_spine.store.asking import MOST_ROWS, Question
 from market_spine.store.database import Database
-from market_spine.store.ledger import read_refusals
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from market_spine.core.commitlog import PastCommit, PastRun
+    from market_spine.core.quota import Refusal
 
 _LAST_ASKED = "SELECT subject, MAX(planned_at) FROM core_requests WHERE source = ? GROUP BY subject"
 _ASKED = "SELECT planned_at FROM core_requests WHERE source = ? AND key_hash = ? AND planned_at >= ? ORDER BY 1"
@@ -145,6 +145,8 @@ class StoreReader:
 
     def refusals(self, source: str, key_hash: str) -> Mapping[str, Refusal]:
         """What a source last said about each capability, also where that no longer holds."""
+        from market_spine.store.ledger import read_refusals
+
         return read_refusals(self._db, source, key_hash, self._clock())
 
     def anomalies(
@@ -206,6 +208,8 @@ class StoreReader:
 
     def log(self) -> Sequence[PastCommit | PastRun]:
         """Every transaction, oldest first, as of one state of the store."""
+        from market_spine.store import commitlog
+
         with self._db.snapshot():
             return commitlog.read_log(self._db)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from market_spine.core.kinds import frame_type, frame_types, frame_value
 from market_spine.core.partition import Scope, Value
@@ -25,8 +24,7 @@ def scope_condition(scope: Scope, alias: str = "") -> tuple[str, list[Value]]:
     return " AND ".join(conditions) or "1 = 1", [*scope.equals.values(), *bounds]
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A Replacement of ``core.ports``; see ``prepare``.
 
     Attributes:
@@ -40,8 +38,7 @@ class Prepared:
     plan: _Plan | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
+class _Plan(NamedTuple):
     """What turns the current rows of a scope into others, and the state of the scope for which this holds."""
 
     state: object | None
@@ -71,7 +68,7 @@ def prepare(db: Database, table: Table, scope: Scope, frame: pl.DataFrame, curre
     with db.snapshot():
         state = db.scope_state(table, scope)
         try:
-            return prepared if state is None else replace(prepared, plan=_plan(db, prepared, state))
+            return prepared if state is None else prepared._replace(plan=_plan(db, prepared, state))
         except StoreCorrupt:
             # Or another run has changed the scope since ``current`` was read: under the lock it will be known.
             return prepared

@@ -9,7 +9,7 @@ from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part
 from market_spine.core.domain import Domain, Normalized
 from market_spine.core.partition import Partition
-from spine.domains.market_data import partitions, schema
+from spine.domains.market_data import schema
 from spine.domains.market_data.thresholds import BarPlausibility
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ class MarketData(Domain):
 
     def partition(self, key: str) -> Partition:
         """Check and build a partition from a key such as ``AAPL|polygon``; raises UsageError."""
-        return partitions.parse_partition(key)
+        from spine.domains.market_data.partitions import parse_partition
+
+        return parse_partition(key)
 
     def normalize(self, partition: Partition, parts: Sequence[Part]) -> Normalized:
         """Rows of ``market_data_prices``, and of splits and dividends where the payload has them."""

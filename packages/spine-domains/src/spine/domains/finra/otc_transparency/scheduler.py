@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -81,7 +80,7 @@ def run_finra_schedule(
         hooks: clock, stop and progress; by default the real clock and nothing else.
     """
     chosen = _Weeks(lookback_weeks, weeks, first, last, partitions, tiers, force)
-    wanted = _Wanted(chosen, only, source, force, only_stage, data_dir, workers)
+    wanted = _Wanted(chosen, only, source, force, only_stage, data_dir, workers, [])
     request = Request(mode, force, only_stage, fail_fast, db, run_date, workers, partitions, only)
     result = run_schedule(DOMAIN, request, wanted.select, hooks or Hooks())
     for each in wanted.opened:
@@ -149,8 +148,7 @@ class _Weeks(NamedTuple):
             raise UsageError(f"{used[0]} and {used[1]} choose in two ways", hint="give one of them")
 
 
-@dataclass(frozen=True)
-class _Wanted:
+class _Wanted(NamedTuple):
     """The flags that choose partitions and their source, as given; and the sources opened for them."""
 
     weeks: _Weeks
@@ -160,7 +158,7 @@ class _Wanted:
     only_stage: str
     data_dir: str | None
     workers: int | str
-    opened: list[ApiSource | FetchAhead] = field(default_factory=list)
+    opened: list[ApiSource | FetchAhead]
 
     def select(self, today: date, open_reader: Callable[[], Reader]) -> Selection:
         """Choose; raises UsageError for a flag that cannot be used as given."""

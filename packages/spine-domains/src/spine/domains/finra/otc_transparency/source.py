@@ -117,7 +117,7 @@ class FileSource:
         word = _TIER_WORDS[tier]
         sought = f"finra_otc_weekly_{word}_{published:%Y%m%d}.csv or {tier.lower()}_week_{week_ending}.csv"
         unknown = self.unrecognised()
-        left_out = f"; files there whose names say no tier and week: {_named(unknown)}" if unknown else ""
+        left_out = f"; files there whose names say no tier and week: {_listed(unknown)}" if unknown else ""
         return Absent(f"no {sought} in {Folder(self.data_dir).shown}{left_out}")
 
     def available(self) -> list[Partition]:
@@ -127,12 +127,13 @@ class FileSource:
     def unrecognised(self) -> list[str]:
         """Names of files that look like data (csv, txt, psv, archives, spreadsheets) but do not say which partition
         they are."""
-        return [name for name in self._names if _DATA.fullmatch(name) and parse_name(name) is None]
+        return [name for name, file in self._named.items() if file is None and _DATA.fullmatch(name)]
 
     @cached_property
-    def _names(self) -> list[str]:
+    def _named(self) -> Mapping[str, WeeklyFile | None]:
+        """What the name of each file of the folder says."""
         try:
-            return Folder(self.data_dir).names()
+            return {name: parse_name(name) for name in Folder(self.data_dir).names()}
         except SourceError as error:
             if error.kind != "source_missing":
                 raise
@@ -146,8 +147,8 @@ class FileSource:
     @cached_property
     def _files(self) -> Mapping[tuple[str, str], list[WeeklyFile]]:
         found: defaultdict[tuple[str, str], list[WeeklyFile]] = defaultdict(list)
-        for name in self._names:
-            if file := parse_name(name):
+        for file in self._named.values():
+            if file is not None:
                 key = partitions.make_partition(file.week_ending, file.tier).key
                 found[key, file.venue_class].append(file)
         return dict(found)
@@ -167,7 +168,7 @@ class FileSource:
         return Part(first.venue_class, data, first.name, first.metadata)
 
 
-def _named(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
 
