@@ -30,6 +30,7 @@ INTERRUPTED = 130
 _COMMANDS = {
     "status": ("inspect", "Show the partition grid: failed, held, late, warned, revised, captured, ..."),
     "runs": ("inspect", "List past scheduler runs, newest first."),
+    "ready": ("ready", "Say whether a domain is there for downstream jobs; exits with 1 while it is not."),
     "anomalies": ("inspect", "List anomalies, open ones by default; ack sets one aside."),
     "captures": ("captures", "List the captures of a partition."),
     "payload": ("captures", "Write the exact bytes of a capture to a file."),

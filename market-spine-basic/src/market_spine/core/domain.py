@@ -151,6 +151,13 @@ class Place(NamedTuple):
     position: int
 
 
+class Awaited(NamedTuple):
+    """What downstream jobs wait for: partitions, and the day that each must reach to, if there is one."""
+
+    partitions: Sequence[Partition]
+    day: date | None = None
+
+
 class WindowCalc(Protocol):
     """A calculation that looks at neighbouring partitions; each result belongs to one partition."""
 
@@ -271,6 +278,21 @@ class Domain:
         """The next ``count`` partitions to be published, ``today`` included, soonest first, as far as is known;
         each has a ``publication_day``."""
         return ()
+
+    def awaited(self, day: date | None, today: date, known: Collection[str], *, whole_week: bool = False) -> Awaited:
+        """What whoever works with a day waits for. By default all that the store has, whatever day it reaches to.
+
+        Args:
+            day: the session, or any day of the week; None for the latest that there can be.
+            today: the day that decides what is published.
+            known: keys of the partitions that the store has.
+            whole_week: the day stands for its week.
+        """
+        return Awaited([self.partition(key) for key in sorted(known)])
+
+    def reaches(self, known: Known, day: date) -> bool:
+        """Whether what is current of a partition that was awaited for a day has that day; by default it does."""
+        return True
 
     def place(self, partition: Partition) -> Place | None:
         """Where the partition stands among those that it can be compared with, such as the weeks of a tier."""

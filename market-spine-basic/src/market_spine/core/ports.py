@@ -45,9 +45,11 @@ class Clock(Protocol):
 class Reader(Protocol):
     """Reads what is known. Cannot write. Every method raises StoreError."""
 
-    def known(self, domain: str, keys: Sequence[str] | None = None) -> Mapping[str, Known]:
+    def known(
+        self, domain: str, keys: Sequence[str] | None = None, *, as_of: datetime | None = None
+    ) -> Mapping[str, Known]:
         """The manifest's knowledge of each named partition, also of those it has never seen; with None, of
-        every partition of the domain that it has seen."""
+        every partition of the domain that it has seen; now or as of a moment that has passed."""
 
     def partition_keys(self, domain: str) -> Sequence[str]:
         """The keys of every partition of the domain that the manifest has an entry of, in text order."""
@@ -70,9 +72,15 @@ class Reader(Protocol):
         """The rows known in a scope, now or as of a moment that has passed, typed as declared, sorted by key."""
 
     def anomalies(
-        self, domain: str | None = None, *, open_only: bool = True, acknowledged: bool = False
+        self,
+        domain: str | None = None,
+        *,
+        open_only: bool = True,
+        acknowledged: bool = False,
+        as_of: datetime | None = None,
     ) -> Sequence[AnomalyRecord]:
-        """Anomalies, newest first: those still open; with ``acknowledged``, also those that a person set aside."""
+        """Anomalies, newest first, now or as of a moment that has passed: those still open; with ``acknowledged``,
+        also those that a person set aside."""
 
     def decisions(self, domain: str | None = None, key: str | None = None) -> Sequence[DecisionRecord]:
         """What was decided, oldest first; of one partition if ``key`` is given."""

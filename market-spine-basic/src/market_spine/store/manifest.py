@@ -33,7 +33,7 @@ SELECT m.partition_key, m.capture_id, m.stage, m.status,
        p.manifest_id, p.part, p.sha256, p.origin, p.size, p.carried, p.metadata
   FROM core_manifest m
   JOIN core_capture_parts p ON p.manifest_id = m.manifest_id
- WHERE m.capture_id IN (SELECT capture_id FROM core_manifest WHERE manifest_id IN ({_LATEST_IDS}))
+ WHERE m.capture_id IN (SELECT capture_id FROM core_manifest WHERE manifest_id IN ({_LATEST_IDS})) {{by}}
 """
 
 
@@ -47,19 +47,21 @@ _CHECKED = "SELECT MAX(checked_through) FROM core_window_checks WHERE domain = ?
 _MOVED = "SELECT DISTINCT partition_key FROM core_manifest WHERE domain = ? AND committed_at > ?"
 
 
-def read_known(db: Database, domain: str, keys: Sequence[str] | None) -> dict[str, Known]:
-    """The knowledge of the named partitions; of all that the domain has if ``keys`` is None."""
+def read_known(db: Database, domain: str, keys: Sequence[str] | None, at: str | None = None) -> dict[str, Known]:
+    """The knowledge of the named partitions; of all that the domain has if ``keys`` is None; ``at`` a moment."""
     if keys is None:
-        return _read_known(db, "domain = ?", (domain,))
+        return _read_known(db, "domain = ?", (domain,), at)
     found: dict[str, Known] = {key: Known(key) for key in keys}
     for start in range(0, len(keys), _CHUNK):
         chunk = keys[start : start + _CHUNK]
         marks = ", ".join("?" for _ in chunk)
-        found.update(_read_known(db, f"domain = ? AND partition_key IN ({marks})", (domain, *chunk)))
+        found.update(_read_known(db, f"domain = ? AND partition_key IN ({marks})", (domain, *chunk), at))
     return found
 
 
-def _read_known(db: Database, where: str, params: tuple[Any, ...]) -> dict[str, Known]:
+def _read_known(db: Database, which: str, keys: tuple[Any, ...], at: str | None) -> dict[str, Known]:
+    where = which if at is None else f"{which} AND committed_at <= ?"
+    params, moment = (keys, ()) if at is None else ((*keys, at), (at,))
     latest: dict[str, list[tuple[Any, ...]]] = {}
     for row in db.rows(_LATEST.format(where=where), params):
         latest.setdefault(row[2], []).append(row)
@@ -69,10 +71,12 @@ def _read_known(db: Database, where: str, params: tuple[Any, ...]) -> dict[str, 
     for key, capture_id, became in db.rows(_CAPTURES.format(where=where), params):
         captures.setdefault(key, {})[capture_id] = became
     parts: dict[str, list[tuple[Any, ...]]] = {}
-    for row in db.rows(_PARTS.format(where=where), params):
+    by = "" if at is None else "AND m.committed_at <= ?"
+    for row in db.rows(_PARTS.format(where=where, by=by), (*params, *moment)):
         parts.setdefault(row[0], []).append(row)
     retracted: dict[str, set[str]] = {}
-    for key, capture_id in db.rows(_RETRACTED.format(where=where), params):
+    decided = which if at is None else f"{which} AND decided_at <= ?"
+    for key, capture_id in db.rows(_RETRACTED.format(where=decided), params):
         retracted.setdefault(key, set()).add(capture_id)
     return {
         key: _fold(key, rows, captures.get(key, {}), parts.get(key, []), frozenset(retracted.get(key, ())))

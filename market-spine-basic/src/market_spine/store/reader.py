@@ -69,10 +69,14 @@ class StoreReader:
         self._domains = tuple(domains)
         self._clock = clock
 
-    def known(self, domain: str, keys: Sequence[str] | None = None) -> Mapping[str, Known]:
-        """The manifest's knowledge of the named partitions; a named one that was never seen is empty."""
+    def known(
+        self, domain: str, keys: Sequence[str] | None = None, *, as_of: datetime | None = None
+    ) -> Mapping[str, Known]:
+        """The manifest's knowledge of the named partitions, now or at a moment that has passed; a named one that
+        was never seen is empty."""
+        at = None if as_of is None else self._settled(as_of)
         with self._db.snapshot():
-            return manifest.read_known(self._db, domain, keys)
+            return manifest.read_known(self._db, domain, keys, at)
 
     def partition_keys(self, domain: str) -> Sequence[str]:
         """The keys of every partition of the domain, in text order."""
@@ -150,18 +154,25 @@ class StoreReader:
         return read_refusals(self._db, source, key_hash, self._clock())
 
     def anomalies(
-        self, domain: str | None = None, *, open_only: bool = True, acknowledged: bool = False
+        self,
+        domain: str | None = None,
+        *,
+        open_only: bool = True,
+        acknowledged: bool = False,
+        as_of: datetime | None = None,
     ) -> Sequence[AnomalyRecord]:
-        """Anomalies, newest first: those still open; with ``acknowledged``, also those that a person set aside."""
-        conditions = ["domain = ?"] if domain is not None else []
-        conditions += ["resolved_at IS NULL"] if open_only else []
+        """Anomalies, now or as of a moment that has passed; see ``Reader.anomalies`` in ``core.ports``."""
+        conditions = ["resolved_at IS NULL"] if open_only else []
         conditions += ["acknowledged_at IS NULL"] if open_only and not acknowledged else []
+        if domain is not None:
+            name = domain.replace("'", "''")
+            conditions.append(f"domain = '{name}'")
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         sql = (
             f"SELECT {records.ANOMALY_COLUMNS} FROM core_anomalies {where}"
             " ORDER BY last_seen DESC, domain, partition_key, kind, first_seen DESC"
         )
-        rows = self._db.rows(sql, () if domain is None else (domain,))
+        rows = self._db.rows(sql, ()) if as_of is None else self.query(sql, as_of).rows
         return [records.anomaly_record(row) for row in rows]
 
     def decisions(self, domain: str | None = None, key: str | None = None) -> Sequence[DecisionRecord]:

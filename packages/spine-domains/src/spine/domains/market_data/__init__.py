@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part
-from market_spine.core.domain import Domain, Normalized
+from market_spine.core.domain import Awaited, Domain, Normalized
+from market_spine.core.manifest import Known
 from market_spine.core.partition import Partition
+from market_spine.errors import UsageError
 from spine.domains.market_data import schema
 from spine.domains.market_data.thresholds import BarPlausibility
 
@@ -37,6 +40,26 @@ class MarketData(Domain):
         from spine.domains.market_data.partitions import parse_partition
 
         return parse_partition(key)
+
+    def awaited(self, day: date | None, today: date, known: Collection[str], *, whole_week: bool = False) -> Awaited:
+        """Every known symbol, up to the session; without one up to the latest that ended before today."""
+        from market_spine.core.calendar import is_session, previous_session
+
+        found = super().awaited(day, today, known).partitions
+        if day is None:
+            return Awaited(found, previous_session(today - timedelta(days=1)))
+        if whole_week:
+            return Awaited(found, previous_session(day + timedelta(days=6 - day.weekday())))
+        if not is_session(day):
+            raise UsageError(f"{day} is no NYSE session", hint=f"the one before it was {previous_session(day)}")
+        return Awaited(found, day)
+
+    def reaches(self, known: Known, day: date) -> bool:
+        """Whether the latest session that is held is that day or a later one."""
+        from spine.domains.market_data.partitions import last_held
+
+        last = last_held(known)
+        return last is not None and last >= day
 
     def normalize(self, partition: Partition, parts: Sequence[Part]) -> Normalized:
         """Rows of ``market_data_prices``, and of splits and dividends where the payload has them."""

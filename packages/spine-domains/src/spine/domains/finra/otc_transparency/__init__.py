@@ -7,7 +7,7 @@ from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
 
 from market_spine.core.capture import Part
-from market_spine.core.domain import Domain, Normalized, Place, Publication, StageSpec
+from market_spine.core.domain import Awaited, Domain, Normalized, Place, Publication, StageSpec
 from market_spine.core.partition import Partition
 from market_spine.core.plausibility import RowPlausibility
 from market_spine.core.schema import Table
@@ -79,6 +79,10 @@ class OtcTransparency(Domain):
     def upcoming(self, today: date, count: int) -> Sequence[Partition]:
         """The next partitions of FINRA's calendar, soonest first."""
         return partitions.upcoming(today, count)
+
+    def awaited(self, day: date | None, today: date, known: Collection[str], *, whole_week: bool = False) -> Awaited:
+        """All tiers of the day's week; without a day the latest week that each tier has published."""
+        return Awaited(partitions.plan(today, 1, [] if day is None else [day], schema.TIERS).partitions)
 
     def normalize(self, partition: Partition, parts: Sequence[Part]) -> Normalized:
         """Rows of ``finra_otc_venue_volume``; raises ContentError for files that must be refused whole."""
