@@ -46,9 +46,12 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.delenv(name, raising=False)
     path = str(tmp_path / "spine.db")
     for tier, total in (("OTC", 1000), ("NMS_TIER_2", None)):
-        selected = Selection([DOMAIN.partition(f"2025-11-21|{tier}")], Desk(total))
+
+        def select(_today: object, _reader: object, tier: str = tier, total: int | None = total) -> Selection:
+            return Selection([DOMAIN.partition(f"2025-11-21|{tier}")], Desk(total))
+
         request = Request(db=path, run_date="2025-12-30")
-        assert run_schedule(DOMAIN, request, lambda _today, _reader, this=selected: this, Hooks()).exit_code == 0
+        assert run_schedule(DOMAIN, request, select, Hooks()).exit_code == 0
     return path
 
 

@@ -35,7 +35,7 @@ def reasons(database: str, *flags: str) -> dict[str, list[str]]:
 def test_a_session_is_ready_once_every_symbol_reaches_it(database: str) -> None:
     """By session, by the last session of a week, and by default the latest session that ended before today."""
     late = {"AAPL|mock": ["does not reach to 2026-11-20"], "MSFT|mock": []}
-    well = {"AAPL|mock": [], "MSFT|mock": []}
+    well: dict[str, list[str]] = {"AAPL|mock": [], "MSFT|mock": []}
     assert reasons(database, "--session", "2026-11-19") == well
     assert reasons(database, "--session", "2026-11-20") == late
     assert reasons(database, "--week", "2026-11-16") == late
