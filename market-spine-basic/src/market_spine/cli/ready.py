@@ -16,7 +16,7 @@ from market_spine.errors import UsageError
 @click.option("--week", metavar="DATE", help="The week that holds this day; default: what is published latest.")
 @click.option("--session", metavar="DATE", help="The session that must be there; default: the latest that has ended.")
 @click.option("--partitions", metavar="KEY,...", help="Exactly these partitions.")
-@click.option("--tiers", metavar="TIER,...", help="Of FINRA, these tiers; default: all.")
+@click.option("--tiers", metavar="TIER,...", help="Of a domain with tiers, these; default: all.")
 @click.option("--require", metavar="[verified]", help="verified: also that totals of the source's own prove every row.")
 @click.option("--as-of", metavar="MOMENT|CAPTURE", help="By what was known then.")
 @click.option("--run-date", metavar="YYYY-MM-DD", help="Judge publication as of this day; default: that of --as-of.")
