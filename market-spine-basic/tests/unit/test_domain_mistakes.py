@@ -163,6 +163,11 @@ def test_mistakes_in_partitions(changes: dict[str, Any], said: str) -> None:
         suite(**changes).test_keys_round_trip()
 
 
+def named(name: str) -> Table:
+    """The levels with a column of that name."""
+    return LEVELS._replace(columns=(*LEVELS.columns, Column(name, "text", "A text.")))
+
+
 @pytest.mark.parametrize(
     ("table", "said"),
     [
@@ -173,6 +178,8 @@ def test_mistakes_in_partitions(changes: dict[str, Any], said: str) -> None:
         (LEVELS._replace(key=("year", "metres")), r"metres of lake_levels is in the key: write nullable=False"),
         (LEVELS._replace(partition_by=("year", "day")), r"name one column for each field"),
         (LEVELS._replace(columns=(*LEVELS.columns, LEVELS.columns[0])), r"has two columns of one name"),
+        (named("Capture_Id"), r"has a column Capture_Id, a name that the store adds: call it otherwise"),
+        (named("ctid"), r"has a column ctid, a name that PostgreSQL keeps for itself"),
         (HIGHEST._replace(name="lake_levels", grows=True), r"grows, but is computed"),
         (LEVELS._replace(bulk=True, grows=True), r"is bulk, whose partitions come whole, and grows"),
     ],

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from market_spine.app.neighbours import Lines
+from market_spine.app.plausibility import against_known, odd_ratio
 from market_spine.core.domain import Domain, Place
 from market_spine.core.manifest import INGEST, Committed, Entry, Known, PartRecord
 from market_spine.core.partition import Partition
+from market_spine.core.plausibility import RowPlausibility
+from market_spine.core.revision import diff_rows
 
 MOMENT = datetime(2025, 1, 1, tzinfo=UTC)
 COUNT = 2
@@ -103,3 +107,18 @@ def test_what_is_far_away_is_not_read(held: int) -> None:
     assert lines.nearby(bed("loose", 7)).nearest == ()
     lines.read([bed("a", held)])
     assert len(manifest.asked) == 26
+
+
+def test_keys_of_any_name_are_compared() -> None:
+    """Key columns may be called as the figures that they are compared by."""
+    rules = RowPlausibility(setting="NONE", measures=("sold",), least_rows=2)
+    names = ("now", "was", "by")
+    rows = pl.DataFrame(
+        {**{name: [f"{name}{number}" for number in range(3)] for name in names}, "sold": [1.0, 2.0, 3.0]}
+    )
+    larger = rows.with_columns(sold=pl.Series([9.0, 18.0, 27.0]))
+    said = odd_ratio(rules, "week", names, larger, rows, "the week before")
+    assert said.startswith("week: sold is 9 times that of the week before, by the median of 3 common keys")
+    found = against_known(rules, "week", names, rows, larger, diff_rows(rows, larger, names))
+    (anomaly,) = found.anomalies
+    assert anomaly.details["movers"][0] == {"key": "now2 was2 by2", "was": 3.0, "now": 27.0}

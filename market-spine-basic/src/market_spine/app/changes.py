@@ -212,10 +212,14 @@ def rows_of(changes: Changes) -> pl.DataFrame:
         diff = found.diff
         before = pl.concat([diff.removed, diff.old]).rename({name: f"{name}_before" for name in values})
         after = pl.concat([diff.added, diff.new]).rename({name: f"{name}_after" for name in values})
-        joined = before.with_columns(_was=True).join(
-            after.with_columns(_is=True), on=key, how="full", coalesce=True, maintain_order="left_right"
+        joined = before.with_columns(pl.lit(value=True).alias("\0was")).join(
+            after.with_columns(pl.lit(value=True).alias("\0is")),
+            on=key,
+            how="full",
+            coalesce=True,
+            maintain_order="left_right",
         )
-        added, removed = pl.col("_was").is_null(), pl.col("_is").is_null()
+        added, removed = pl.col("\0was").is_null(), pl.col("\0is").is_null()
         what = pl.when(added).then(pl.lit("added")).when(removed).then(pl.lit("removed")).otherwise(pl.lit("changed"))
         pairs = [f"{name}_{when}" for name in values for when in ("before", "after")]
         frames.append(

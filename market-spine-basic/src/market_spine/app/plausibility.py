@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _MOVERS = 5
 """How many of the largest movers a message names."""
+_NOW, _WAS, _BY = "\0now", "\0was", "\0by"
+"""Columns of our own, called as no domain's are."""
 _SAME_FACTOR = 1e-3
 """How far a factor may be off and still be the same one; whole numbers were rounded besides."""
 
@@ -149,14 +151,14 @@ def _large_revision(
     measure = rules.measures[0]
     totals = {name: [float(known[name].sum()), float(new[name].sum())] for name in rules.measures}
     moves = (
-        diff.new.select(*columns, pl.col(measure).alias("now"))
-        .with_columns(was=diff.old[measure])
-        .with_columns(by=(pl.col("now") - pl.col("was")).abs())
-        .sort("by", *columns, descending=[True, *(False for _ in columns)])
+        diff.new.select(*columns, pl.col(measure).alias(_NOW))
+        .with_columns(diff.old[measure].alias(_WAS))
+        .with_columns((pl.col(_NOW) - pl.col(_WAS)).abs().alias(_BY))
+        .sort(_BY, *columns, descending=[True, *(False for _ in columns)])
         .head(_MOVERS)
     )
     movers = [
-        {"key": " ".join(str(row[name]) for name in columns if row[name] != ""), "was": row["was"], "now": row["now"]}
+        {"key": " ".join(str(row[name]) for name in columns if row[name] != ""), "was": row[_WAS], "now": row[_NOW]}
         for row in moves.to_dicts()
     ]
     change = diff.change
@@ -204,11 +206,13 @@ def odd_ratio(
     import polars as pl
 
     measure = rules.measures[0]
-    shared = rows.select(*columns, now=measure).join(other.select(*columns, was=measure), on=list(columns))
-    shared = shared.filter(pl.col("was") > 0)
+    shared = rows.select(*columns, pl.col(measure).alias(_NOW)).join(
+        other.select(*columns, pl.col(measure).alias(_WAS)), on=list(columns)
+    )
+    shared = shared.filter(pl.col(_WAS) > 0)
     if shared.is_empty() or other.height < rules.least_rows:
         return ""
-    middle = float(shared.select((pl.col("now") / pl.col("was")).median()).item())
+    middle = float(shared.select((pl.col(_NOW) / pl.col(_WAS)).median()).item())
     if 1 / rules.ratio <= middle <= rules.ratio:
         return ""
     return (

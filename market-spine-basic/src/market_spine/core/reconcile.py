@@ -168,14 +168,14 @@ def _fill_keys(
         .filter(pl.len().over(by) == 1)
         .select(*by, *(pl.col(name).alias(f"{name}\0other") for name in names))
     )
-    joined = rows.with_columns(alone=pl.len().over(by) == 1).join(
+    joined = rows.with_columns((pl.len().over(by) == 1).alias("\0alone")).join(
         found, on=by, how="left", maintain_order="left", nulls_equal=True
     )
     # A known part that contradicts the match means that the two are different rows after all.
     agrees = pl.all_horizontal(
         _is_unknown(name, unknown) | (pl.col(name) == pl.col(f"{name}\0other")) for name in names
     )
-    take = _in_leg(unknown) & pl.col("alone") & pl.col(f"{names[0]}\0other").is_not_null() & agrees
+    take = _in_leg(unknown) & pl.col("\0alone") & pl.col(f"{names[0]}\0other").is_not_null() & agrees
     filled = (pl.when(take).then(pl.col(f"{name}\0other")).otherwise(pl.col(name)).alias(name) for name in names)
     return joined.with_columns(*filled).select(rows.columns)
 

@@ -27,6 +27,12 @@ SQL_TYPES: dict[Kind, str] = {
 """What a migration writes for each kind of column: the types that SQLite and PostgreSQL share."""
 
 _COMMON = ("--force", "--only-stage", "--mode", "--fail-fast", "--workers", "--db", "--run-date", "--json")
+_TAKEN = {
+    **dict.fromkeys(("manifest_id", "superseded_by", "capture_id", "captured_at"), "the store adds"),
+    **dict.fromkeys(("ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"), "PostgreSQL keeps for itself"),
+    "file_row_number": "DuckDB keeps for itself",
+}
+"""Names that no column can have, and whose they are."""
 _HEAVY = ("polars", "pandas", "pyarrow", "numpy", "httpx2", "psycopg", "pydantic", "fsspec", "exchange_calendars")
 
 
@@ -120,6 +126,9 @@ def _of_columns(table: Table) -> Iterator[str]:
             yield f"{what} of {table.name} names {', '.join(missing)}, which is no column of it"
     if len(set(table.names)) != len(table.names):
         yield f"{table.name} has two columns of one name"
+    for name in table.names:
+        if name.lower() in _TAKEN:
+            yield f"{table.name} has a column {name}, a name that {_TAKEN[name.lower()]}: call it otherwise"
     if outside := [name for name in table.partition_by if name not in table.key]:
         yield f"{', '.join(outside)} of {table.name} tells partitions apart: put it into the key, too"
     if loose := [name for name in table.key if name in nullable]:

@@ -22,6 +22,7 @@ from market_spine.store.database import ROW_ID
 from market_spine.store.records import insert_into
 from market_spine.store.replacing import scope_condition
 from market_spine.store.sqlite import frames, segments
+from market_spine.store.sqlite.addresses import row_address
 from market_spine.store.sqlite.connect import connect_for_reading, translated
 from market_spine.store.sqlite.database import SqliteDatabase
 from market_spine.store.views import quote
@@ -106,7 +107,7 @@ def _kept_as_rows(connection: sqlite3.Connection, table: Table, scope: Scope) ->
     where, params = scope_condition(scope)
     kinds = {**{column.name: column.kind for column in table.columns}, **_VERSIONING}
     names = ", ".join(map(quote, kinds))
-    sql = f"SELECT {names} FROM {quote(table.versions)} WHERE {where} ORDER BY rowid"
+    sql = f"SELECT {names} FROM {quote(table.versions)} WHERE {where} ORDER BY {row_address(table)}"
     return frames.fetch(connection.execute(sql, params), kinds)
 
 

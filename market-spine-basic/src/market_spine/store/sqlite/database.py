@@ -15,6 +15,7 @@ from market_spine.core.partition import Scope
 from market_spine.core.schema import Table
 from market_spine.store.database import ALONE, ROW_ID
 from market_spine.store.replacing import scope_condition
+from market_spine.store.sqlite.addresses import row_address
 from market_spine.store.sqlite.connect import (
     ATTEMPTS,
     Connection,
@@ -187,7 +188,7 @@ class SqliteDatabase:
         known = {name: value for name, value in scope.equals.items() if name in columns}
         fetched = [name for name in columns if name not in known]
         # Rows of segments have positive addresses.
-        address = "-rowid" if table.bulk else "rowid"
+        address = f"-{row_address(table)}" if table.bulk else row_address(table)
         selected = [*map(quote, fetched), *([address] if row_ids else [])] or ["1"]
         sql = f"SELECT {', '.join(selected)} FROM {quote(table.versions)} WHERE {where} AND superseded_by IS NULL"
         names = [*fetched, *([ROW_ID] if row_ids else [])]
@@ -209,17 +210,19 @@ class SqliteDatabase:
 
         where, params = scope_condition(scope, "v.")
         names = [name for name in keys.columns if name not in scope.equals] or keys.columns
-        columns = ", ".join(map(quote, names))
+        # Names of its own, so that a column may be called as any of them.
+        own = {name: f"key{place}" for place, name in enumerate(names)}
+        columns = ", ".join(f"{quote(name)} AS {key}" for name, key in own.items())
         marks = ", ".join("?" for _ in names)
-        same = " AND ".join(f"k.{quote(name)} = v.{quote(name)}" for name in names)
+        same = " AND ".join(f"k.{key} = v.{quote(name)}" for name, key in own.items())
         # Typeless columns would not compare equal to typed ones, hence the copied declaration.
         self.run(f"CREATE TEMP TABLE wanted AS SELECT 0 AS number, {columns} FROM {quote(table.versions)} LIMIT 0")
-        self.run(f"CREATE INDEX temp.wanted_key ON wanted ({columns})")
+        self.run(f"CREATE INDEX temp.wanted_key ON wanted ({', '.join(own.values())})")
         rows = zip(range(keys.height), *frames.encode(keys.select(names)), strict=True)
         self.run_many(f"INSERT INTO wanted VALUES (?, {marks})", rows)
         # CROSS JOIN fixes the order: one pass over the scope, not one for each key.
         found = self.rows(
-            f"SELECT k.number, v.rowid FROM {quote(table.versions)} v CROSS JOIN wanted k"
+            f"SELECT k.number, v.{row_address(table)} FROM {quote(table.versions)} v CROSS JOIN wanted k"
             f" ON {same} WHERE {where} AND v.superseded_by IS NULL",
             params,
         )
@@ -233,7 +236,8 @@ class SqliteDatabase:
 
             closed = segments.close(self, (row_id for row_id in row_ids if row_id > 0), manifest_id)
             row_ids = [-row_id for row_id in row_ids if row_id < 0]
-        sql = f"UPDATE {quote(table.versions)} SET superseded_by = ? WHERE rowid = ? AND superseded_by IS NULL"
+        own = f"{row_address(table)} = ? AND superseded_by IS NULL"
+        sql = f"UPDATE {quote(table.versions)} SET superseded_by = ? WHERE {own}"
         return closed + self.run_many(sql, ((manifest_id, row_id) for row_id in row_ids))
 
     def insert_frame(

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _MARKED = re.compile(r"\bspine_(\d+)_(\d+)\b")
 _UNREAD = "error('a column that the statement does not use was read')"
-_SEGMENT = "spine_segment"
 _SEGMENTS = """\
 SELECT s.segment_id, s.partition_key, s.size, c.columns, s.closed, s.manifest_id, s.superseded_by,
        m.capture_id, m.captured_at
@@ -164,6 +163,7 @@ class _Shower:
             visible = "m.committed_at <= ? AND (s.superseded_by IS NULL OR x.committed_at > ?)"
             params = [table.name, self._moment, self._moment]
         closed = self._closures(table, versions=relation.versions)
+        segment = _segment_column(relation)
         groups: dict[tuple[str, bool], list[str]] = defaultdict(list)
         folder = f"{PROTOCOL}://{next(self._numbers)}"
         for found in self._source.execute(_SEGMENTS.format(visible=visible), params):
@@ -173,7 +173,7 @@ class _Shower:
                 values |= {"manifest_id": manifest_id, "superseded_by": superseded_by or 0}
             else:
                 values |= {"capture_id": capture_id, "captured_at": captured_at}
-            path = f"{folder}/{hive({**values, _SEGMENT: segment_id})}/{segment_id}.parquet"
+            path = f"{folder}/{hive({**values, segment: segment_id})}/{segment_id}.parquet"
             self._files.add_segment(path, segment_id, size)
             groups[columns, segment_id in closed].append(path)
         return [
@@ -191,9 +191,9 @@ class _Shower:
         closed: Mapping[int, list[tuple[int, int]]],
         used: set[str],
     ) -> str:
-        kinds = relation.rows.kinds
+        kinds, segment = relation.rows.kinds, _segment_column(relation)
         told = {name: kind for name, kind in kinds.items() if name not in kept}
-        types = ", ".join(f"{quote(name)}: {TYPES[kind]}" for name, kind in {**told, _SEGMENT: "integer"}.items())
+        types = ", ".join(f"{quote(name)}: {TYPES[kind]}" for name, kind in {**told, segment: "integer"}.items())
         options = f"hive_partitioning = true, hive_types = {{{types}}}"
         columns = {name: quote(name) if kept.get(name, True) else f"NULL::{TYPES[kinds[name]]}" for name in kinds}
         if relation.versions:
@@ -202,7 +202,7 @@ class _Shower:
             shown = ", ".join(f"{column} AS {quote(name)}" for name, column in columns.items())
             return f"SELECT {shown} FROM read_parquet({_list(paths)}, {options})"
         name = self._closed_table(closed)
-        matched = f"c.segment_id = {_SEGMENT} AND c.row_number = file_row_number"
+        matched = f"c.segment_id = {segment} AND c.row_number = file_row_number"
         scan = f"read_parquet({_list(paths)}, {options}, file_row_number = true)"
         if not relation.versions:
             shown = ", ".join(f"{column} AS {quote(name)}" for name, column in columns.items())
@@ -237,6 +237,15 @@ class _Shower:
             [list(segment_ids), list(numbers), list(entries)],
         )
         return name
+
+
+def _segment_column(relation: Relation) -> str:
+    """The name of the column that says which segment a row is of: none of the relation's own."""
+    taken = {name.lower() for name in relation.rows.kinds}
+    name = "spine_segment"
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _told(kind: str, value: Value) -> str:

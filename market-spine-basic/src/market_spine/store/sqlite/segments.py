@@ -24,6 +24,7 @@ from market_spine.errors import SchemaError, StoreCorrupt
 from market_spine.store.database import ROW_ID, Database
 from market_spine.store.records import insert_into
 from market_spine.store.replacing import inside
+from market_spine.store.sqlite.addresses import row_address
 from market_spine.store.sqlite.frames import repeated
 from market_spine.store.views import quote
 
@@ -241,6 +242,7 @@ def versions(db: Database, table: Table, scope: Scope) -> Iterator[pl.DataFrame]
 
 def state(db: Database, table: Table, scope: Scope, where: str, params: Sequence[object]) -> object:
     """What is equal as long as a partition's current rows are the same; ``where`` is the scope as a condition."""
-    sql = f"SELECT COUNT(*), MAX(rowid) FROM {quote(table.versions)} WHERE {where} AND superseded_by IS NULL"
+    shown = f"COUNT(*), MAX({row_address(table)})"
+    sql = f"SELECT {shown} FROM {quote(table.versions)} WHERE {where} AND superseded_by IS NULL"
     # A row that is added has a higher address than all before it.
     return [*current(db, table, scope), *db.rows(sql, params)]
