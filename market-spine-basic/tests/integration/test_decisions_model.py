@@ -199,7 +199,10 @@ class Book:
                     for slot, rows in page.rows.items()
                     if slot in page.pairs
                 }
-                sql = "SELECT partition_key FROM core_anomalies WHERE resolved_at IS NULL AND acknowledged_at IS NULL"
+                sql = (
+                    "SELECT partition_key FROM core_anomalies"
+                    " WHERE kind = 'odd' AND resolved_at IS NULL AND acknowledged_at IS NULL"
+                )
                 assert {key for (key,) in store.query(sql, page.moment).rows} == page.odd
                 sql = "SELECT capture_id, verb FROM core_decisions WHERE verb <> 'ack' ORDER BY decision_id"
                 verbs = dict(store.query(sql, page.moment).rows)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from market_spine.app import guards, plausibility
 from market_spine.app.draft import Draft, covered_scopes, partition_scope
 from market_spine.app.replay import WHOLE, Comparison, compare, growing_tables, is_whole, keep_refused_rows, replay
-from market_spine.app.retracted import is_retracted
+from market_spine.app.retracted import returning, same_bytes_retracted
 from market_spine.app.task import Task
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part, Payload, capture_id, source_hash
@@ -112,26 +112,26 @@ def examine(task: Task, store: Callable[[], Reader], payload: Payload) -> Ingest
             ingest.draft.ingest = _noted(task, current, payload, _overlay(store, current, payload))
         return ingest
     agrees = current is not None and same_bytes(task, payload)
-    if not agrees and is_retracted(task, store, payload, by_bytes=True):
+    if not agrees and same_bytes_retracted(task, store, payload):
         return skipped(task, "retracted")
     parts = _overlay(store, current, payload)
     content = read_content(task, parts)
-    if current is None:
-        if is_retracted(task, store, payload, by_bytes=False):
-            return skipped(task, "retracted")
-        return _judge(task, store, payload, parts, content, None)
-    if content.content_hash == current.entry.content_hash:
-        if task.run.options.force and current.entry.input_captures:
-            # Only a forced run writes rows again, and then with what the capture was completed from.
-            content = known_content(task, store, current.entry)
-        return _same_rows(task, payload, parts, content)
-    found = _compare(task, store, current, content.normalized)
-    rows_hash = tables_hash(task, found.normalized) if found.carried else content.tables_hash
-    content = Content(found.normalized, rows_hash, content.content_hash)
-    if found.same:
-        return _same_rows(task, payload, parts, content)
-    if is_retracted(task, store, payload, by_bytes=False):
+    found = None
+    if current is not None:
+        if content.content_hash == current.entry.content_hash:
+            if task.run.options.force and current.entry.input_captures:
+                # Only a forced run writes rows again, and then with what the capture was completed from.
+                content = known_content(task, store, current.entry)
+            return _same_rows(task, payload, parts, content)
+        found, content = _compared(task, store, current, content)
+        if found.same:
+            return _same_rows(task, payload, parts, content)
+    back = returning(task, store, payload, found.diffs if found else None)
+    if back.same:
         return skipped(task, "retracted")
+    if back.told:
+        told = content.normalized._replace(anomalies=(*content.normalized.anomalies, back.told))
+        content = content._replace(normalized=told)
     return _judge(task, store, payload, parts, content, found)
 
 
@@ -145,10 +145,17 @@ def accept(task: Task, store: Callable[[], Reader], capture: Entry) -> Ingest:
     content = read_content(task, parts)
     found = None
     if current is not None:
-        found = _compare(task, store, current, content.normalized)
-        rows_hash = tables_hash(task, found.normalized) if found.carried else content.tables_hash
-        content = Content(found.normalized, rows_hash, content.content_hash)
+        found, content = _compared(task, store, current, content)
     return _judge(task, store, payload, parts, content, found, accepted=capture.capture_id)
+
+
+def _compared(
+    task: Task, store: Callable[[], Reader], current: Committed, content: Content
+) -> tuple[Comparison, Content]:
+    """A payload beside what is known, and completed from it."""
+    found = _compare(task, store, current, content.normalized)
+    rows_hash = tables_hash(task, found.normalized) if found.carried else content.tables_hash
+    return found, Content(found.normalized, rows_hash, content.content_hash)
 
 
 def _compare(task: Task, store: Callable[[], Reader], current: Committed, normalized: Normalized) -> Comparison:

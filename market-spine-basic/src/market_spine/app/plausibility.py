@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from market_spine.app.replay import Comparison, replay
 from market_spine.app.task import Task
 from market_spine.core.anomaly import Anomaly
-from market_spine.core.domain import Concern, Normalized
+from market_spine.core.domain import Concern, Domain, Normalized
 from market_spine.core.manifest import Entry, legs_of
 from market_spine.core.plausibility import RowPlausibility
 from market_spine.core.ports import Reader
@@ -58,6 +58,8 @@ def judge(
             findings = against_neighbours(rules, key, own_columns(table), rows, neighbours, read)
         if lacking := missing_legs(key, legs, task.nearby.before, task.run.domain.legs):
             findings = findings._replace(anomalies=(*findings.anomalies, lacking))
+    if found is not None:
+        findings = findings._replace(anomalies=(*findings.anomalies, *restated_beside(key, task.run.domain, found)))
     if normalized.proven:
         told = (
             Anomaly(each.kind, "warning", key, f"{each.message}; the source's own totals prove the rows")
@@ -65,6 +67,28 @@ def judge(
         )
         return Findings((), (*findings.anomalies, *told))
     return findings
+
+
+def restated_beside(key: str, domain: Domain, found: Comparison) -> list[Anomaly]:
+    """The warning that growing tables beside the first lost rows that were known, or changed them: no revision
+    summary tells of them."""
+    told, details = [], {}
+    for table in domain.tables[1:]:
+        if not table.grows or table.name not in found.diffs:
+            continue
+        diff, known = found.diffs[table.name], found.before[table.name].height
+        own = own_columns(table)
+        for words, frame in (("gone", diff.removed), ("changed", diff.new)):
+            if frame.height:
+                names = [" ".join(str(value) for value in row) for row in frame.select(own).rows()]
+                more = f" and {len(names) - _MOVERS} more" if len(names) > _MOVERS else ""
+                told.append(
+                    f"{frame.height} of {known} known rows of {table.name} {words}: {', '.join(names[:_MOVERS])}{more}"
+                )
+                details[f"{table.name} {words}"] = names
+    if not told:
+        return []
+    return [Anomaly("restated_rows", "warning", key, f"{key}: {'; '.join(told)}", details)]
 
 
 def own_columns(table: Table) -> tuple[str, ...]:

@@ -191,7 +191,7 @@ def keep_refused_rows(domain: Domain, new: Normalized, before: Mapping[str, pl.D
 def _within_ranges(new: Normalized, tables: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     """The rows that lie in the ranges a payload covers."""
     return {
-        name: rows.filter(_within(new.ranges[name])) if name in new.ranges else rows for name, rows in tables.items()
+        name: rows.filter(within(new.ranges[name])) if name in new.ranges else rows for name, rows in tables.items()
     }
 
 
@@ -308,10 +308,11 @@ def overlay(rows: pl.DataFrame, fresh: pl.DataFrame, covered: Range, key: Sequen
     """Rows with what a payload has in the range it covers in place of what they have there, sorted by key."""
     import polars as pl
 
-    return pl.concat([rows.filter(~_within(covered)), fresh]).sort(key)
+    return pl.concat([rows.filter(~within(covered)), fresh]).sort(key)
 
 
-def _within(covered: Range) -> pl.Expr:
+def within(covered: Range) -> pl.Expr:
+    """Whether a row lies in a range."""
     import polars as pl
 
     return pl.col(covered.column).is_between(pl.lit(covered.first), pl.lit(covered.last))

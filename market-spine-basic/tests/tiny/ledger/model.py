@@ -222,6 +222,10 @@ class Slot:
 
     def _taken_rows(self, capture: Capture, fetched: Texts) -> bool:
         if self.ranged:
+            # What both tell of: the same, and not what stands.
             one, other = read(fetched["a"]), read(capture.known_as[0]["a"])
-            return one == other
+            both = range(max(min(one), min(other)), min(max(one), max(other)) + 1)
+            stands = [self.rows.get(("a", number)) for number in both]
+            same = [one.get(number) for number in both] == [other.get(number) for number in both]
+            return same and stands != [one.get(number) for number in both]
         return same_texts(fetched, capture.known_as[0])

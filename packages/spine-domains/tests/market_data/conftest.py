@@ -89,11 +89,13 @@ class Desk:
             symbols=symbols, db=self.db, hooks=Hooks(clock=self.clock), pause=self.pause, **{"sleep": 0, **flags}
         )
 
-    def load(self, key: str, *parts: Part) -> SchedulerResult:
+    def load(self, key: str, *parts: Part, force: bool = False) -> SchedulerResult:
         """Load parts as they are, as if a source had answered with them."""
         partition = DOMAIN.partition(key)
         selection = Selection([partition], GivenSource(Payload(parts, whole=True)))
-        return run_schedule(DOMAIN, Request(db=self.db), lambda _today, _reader: selection, Hooks(clock=self.clock))
+        return run_schedule(
+            DOMAIN, Request(force=force, db=self.db), lambda _today, _reader: selection, Hooks(clock=self.clock)
+        )
 
     def rows(self, sql: str, as_of: datetime | str | None = None) -> list[tuple[Any, ...]]:
         with closing(reader(self.db, self.clock)) as store:
@@ -145,3 +147,10 @@ def part() -> Callable[..., Part]:
 def given_source() -> type[GivenSource]:
     """The source that answers with what it was given."""
     return GivenSource
+
+
+@pytest.fixture
+def unmetered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No limits on this side."""
+    for name in ("ALPHA_VANTAGE_LIMITS", "POLYGON_LIMITS"):
+        monkeypatch.setenv(name, "none")

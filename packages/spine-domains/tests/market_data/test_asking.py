@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -13,59 +12,12 @@ import pytest
 
 from market_spine.core.calendar import sessions
 from spine.domains.market_data.simulator.book import Dividend, HeldSeries, Split
-from spine.domains.market_data.simulator.generated import generate_book
-from spine.domains.market_data.simulator.server import RunningVendor, running_vendor
+
+from .quiet_vendor import LAST, MONDAY, calls, change, correct, held_book, names, poll, quiet
 
 pytestmark = pytest.mark.server
 
-MONDAY = datetime(2026, 11, 16, 21, 30, tzinfo=UTC)
-LAST = date(2026, 11, 24)
-PLAN = {"alpha_vantage": "premium", "polygon": "advanced"}
-
 AtVendor = Callable[..., Any]
-
-
-def names(count: int) -> list[str]:
-    return [f"S{number:03d}" for number in range(count)]
-
-
-def held_book(count: int) -> dict[str, Any]:
-    """Instruments whose bars are all held, so that one of them can be changed; the dict is the vendor's own."""
-    book = dict(generate_book(3, names(count), first_day=date(2026, 5, 1)))
-    for symbol, instrument in book.items():
-        bars = instrument.series.between(date(2026, 5, 1), LAST)
-        book[symbol] = replace(instrument, series=HeldSeries(bars), splits=(), dividends=())
-    return book
-
-
-def change(book: dict[str, Any], symbol: str, alter: Callable[[list[Any]], list[Any]]) -> None:
-    bars = list(book[symbol].series.between(date(2026, 1, 1), LAST))
-    book[symbol] = replace(book[symbol], series=HeldSeries(alter(bars)))
-
-
-def correct(book: dict[str, Any], symbol: str, day: date, volume: float) -> None:
-    """The vendor corrects one bar."""
-    change(book, symbol, lambda bars: [bar._replace(volume=volume) if bar.day == day else bar for bar in bars])
-
-
-@contextmanager
-def quiet(source: str, book: dict[str, Any], now: datetime = MONDAY, **flags: Any) -> Iterator[RunningVendor]:
-    """A vendor that revises nothing by itself."""
-    switches = {"revisions": False} if source == "polygon" else {}
-    with running_vendor(source, book, now, **{"plan": PLAN[source], **switches, **flags}) as vendor:
-        yield vendor
-
-
-@pytest.fixture
-def unmetered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No limits on this side."""
-    for name in ("ALPHA_VANTAGE_LIMITS", "POLYGON_LIMITS"):
-        monkeypatch.setenv(name, "none")
-
-
-def calls(desk: Any) -> int:
-    ((count,),) = desk.rows("SELECT COUNT(*) FROM core_requests")
-    return int(count)
 
 
 @pytest.mark.usefixtures("unmetered")
@@ -163,32 +115,6 @@ def test_late_splits_and_dividends_are_found(source: str, count: int, at_vendor:
     ((symbol, old, new),) = desk.rows("SELECT symbol, split_from, split_to FROM market_data_splits")
     assert (symbol, new / old) == ("S000", pytest.approx(1.05))
     assert desk.rows("SELECT COUNT(*) FROM market_data_adjustments WHERE symbol = 'S000'") == [(3,)]
-
-
-def test_a_metered_vendor_is_asked_for_actions_from_what_is_left(at_vendor: AtVendor) -> None:
-    """Of 25 calls a day ten are for bars; half of the rest reads splits and dividends of three symbols, others next."""
-    book, listed = held_book(10), ",".join(names(10))
-    with quiet("alpha_vantage", book, plan="free") as vendor:
-        desk = at_vendor(vendor)
-        desk.run(listed, source="alpha_vantage")
-        assert calls(desk) == 10 + 2 * 3
-        vendor.clock.advance(timedelta(days=1))
-        desk.run(listed, source="alpha_vantage")
-        assert calls(desk) == 2 * (10 + 2 * 3)
-        asked = desk.rows("SELECT subject FROM core_requests GROUP BY subject HAVING COUNT(*) = 4 ORDER BY subject")
-    assert [key for (key,) in asked] == [f"{symbol}|alpha_vantage" for symbol in names(6)]
-
-
-def poll(desk: Any, hours: float, listed: str, **flags: Any) -> list[datetime]:
-    """Run every quarter of an hour; the moments at which a call was made."""
-    asked = []
-    for _ in range(int(hours * 4)):
-        desk.wait(timedelta(minutes=15))
-        before, moment = calls(desk), desk.clock()
-        desk.run(listed, **flags)
-        if calls(desk) > before:
-            asked.append(moment)
-    return asked
 
 
 def hours_between(moments: list[datetime]) -> list[int]:
@@ -327,34 +253,3 @@ def test_a_ticker_twice_in_the_answer_for_the_market(at_vendor: AtVendor, ingest
     errors = {symbol: run.error.kind for symbol, run in runs.items() if run.error}
     assert errors == {"S000": "conflicting_bars", "S004": "conflicting_bars"}
     assert desk.rows("SELECT COUNT(*) FROM market_data_prices WHERE trade_date = '2026-11-17'") == [(4,)]
-
-
-@pytest.mark.parametrize(
-    ("source", "count", "limits", "sleep", "words"),
-    [
-        ("alpha_vantage", 30, "1/s,25/day", 0, "30 symbols takes 2 runs and 30 calls: about 8 hours on"),
-        ("alpha_vantage", 60, "1/s,25/day", 0, "60 symbols takes 3 runs and 60 calls: about 32 hours on"),
-        ("alpha_vantage", 10, "1/s,25/day", 12, "10 symbols takes 1 run and 10 calls: about 2 minutes on"),
-        ("polygon", 100, "5/min", 0, "100 symbols takes 4 runs and 100 calls: about 19 minutes on 5/min"),
-        ("polygon", 1, "none", 0, "1 symbol takes 1 run and 1 call: under two minutes on no limit"),
-    ],
-)
-def test_a_plan_says_how_long_a_full_round_takes(
-    source: str, count: int, limits: str, sleep: int, words: str, desk: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At 16:30 in New York a dry run says when the last of the symbols could be asked for, on the quota at hand."""
-    monkeypatch.setenv("ALPHA_VANTAGE_LIMITS" if source == "alpha_vantage" else "POLYGON_LIMITS", limits)
-    result = desk.run(",".join(names(count)), source=source, mode="dry-run", sleep=sleep)
-    assert words in result.warnings[-1]
-    assert result.config["full_round"]["calls"] == count
-
-
-def test_a_plan_counts_the_calls_that_were_made_today(at_vendor: AtVendor) -> None:
-    """Ten symbols fit the day's 25 calls before they were asked for; with sixteen calls made they no longer do."""
-    with quiet("alpha_vantage", held_book(10), plan="free") as vendor:
-        desk = at_vendor(vendor)
-        listed = ",".join(names(10))
-        assert desk.run(listed, source="alpha_vantage", mode="dry-run").config["full_round"]["seconds"] < 60
-        desk.run(listed, source="alpha_vantage")
-        after = desk.run(listed, source="alpha_vantage", mode="dry-run").config["full_round"]["seconds"]
-    assert 7 * 3600 < after < 8 * 3600

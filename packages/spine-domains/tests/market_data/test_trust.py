@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -16,41 +16,13 @@ from hypothesis import strategies as st
 
 from market_spine.app.decisions import Asked
 from market_spine.compose import Hooks, run_decision
-from market_spine.core.calendar import sessions
 from spine.domains.market_data import DOMAIN
 from spine.domains.market_data.agreement import judge_splits, settle_splits, unexplained_jumps
 
+from .penny_share import DAYS, EX, PartOf, bars_part, sopa, splits_part
+
 PRICES = ("open", "high", "low", "close")
-DAYS = sessions(date(2024, 4, 1), date(2024, 6, 3))
-EX = date(2024, 5, 1)
 FULL_ANSWER = {"fetched_at": "2024-06-04T21:30:00+00:00"}
-
-PartOf = Callable[..., Any]
-
-
-def sopa(scale: float = 15.0, ex_date: date = EX, volume: float = 1.0) -> list[dict[str, Any]]:
-    """A penny share at 0.12 that is reversed on a day: flat, but for the jump."""
-    return [
-        {
-            "date": str(day),
-            "open": price,
-            "high": price * 1.05,
-            "low": price * 0.95,
-            "close": price * (1.01 if place % 2 else 1.0),
-            "volume": 1_500_000 / (scale if day >= ex_date else 1) * volume + place,
-        }
-        for place, day in enumerate(DAYS)
-        for price in [0.12 * (scale if day >= ex_date else 1)]
-    ]
-
-
-def bars_part(part: PartOf, bars: Sequence[Mapping[str, Any]]) -> Any:
-    return part(json.dumps({"symbol": "SOPA", "bars": bars}).encode(), "bars")
-
-
-def splits_part(part: PartOf, *rows: tuple[str, float, float]) -> Any:
-    listed = [{"ex_date": day, "from": old, "to": new} for day, old, new in rows]
-    return part(json.dumps({"symbol": "SOPA", "splits": listed}).encode(), "splits")
 
 
 def adjusted_jump(desk: Any) -> float:
@@ -254,6 +226,35 @@ def test_an_accepted_bar_is_told_of_and_a_retracted_one_is_not(desk: Any, part: 
         assert run_decision(asked, "", hooks=Hooks(clock=desk.clock), **where).exit_code == 0
         assert desk.rows("SELECT COUNT(*) FROM market_data_prices") == [(rows,)]
         assert desk.rows(kinds) == told
+
+
+def paid_part(part: PartOf, *rows: tuple[str, float]) -> Any:
+    listed = [{"ex_date": day, "amount": amount} for day, amount in rows]
+    return part(json.dumps({"symbol": "SOPA", "dividends": listed}).encode(), "dividends")
+
+
+def test_dividends_and_splits_that_vanish_or_change_are_told(desk: Any, part: PartOf) -> None:
+    """An answer with fewer or other dividends or splits than are known is taken, and says which rows it ends."""
+    paid = [("2024-04-10", 0.1), ("2024-05-10", 0.2), ("2024-05-20", 0.3)]
+    bars = bars_part(part, sopa())
+    split = splits_part(part, ("2024-05-01", 15, 1))
+    assert desk.load("SOPA|mock", bars, split, paid_part(part, *paid)).anomalies == ()
+    desk.wait(timedelta(hours=1))
+    grown = paid_part(part, *paid, ("2024-05-30", 0.4))
+    assert desk.load("SOPA|mock", bars, split, grown).anomalies == ()
+    desk.wait(timedelta(hours=1))
+    fewer = paid_part(part, ("2024-04-10", 0.1), ("2024-05-20", 0.35))
+    (told,) = desk.load("SOPA|mock", bars, split, fewer).anomalies
+    assert (told.kind, told.severity) == ("restated_rows", "warning")
+    assert "2 of 4 known rows of market_data_dividends gone: 2024-05-10" in told.message
+    assert "1 of 4 known rows of market_data_dividends changed: 2024-05-20" in told.message
+    desk.wait(timedelta(hours=1))
+    found = desk.load("SOPA|mock", bars, splits_part(part), paid_part(part)).anomalies
+    assert {each.kind for each in found} == {"restated_rows", "split_like_jump"}
+    message = next(each.message for each in found if each.kind == "restated_rows")
+    assert "1 of 1 known rows of market_data_splits gone: 2024-05-01" in message
+    assert "2 of 2 known rows of market_data_dividends gone" in message
+    assert desk.rows("SELECT COUNT(*) FROM market_data_dividends") == [(0,)]
 
 
 def test_a_split_or_a_new_level_is_no_implausible_bar(desk: Any, part: PartOf) -> None:

@@ -59,7 +59,7 @@ class News:
         own = refusals.get(news_of(partition.key))
         if own is not None and is_waiting(known, own, now, latest):
             kind, _, words = own.reason.partition(": ")
-            if kind in NO_BARS or known.current is None:
+            if kind in NO_BARS or (known.current is None and not known.retracted):
                 until = f"{own.expires_at:%Y-%m-%d %H:%M} UTC"
                 hint = NO_BARS.get(kind, "run again later, or now with --force")
                 raise SourceError(f"{words} (not asked again until {until})", hint=hint, kind=kind)

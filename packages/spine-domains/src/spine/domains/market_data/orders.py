@@ -25,6 +25,9 @@ RANGED, ACTED = "ranged", "acted"
 """Metadata of a bars part: the day on which the symbol's bars were last read as a range, and its splits and
 dividends at all."""
 
+POSTPONED = "postponed"
+"""How the reason begins with which a symbol's next question is put off without its having been asked."""
+
 FIRST_WAIT, LONGEST_WAIT = timedelta(hours=1), timedelta(hours=24)
 """How long a question that brought nothing is not asked again: an hour, then twice as long each time, up to a day."""
 
@@ -123,14 +126,23 @@ def is_waiting(known: Known, refusal: Refusal | None, now: datetime, latest: dat
 
 def next_wait(known: Known, before: Refusal | None) -> timedelta:
     """How long not to ask again after an answer that brought nothing, given the one before."""
-    if before is None or not _stands(known, before):
+    if before is None or not asked_in_vain(known, before):
         return FIRST_WAIT
     return min(2 * (before.expires_at - before.learnt_at), LONGEST_WAIT)
 
 
 def asked_in_vain(known: Known, refusal: Refusal | None) -> bool:
     """Whether a partition was asked for since its latest capture, and brought nothing."""
-    return refusal is not None and _stands(known, refusal)
+    return refusal is not None and not refusal.reason.startswith(POSTPONED) and _stands(known, refusal)
+
+
+def set_aside(known: Known) -> str:
+    """Why the vendor's answer, should it be what it was, is not taken: the one before was not; empty if it was."""
+    if known.held is not None:
+        return "held: the answer before is held"
+    if known.captures and known.captures[-1] in known.retracted:
+        return "retracted: the answer before is retracted"
+    return ""
 
 
 def _stands(known: Known, refusal: Refusal) -> bool:

@@ -28,10 +28,12 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Batch(NamedTuple):
-    """The symbols of a run: those it takes, in order, and those left for the next one."""
+    """The symbols of a run: those it takes, in order, and those left for the next one; ``postponed`` are those whose
+    calls of the day go to splits and dividends of others."""
 
     taken: tuple[str, ...]
     left: tuple[str, ...]
+    postponed: tuple[str, ...] = ()
 
 
 def parse_symbol(text: str) -> str:

@@ -8,11 +8,12 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from market_spine.core import calendar
 from market_spine.core.manifest import Known
-from market_spine.core.ports import Reader
-from market_spine.core.quota import CALLS, Limit, Refusal, next_slot
+from market_spine.core.ports import Reader, RequestLedger
+from market_spine.core.quota import CALLS, Limit, Refusal, next_day, next_slot
 from spine.domains.market_data import partitions
 from spine.domains.market_data.orders import (
     ACTED,
+    POSTPONED,
     RANGED,
     Order,
     asked_in_vain,
@@ -27,6 +28,8 @@ from spine.domains.market_data.schema import NAME
 
 RANGE_ROUND = 20
 """Runs in which every symbol is read as a range once, though answers for the whole market would do."""
+LONGEST_UNREAD = timedelta(days=30)
+"""Once splits and dividends of a symbol were not read for so long, bars of others wait for a day."""
 _DAY = timedelta(days=1)
 
 
@@ -66,6 +69,12 @@ def plan_run(store: Reader, symbols: Sequence[str], quota: Quota, order: Order, 
     asked = [
         symbol for symbol in batch.taken if keys[symbol] not in waiting and is_asked(known[keys[symbol]], order, latest)
     ]
+    room = _room(store, [keys[symbol] for symbol in asked], known, quota, order)
+    if room < len(asked):
+        fitting = partitions.choose(asked, quota.source, known, store.last_asked(quota.source), due, room, vain)
+        asked = list(fitting.taken)
+        taken = tuple(symbol for symbol in batch.taken if symbol not in fitting.left)
+        batch = Batch(taken, batch.left, postponed=fitting.left)
     acted = _acted(store, [keys[symbol] for symbol in asked], known, quota, order)
     return batch, replace(
         order,
@@ -95,13 +104,51 @@ def _acted(
 ) -> frozenset[str]:
     """Those whose splits and dividends are read: all where that is cheap, else those whose last look is the oldest,
     for half of what the bars leave of the day's calls."""
-    daily = [limit.calls for limit in quota.limits if limit.window >= _DAY]
-    if quota.shares or order.full or order.force or not daily or not quota.actions:
+    left = _left_today(store, quota, order)
+    if left is None:
         return frozenset(keys)
-    left = min(daily) - len(store.asked(quota.source, quota.key_hash, day_began(order.clock())))
     spare = left - quota.calls * len(keys)
     ordered = sorted(keys, key=lambda key: noted(known[key]).get(ACTED, ""))
-    return frozenset(ordered[: max(0, spare // 2 // quota.actions)])
+    count = max(0, spare // 2 // quota.actions)
+    if not count and spare >= quota.actions and _is_overdue(ordered, known, order):
+        count = 1
+    return frozenset(ordered[:count])
+
+
+def _room(store: Reader, keys: Sequence[str], known: Mapping[str, Known], quota: Quota, order: Order) -> int:
+    """How many of the symbols' bars are asked for: all, unless nothing were left of the day's calls for the splits and
+    dividends of one whose last look is long ago. Nobody's first bars wait for that."""
+    left = _left_today(store, quota, order)
+    if left is None or not quota.calls or any(known[key].current is None for key in keys):
+        return len(keys)
+    spare = left - quota.calls * len(keys)
+    if not 0 <= spare < quota.actions or not _is_overdue(keys, known, order):
+        return len(keys)
+    room = (left - quota.actions) // quota.calls
+    return room if room > 0 else len(keys)
+
+
+def _left_today(store: Reader, quota: Quota, order: Order) -> int | None:
+    """What is left of the day's calls; None where they do not decide whose splits and dividends are read."""
+    daily = [limit.calls for limit in quota.limits if limit.window >= _DAY]
+    if quota.shares or order.full or order.force or not daily or not quota.actions:
+        return None
+    return min(daily) - len(store.asked(quota.source, quota.key_hash, day_began(order.clock())))
+
+
+def _is_overdue(keys: Sequence[str], known: Mapping[str, Known], order: Order) -> bool:
+    """Whether splits and dividends of one of some symbols were not read for long."""
+    since = (order.clock().astimezone(calendar.ZONE).date() - LONGEST_UNREAD).isoformat()
+    return any(noted(known[key]).get(ACTED, "") < since for key in keys)
+
+
+def postpone(ledger: RequestLedger, batch: Batch, quota: Quota, order: Order) -> None:
+    """Let no run ask for what waits for tomorrow's calls before they are there."""
+    now = order.clock()
+    for symbol in batch.postponed:
+        subject = news_of(partitions.make_partition(symbol, quota.source).key)
+        reason = f"{POSTPONED}: the day's calls went to splits and dividends"
+        ledger.refuse(Refusal(quota.source, quota.key_hash, subject, reason, now, next_day(now)))
 
 
 def day_began(now: datetime) -> datetime:

@@ -26,7 +26,7 @@ from spine.domains.market_data import DOMAIN, vendors
 from spine.domains.market_data import partitions as priced
 from spine.domains.market_data.calling import Access
 from spine.domains.market_data.orders import OUTPUTSIZES, Order
-from spine.domains.market_data.planning import Quota, plan_run, round_of
+from spine.domains.market_data.planning import LONGEST_UNREAD, Quota, plan_run, postpone, round_of
 from spine.domains.market_data.source import OfflineSource, VendorSource
 from spine.domains.market_data.vendors import Offline, Vendor
 
@@ -102,6 +102,9 @@ def run_prices_schedule(
         left = wanted if only is None else _narrowed(wanted, name, only, today, open_reader)
         with closing(open_reader()) as store:
             batch, order = plan_run(store, left, quota, order, most)
+            if batch.postponed and not order.dry:
+                with closing(open_ledger()) as calls:
+                    postpone(calls, batch, quota, order)
             words, figures = round_of(store, len(left), quota, order, most)
         tells_round = quota.calls and (batch.left or mode == "dry-run")
         warnings += [*_left(batch, most), *([words] if tells_round else [])]
@@ -119,12 +122,19 @@ def run_prices_schedule(
 
 
 def _left(batch: priced.Batch, most: int) -> list[str]:
-    """The warning about symbols that one run does not take."""
-    if not batch.left:
-        return []
-    count, listed = len(batch.left), ", ".join(batch.left)
-    total = count + len(batch.taken)
-    return [f"{count} of {total} symbols exceed --max-symbols {most} and come first next time: {listed}."]
+    """The warnings about symbols that one run does not take."""
+    warnings = []
+    total = len(batch.left) + len(batch.postponed) + len(batch.taken)
+    if batch.left:
+        count, listed = len(batch.left), ", ".join(batch.left)
+        warnings.append(f"{count} of {total} symbols exceed --max-symbols {most} and come first next time: {listed}.")
+    if batch.postponed:
+        count, listed = len(batch.postponed), ", ".join(batch.postponed)
+        warnings.append(
+            f"{count} of {total} symbols wait for tomorrow's calls, because splits and dividends of others were not"
+            f" read for {LONGEST_UNREAD.days} days: {listed}."
+        )
+    return warnings
 
 
 def _wanted(

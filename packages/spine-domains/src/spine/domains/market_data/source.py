@@ -31,6 +31,7 @@ from spine.domains.market_data.orders import (
     carried,
     is_asked,
     previous,
+    set_aside,
     years_before,
 )
 from spine.domains.market_data.parse import day
@@ -116,7 +117,8 @@ class VendorSource:
         latest = self._available(latest)
         found = self._news.look(partition, latest)
         if found is None:
-            return Unchanged(moved=self._news.moved(partition, known))
+            reason = "retracted" if known.current is None and known.retracted else "up_to_date"
+            return Unchanged(reason, moved=self._news.moved(partition, known))
         try:
             return self._fetch(Errand(partition, symbol, found, latest))
         except NoLongerDue:
@@ -141,11 +143,10 @@ class VendorSource:
         days = _days(self._vendor, parts, errand.symbol)
         anyhow = self._order.full or self._order.force
         actions = self._actions(errand, parts, facts) if anyhow or latest in days else []
-        if latest in days and errand.known.held is None:
-            self._news.brought()
-        else:
-            words = "held: the answer before is held" if errand.known.held else f"stale: nothing after {held}"
+        if words := set_aside(errand.known) or ("" if latest in days else f"stale: nothing after {held}"):
             self._news.nothing(errand.partition, errand.known, latest, words)
+        else:
+            self._news.brought()
         late = held is not None and max(days, default=held) < latest
         odd = (quality.stale(errand.partition.key, held, latest),) if held is not None and late else ()
         if not parts:
