@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from market_spine import registry
+from market_spine.core.domain import Domain
 
 TINY = Path(__file__).parent / "tiny"
 
@@ -34,4 +35,15 @@ def harbor(tiny_site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     registry.entries.cache_clear()
     for name in [name for name in sys.modules if name.partition(".")[0] == "harbor"]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def ledger(monkeypatch: pytest.MonkeyPatch) -> Iterator[Domain]:
+    """The tiny domain that the model knows."""
+    monkeypatch.syspath_prepend(str(TINY))
+    from ledger import DOMAIN
+
+    yield DOMAIN
+    for name in [name for name in sys.modules if name.partition(".")[0] == "ledger"]:
         del sys.modules[name]

@@ -58,15 +58,20 @@ def _subject(arguments: tuple[Any, ...]) -> str:
     return " ".join(str(text).split()[:3])
 
 
-def main() -> int:
-    """Plant the points and run the command."""
+def plant(point: int, report: Path) -> None:
+    """Plant the points."""
     from market_spine.store.postgres.database import PostgresDatabase
     from market_spine.store.sqlite.database import SqliteDatabase
 
-    killer = Killer(int(sys.argv[1]), Path(sys.argv[2]))
+    killer = Killer(point, report)
     for adapter in (SqliteDatabase, PostgresDatabase):
         for name in _CALLS:
             setattr(adapter, name, killer.wrap(getattr(adapter, name), name))
+
+
+def main() -> int:
+    """Plant the points and run the command."""
+    plant(int(sys.argv[1]), Path(sys.argv[2]))
     return run(root, sys.argv[3:], "market-spine")
 
 
