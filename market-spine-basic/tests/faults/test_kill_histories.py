@@ -72,8 +72,8 @@ def wrote(book: Book, slot: str) -> tuple[Any, ...]:
     """What tells whether anything was written of a slot."""
     with book.reader() as store:
         sql = f"SELECT COUNT(*) FROM core_anomaly_events WHERE partition_key = '{slot}'"
-        own = [each for each in store.decisions("ledger", slot)]
-        return store.known("ledger", [slot])[slot].last_id, len(own), store.query(sql).rows
+        decisions = store.decisions("ledger", slot)
+        return store.known("ledger", [slot])[slot].last_id, len(decisions), store.query(sql).rows
 
 
 def make(book: Book, step: Step, historian: Historian, new_historian: Callable[[], Historian]) -> tuple[Historian, int]:
