@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -142,13 +143,16 @@ def _is_overdue(keys: Sequence[str], known: Mapping[str, Known], order: Order) -
     return any(noted(known[key]).get(ACTED, "") < since for key in keys)
 
 
-def postpone(ledger: RequestLedger, batch: Batch, quota: Quota, order: Order) -> None:
+def postpone(ledger: Callable[[], RequestLedger], batch: Batch, quota: Quota, order: Order) -> None:
     """Let no run ask for what waits for tomorrow's calls before they are there."""
+    if order.dry or not batch.postponed:
+        return
     now = order.clock()
     for symbol in batch.postponed:
         subject = news_of(partitions.make_partition(symbol, quota.source).key)
         reason = f"{POSTPONED}: the day's calls went to splits and dividends"
-        ledger.refuse(Refusal(quota.source, quota.key_hash, subject, reason, now, next_day(now)))
+        with closing(ledger()) as opened:
+            opened.refuse(Refusal(quota.source, quota.key_hash, subject, reason, now, next_day(now)))
 
 
 def day_began(now: datetime) -> datetime:

@@ -102,12 +102,9 @@ def run_prices_schedule(
         left = wanted if only is None else _narrowed(wanted, name, only, today, open_reader)
         with closing(open_reader()) as store:
             batch, order = plan_run(store, left, quota, order, most)
-            if batch.postponed and not order.dry:
-                with closing(open_ledger()) as calls:
-                    postpone(calls, batch, quota, order)
+            postpone(open_ledger, batch, quota, order)
             words, figures = round_of(store, len(left), quota, order, most)
-        tells_round = quota.calls and (batch.left or mode == "dry-run")
-        warnings += [*_left(batch, most), *([words] if tells_round else [])]
+        warnings += [*_left(batch, most), *([words] if quota.calls and (batch.left or mode == "dry-run") else [])]
         return Selection(
             [priced.make_partition(symbol, name) for symbol in batch.taken],
             _connect(chosen, order, quota, open_ledger, open_reader, partial(stopping.sleep, pause=pause)),
