@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
+from market_spine.wording import abridged, printable
+
 _context: ContextVar[dict[str, str] | None] = ContextVar("market_spine_log_context", default=None)
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
@@ -43,13 +45,15 @@ class JsonLines(logging.Formatter):
 
 
 class Text(logging.Formatter):
-    """``LEVEL: [partition] message`` for a person at a terminal."""
+    """``LEVEL: [partition] message`` for a person at a terminal, on one line but for an exception's traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         partition = (_context.get() or {}).get("partition")
         where = f"[{partition}] " if partition else ""
-        text = f"{record.levelname}: {where}{record.getMessage()}"
-        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+        text = printable(f"{record.levelname}: {where}{abridged(record.getMessage())}")
+        if not record.exc_info:
+            return text
+        return "\n".join([text, *map(printable, self.formatException(record.exc_info).split("\n"))])
 
 
 def configure_logging(level: str, domains: Iterable[str] = (), *, as_text: bool) -> None:

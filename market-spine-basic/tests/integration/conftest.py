@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -20,6 +24,7 @@ from market_spine.core.partition import Partition, Scope
 from market_spine.core.schema import Column, Table, View
 from market_spine.store import StoreUrl, open_reader, open_writer, parse_url
 from market_spine.store.writer import StoreCommit, StoreWriter
+from market_spine.testing import Finished, run_command
 
 HARVEST = Table(
     "garden_harvest",
@@ -287,4 +292,53 @@ def run(folder: Path, database: str) -> Callable[..., SchedulerResult]:
         result: SchedulerResult = run_harbor(folder, days, clock, db=database, run_date=run_date, **flags)
         return result
 
+    return start
+
+
+@dataclass(frozen=True)
+class Home:
+    """A working directory, and a way to run commands in it where the tiny domain is installed."""
+
+    path: Path
+    site: Path
+
+    def __call__(self, *arguments: str | Path, **environ: str) -> Finished:
+        return run_command(*arguments, cwd=self.path, environ=environ, path=[self.site])
+
+    def popen(self, *arguments: str, columns: int = 160, **streams: Any) -> subprocess.Popen[bytes]:
+        """Start a command and leave it running."""
+        environ = {**os.environ, "PYTHONPATH": str(self.site), "TERM": "xterm", "COLUMNS": str(columns)}
+        command = [sys.executable, "-m", "market_spine", *arguments]
+        return subprocess.Popen(command, cwd=self.path, env=environ, **streams)
+
+    def terminal(self, *arguments: str, columns: int = 160, code: int = 0) -> str:
+        """What a command that ends with that exit code shows on a terminal."""
+        master, slave = pty.openpty()
+        process = self.popen(*arguments, columns=columns, stdout=slave, stderr=slave)
+        os.close(slave)
+        shown = b""
+        with suppress(OSError):  # what Linux says where the other end is closed
+            while chunk := os.read(master, 65536):
+                shown += chunk
+        os.close(master)
+        assert process.wait() == code
+        return shown.decode()
+
+
+@pytest.fixture
+def start(tiny_site: Path, tmp_path: Path) -> Home:
+    """An empty home."""
+    path = tmp_path / "home"
+    path.mkdir()
+    return Home(path, tiny_site)
+
+
+@pytest.fixture
+def loaded(start: Home) -> Home:
+    """A home with two captures of one day."""
+    start("sample-data", "harbor", "--out", "in")
+    run = ("schedule", "harbor", "--days", "2025-03-01", "--data-dir", "in", "--run-date", "2025-03-02", "--json")
+    assert start(*run).result().exit_code == 0
+    (start.path / "in/2025-03-01.txt").write_text("ada 11\ncaro 1\n")
+    assert start(*run).result().runs[0].is_revision is True
     return start

@@ -4,58 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import pty
-import re
 import sqlite3
 import subprocess
 import sys
-from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from market_spine.testing import Finished, run_command
+from market_spine.testing import run_command
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Home
 
 pytestmark = pytest.mark.process
-
-
-@dataclass(frozen=True)
-class Home:
-    """A working directory, and a way to run commands in it where the tiny domain is installed."""
-
-    path: Path
-    site: Path
-
-    def __call__(self, *arguments: str | Path, **environ: str) -> Finished:
-        return run_command(*arguments, cwd=self.path, environ=environ, path=[self.site])
-
-    def popen(self, *arguments: str, columns: int = 160, **streams: Any) -> subprocess.Popen[bytes]:
-        """Start a command and leave it running."""
-        environ = {**os.environ, "PYTHONPATH": str(self.site), "TERM": "xterm", "COLUMNS": str(columns)}
-        command = [sys.executable, "-m", "market_spine", *arguments]
-        return subprocess.Popen(command, cwd=self.path, env=environ, **streams)
-
-
-@pytest.fixture
-def start(tiny_site: Path, tmp_path: Path) -> Home:
-    """An empty home."""
-    path = tmp_path / "home"
-    path.mkdir()
-    return Home(path, tiny_site)
-
-
-@pytest.fixture
-def loaded(start: Home) -> Home:
-    """A home with two captures of one day."""
-    start("sample-data", "harbor", "--out", "in")
-    run = ("schedule", "harbor", "--days", "2025-03-01", "--data-dir", "in", "--run-date", "2025-03-02", "--json")
-    assert start(*run).result().exit_code == 0
-    (start.path / "in/2025-03-01.txt").write_text("ada 11\ncaro 1\n")
-    assert start(*run).result().runs[0].is_revision is True
-    return start
 
 
 def test_third_domain_brings_its_commands(start: Home) -> None:
@@ -286,48 +249,6 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     )
     done = run_command(cwd=tmp_path, program=("-c", code))
     assert (done.code, done.stderr) == (0, "")
-
-
-def terminal(home: Home, *arguments: str, columns: int, code: int = 0) -> str:
-    """What a command that ends with that exit code shows on a terminal."""
-    master, slave = pty.openpty()
-    process = home.popen(*arguments, columns=columns, stdout=slave, stderr=slave)
-    os.close(slave)
-    shown = b""
-    with suppress(OSError):  # what Linux says where the other end is closed
-        while chunk := os.read(master, 65536):
-            shown += chunk
-    os.close(master)
-    assert process.wait() == code
-    return shown.decode()
-
-
-def test_terminal_gets_a_table_and_a_progress_bar(loaded: Home) -> None:
-    """On a terminal the summary is drawn as a table and the progress bar counts partitions."""
-    text = terminal(loaded, "schedule", "harbor", "--days", "2025-03-01", "--data-dir", "in", columns=160)
-    assert "━" in text
-    assert "1/1" in text
-    assert "same_bytes" in text
-
-
-def test_terminal_shows_logs_above_the_bar(start: Home) -> None:
-    """On a terminal a log line stands on a line of its own, not behind the progress bar."""
-    (start.path / "in").mkdir()
-    (start.path / "in/2025-03-01.txt").write_text("<html>")
-    run = ("schedule", "harbor", "--days", "2025-03-01", "--data-dir", "in", "--run-date", "2025-03-02")
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal(start, *run, columns=160, code=1))
-    logged = [line for line in re.split(r"[\r\n]+", text) if "ERROR:" in line]
-    assert logged
-    assert all(line.startswith("ERROR:") for line in logged)
-
-
-@pytest.mark.parametrize(("columns", "drawn"), [(40, False), (200, True)])
-def test_narrow_terminal_cuts_nothing_short(loaded: Home, columns: int, drawn: bool) -> None:
-    """A table too wide for the terminal is written plain, with every identifier whole."""
-    text = terminal(loaded, "captures", "2025-03-01", columns=columns)
-    assert ("━" in text) is drawn
-    assert "harbor:2025-03-01:20250302.2" in text
-    assert "…" not in text
 
 
 def test_output_cut_off_by_its_reader_is_no_traceback(loaded: Home) -> None:

@@ -220,7 +220,7 @@ def _fail(error: MarketSpineError, command: click.Command, arguments: Sequence[s
     now = datetime.now(UTC)
     result = command.failure(error, now, now)
     if as_json:
-        output.write(result.to_json())
+        output.write_document(result.to_json())
     output.write_error(document, as_json=False)
     if command.scheduled and isinstance(error, UsageError):
         from market_spine.cli.telling import Telling

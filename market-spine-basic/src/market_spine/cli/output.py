@@ -13,8 +13,9 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from market_spine.app.scheduling import PipelineRun, RunStatus, SchedulerResult
+from market_spine.app.scheduling import SchedulerResult
 from market_spine.errors import UsageError
+from market_spine.wording import printable
 
 
 def prepare_streams() -> None:
@@ -45,7 +46,16 @@ def end_at_once(code: int) -> NoReturn:
 
 
 def write(text: str) -> None:
-    """Write text and a line end to stdout."""
+    """Write a line of text to stdout, what could move the cursor or begin a line of its own spelt out."""
+    _write(printable(text))
+
+
+def write_document(text: str) -> None:
+    """Write a JSON document, which spells out whatever is not plain."""
+    _write(text)
+
+
+def _write(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
@@ -58,35 +68,30 @@ def write_bytes(data: bytes) -> None:
 
 def write_json(document: Any) -> None:
     """Write one JSON document."""
-    write(json.dumps(document, indent=2, default=str))
+    write_document(json.dumps(document, indent=2, default=str))
 
 
-def write_result(result: SchedulerResult, *, as_json: bool) -> None:
-    """Write a scheduler result: as JSON, else as a summary for people; a usage error as one line on stderr."""
+def write_result(result: SchedulerResult, *, as_json: bool, warned: bool = False) -> None:
+    """Write a scheduler result: as JSON, else as a summary for people; a usage error as one line on stderr.
+
+    ``warned``: whoever reads stdout has seen the warnings already.
+    """
     if as_json:
-        write(result.to_json())
+        write_document(result.to_json())
         return
     if result.error and result.error.kind == UsageError.default_kind:
         write_error(asdict(result.error), as_json=False)
         return
-    for warning in result.warnings:
-        write(f"WARNING: {warning}")
-    if result.runs:
-        write_table(("pipeline", "partition", "status", "rows", "revision", "detail"), [*map(_row, result.runs)])
-    if result.error:
-        write(f"ERROR: {result.error.message}" + (f" ({result.error.hint})" if result.error.hint else ""))
-    stats = result.stats
-    write(
-        f"{result.status.value}: {stats.attempted} partitions attempted, {stats.succeeded} succeeded,"
-        f" {stats.failed} failed, {stats.skipped} skipped"
-    )
-    if result.next_publication:
-        write(f"next publication of what was selected: {result.next_publication:%a} {result.next_publication}")
+    from market_spine.cli.summary import summary_lines
+
+    for line in summary_lines(result, warnings=not warned):
+        _write(line)
 
 
 def write_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Write a table: drawn with Rich on a terminal wide enough, in aligned plain columns elsewhere."""
-    texts = [["" if value is None else str(_spelt(value)) for value in row] for row in rows]
+    texts = [["" if value is None else printable(str(_spelt(value))) for value in row] for row in rows]
+    columns = [*map(printable, columns)]
     widths = [max(map(len, column)) for column in zip(columns, *texts, strict=True)]
     if sys.stdout.isatty():
         from rich.console import Console
@@ -101,8 +106,8 @@ def write_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
                 table.add_row(*map(Text, row))
             console.print(table)
             return
-    for row in ([*columns], *texts):
-        write("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    for row in (columns, *texts):
+        _write("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
 
 def write_csv(columns: Sequence[str], batches: Iterable[Sequence[Sequence[Any]]]) -> None:
@@ -110,12 +115,13 @@ def write_csv(columns: Sequence[str], batches: Iterable[Sequence[Sequence[Any]]]
     import csv
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
+    shown = _on_terminal if sys.stdout.isatty() else _spelt
     pieces = iter(batches)
     # An error before the first row leaves stdout alone.
     first = next(pieces, ())
-    writer.writerow(columns)
+    writer.writerow(map(shown, columns))
     for batch in chain([first], pieces):
-        writer.writerows([_spelt(value) for value in row] for row in batch)
+        writer.writerows([shown(value) for value in row] for row in batch)
     sys.stdout.flush()
 
 
@@ -135,7 +141,7 @@ def write_json_rows(batches: Iterable[Sequence[Mapping[str, Any]]]) -> None:
             sys.stdout.write(f"{',' if written else '['}\n  {text}")
             written += 1
         _begun.update(json=bool(written))
-    write("\n]" if written else "[]")
+    write_document("\n]" if written else "[]")
     _begun.clear()
 
 
@@ -153,6 +159,10 @@ def _spelt(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else value
 
 
+def _on_terminal(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) else _spelt(value)
+
+
 def write_error(document: Mapping[str, str], *, as_json: bool) -> None:
     """Tell an error: as the one JSON document on stdout, or as one line on stderr."""
     if as_json and not _begun:
@@ -160,16 +170,4 @@ def write_error(document: Mapping[str, str], *, as_json: bool) -> None:
         return
     hint = f" ({document['hint']})" if document["hint"] else ""
     with suppress(OSError):  # a stderr that cannot be written is no reason for another outcome
-        sys.stderr.write(f"error: {document['message']}{hint}\n")
-
-
-def _row(run: PipelineRun) -> tuple[Any, ...]:
-    summary = run.revision_summary
-    change = f"+{summary.rows_added} -{summary.rows_removed} ~{summary.rows_changed}" if summary else ""
-    detail: str | None = run.capture_id
-    if run.status is RunStatus.SKIPPED:
-        detail = run.reason
-    if run.error:
-        detail = f"{run.error.kind}: {run.error.message}" + (f" ({run.error.hint})" if run.error.hint else "")
-    name = run.pipeline.rpartition(".")[2]
-    return name, run.partition_key, run.status.value, run.row_count, change, detail
+        sys.stderr.write(f"error: {printable(document['message'] + hint)}\n")

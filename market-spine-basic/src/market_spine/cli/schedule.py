@@ -24,6 +24,7 @@ from market_spine.cli.telling import Telling
 from market_spine.core.domain import Domain
 from market_spine.errors import Interrupted, MarketSpineError, UsageError
 from market_spine.telemetry import configure_logging
+from market_spine.wording import printable
 
 if TYPE_CHECKING:
     from market_spine.app.foreseen import Foresight
@@ -155,8 +156,9 @@ def execute(
         if as_json and result.error and result.error.kind == UsageError.default_kind:
             logger.error("%s", result.error.message, extra={"kind": result.error.kind, "hint": result.error.hint})
     told(result)
+    warned = terminal and sys.stdout.isatty() and logger.isEnabledFor(logging.WARNING)
     try:
-        output.write_result(result, as_json=as_json)
+        output.write_result(result, as_json=as_json, warned=warned)
     finally:
         telling.end(result, stopped=signals.asked())
     if signals.left:
@@ -166,7 +168,7 @@ def execute(
 
 @contextmanager
 def _progress(*, shown: bool) -> Iterator[tuple[Callable[[int], None], Callable[[Outcome], None]]]:
-    """A progress bar on stderr for a person at a terminal; elsewhere a log line for each partition."""
+    """A progress bar on stderr for a person at a terminal, green while well; elsewhere a log line per partition."""
     if not shown:
         yield lambda _count: None, _log_outcome
         return
@@ -180,9 +182,10 @@ def _progress(*, shown: bool) -> Iterator[tuple[Callable[[int], None], Callable[
         TimeRemainingColumn,
     )
 
+    bar = BarColumn(style="grey23", complete_style="green", finished_style="green", pulse_style="cyan")
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
+        TextColumn("{task.description}", markup=False),
+        bar,
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
@@ -196,7 +199,9 @@ def _progress(*, shown: bool) -> Iterator[tuple[Callable[[int], None], Callable[
             progress.update(task, total=count, description="partitions")
 
         def step(outcome: Outcome) -> None:
-            progress.update(task, advance=1, description=outcome.partition_key)
+            if any(run.error for run in outcome.runs):
+                bar.complete_style = bar.finished_style = "red"
+            progress.update(task, advance=1, description=printable(outcome.partition_key))
             speed = progress.tasks[0].speed
             progress.update(task, rate=f"{speed * 60:,.0f}/min" if speed else "")
 
