@@ -227,9 +227,9 @@ def run_decision(
 
 def _subject(asked: Asked, partition_key: str, domain: str | None, db: str | None) -> tuple[Domain, Partition]:
     """The partition that a decision is about."""
-    if not asked.capture_id:
-        return registry.locate(partition_key, domain)
     with closing(reader(db)) as store:
+        if not asked.capture_id:
+            return registry.locate(partition_key, domain, store.partition_keys)
         committed = store.find_capture(asked.capture_id)
     if committed is None:
         raise UsageError(f"there is no capture '{asked.capture_id}'", hint="market-spine captures PARTITION lists them")

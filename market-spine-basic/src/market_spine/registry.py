@@ -11,9 +11,11 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
+from market_spine.app.keys import Known, Unclear, find_partition
 from market_spine.core.domain import Domain
 from market_spine.core.partition import Partition
 from market_spine.errors import MarketSpineError, UsageError
+from market_spine.wording import nearest
 
 GROUP = "market_spine.domains"
 
@@ -50,7 +52,7 @@ def load(short_name: str) -> Domain:
     """
     if short_name not in entries():
         raise UsageError(
-            f"no domain '{short_name}' is installed",
+            f"no domain '{short_name}' is installed{nearest(short_name, entries())}",
             hint=f"installed domains: {', '.join(entries()) or 'none'}",
         )
     try:
@@ -74,31 +76,52 @@ def find(name: str) -> Domain:
     """A domain by its short (``finra``) or full name (``finra.otc_transparency``)."""
     if name in entries():
         return load(name)
-    for domain in domains():
+    installed = domains()
+    for domain in installed:
         if domain.name == name:
             return domain
-    raise UsageError(f"--domain '{name}' is not an installed domain", hint=f"installed domains: {', '.join(entries())}")
+    offered = nearest(name, [*entries(), *(domain.name for domain in installed)])
+    raise UsageError(
+        f"--domain '{name}' is not an installed domain{offered}", hint=f"installed domains: {', '.join(entries())}"
+    )
 
 
-def locate(key: str, domain: str | None = None) -> tuple[Domain, Partition]:
-    """The domain and partition a key means; the domain is inferred from the key's shape unless named.
+def locate(text: str, domain: str | None = None, known: Known = lambda _: ()) -> tuple[Domain, Partition]:
+    """The domain and partition that a text means; the domain is inferred from the text unless named.
+
+    Args:
+        text: a partition's key, or what people type for it.
+        domain: short or full name.
+        known: gives the keys that the store knows of a domain.
 
     Raises:
-        UsageError: no domain, or more than one, takes such a key.
+        UsageError: no domain, or more than one, takes such a text; says what to type.
     """
     if domain is not None:
         found = find(domain)
-        return found, found.partition(key)
+        return found, find_partition(found, text, known)
     fits: list[tuple[Domain, Partition]] = []
-    problems: list[str] = []
-    for candidate in domains():
+    problems: list[tuple[Domain, UsageError]] = []
+    for candidate in (each for each in domains() if each.partition_fields):
         try:
-            fits.append((candidate, candidate.partition(key)))
+            fits.append((candidate, find_partition(candidate, text, known)))
         except UsageError as error:
-            problems.append(f"{candidate.name}: {error.message}")
-    if len(fits) == 1:
-        return fits[0]
-    if fits:
-        names = ", ".join(each.name for each, _ in fits)
-        raise UsageError(f"partition '{key}' fits several domains: {names}", hint="name one with --domain")
-    raise UsageError(f"partition '{key}' fits no installed domain ({'; '.join(problems)})")
+            problems.append((candidate, error))
+    there = [(each, partition) for each, partition in fits if partition.key in known(each.name)]
+    chosen = there if len(there) == 1 else fits
+    if len(chosen) == 1:
+        return chosen[0]
+    if chosen:
+        names = ", ".join(each.name for each, _ in chosen)
+        raise UsageError(f"partition '{text}' fits several domains: {names}", hint="name one with --domain")
+    unclear = [error for _, error in problems if isinstance(error, Unclear)]
+    nearer = [error for error in unclear if error.fits] or unclear
+    if len(nearer) == 1:
+        raise nearer[0]
+    told = "; ".join(
+        f"{each.name}: {error.message}" + (f" ({error.hint})" if error.hint else "") for each, error in problems
+    )
+    raise UsageError(
+        f"partition '{text}' fits no installed domain ({told})",
+        hint="market-spine status shows the partitions there are",
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -27,14 +27,23 @@ def choice(flag: str, value: Any, allowed: Collection[str]) -> str:
     return str(value)
 
 
-def choices(flag: str, value: str | Sequence[str] | None, allowed: Collection[str]) -> tuple[str, ...]:
-    """Some of the allowed words, comma-separated or as a sequence, in the order of ``allowed``; None: all."""
+def choices(
+    flag: str,
+    value: str | Sequence[str] | None,
+    allowed: Collection[str],
+    spelt: Callable[[str], str | None] = lambda word: word,
+) -> tuple[str, ...]:
+    """Some of the allowed words, comma-separated or as a sequence, in the order of ``allowed``; None: all.
+
+    ``spelt`` gives the allowed word that another spelling means.
+    """
     if value is None:
         return tuple(allowed)
-    wanted = _items(flag, value, f"some of {', '.join(allowed)}, comma-separated")
-    for word in wanted:
-        if word not in allowed:
+    wanted = set()
+    for word in _items(flag, value, f"some of {', '.join(allowed)}, comma-separated"):
+        if (meant := spelt(str(word))) not in allowed:
             raise refused(flag, word, f"some of {', '.join(allowed)}, comma-separated")
+        wanted.add(meant)
     return tuple(word for word in allowed if word in wanted)
 
 

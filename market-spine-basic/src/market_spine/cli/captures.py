@@ -26,13 +26,13 @@ _COLUMNS = ("capture_id", "status", "captured_at", "rows", "rejected", "revision
 @db_option
 @json_option
 def captures(partition: str, domain: str | None, db: str | None, as_json: bool) -> None:
-    """List the captures of PARTITION (such as '2025-01-03|NMS_TIER_1'), oldest first."""
+    """List the captures of PARTITION (such as 2025-01-03/T1 or AAPL), oldest first."""
     from market_spine.app.captures import list_captures
     from market_spine.compose import reader
     from market_spine.registry import locate
 
-    found, where = locate(partition, domain)
     with closing(reader(db)) as store:
+        found, where = locate(partition, domain, store.partition_keys)
         listed = list_captures(store, found, where)
     if as_json:
         output.write_json({"partition_key": where.key, "captures": [_document(capture) for capture in listed]})
@@ -72,9 +72,9 @@ def diff(partition: str, old: str | None, new: str | None, domain: str | None, d
     from market_spine.compose import reader
     from market_spine.registry import locate
 
-    found, where = locate(partition, domain)
-    table = found.tables[0]
     with closing(reader(db)) as store:
+        found, where = locate(partition, domain, store.partition_keys)
+        table = found.tables[0]
         before, after = choose_captures(store, found, where, old, new)
         rows = diff_captures(store, found, where, before, after)
     if as_json:

@@ -7,10 +7,11 @@ from dataclasses import asdict
 import click
 
 from market_spine.cli import output
+from market_spine.cli.main import Group
 from market_spine.cli.options import TrimmedPath, db_option, json_option
 
 
-@click.group(no_args_is_help=True)
+@click.group(cls=Group, no_args_is_help=True)
 def db() -> None:
     """Look after the database."""
 

@@ -12,6 +12,7 @@ import click
 
 from market_spine.app.scheduling import SchedulerResult
 from market_spine.cli import output
+from market_spine.cli.main import Group
 from market_spine.cli.options import db_option, domain_option, json_option
 from market_spine.core.manifest import CheckRecord, RunRecord
 from market_spine.core.ports import Reader
@@ -121,7 +122,7 @@ def _cell(value: Any) -> Any:
     return value.isoformat(timespec="seconds") if isinstance(value, datetime) else value
 
 
-class _Anomalies(click.Group):
+class _Anomalies(Group):
     """Lists them when no command is named; what sets one aside is imported when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

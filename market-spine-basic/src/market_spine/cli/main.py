@@ -17,6 +17,7 @@ from market_spine import registry
 from market_spine.cli import output
 from market_spine.cli.options import require_value
 from market_spine.errors import Interrupted, MarketSpineError, UsageError
+from market_spine.wording import nearest
 
 if TYPE_CHECKING:
     from market_spine.app.scheduling import SchedulerResult
@@ -81,7 +82,19 @@ class ScheduleCommand(click.Command):
         return rest
 
 
-class _DomainGroup(click.Group):
+class Group(click.Group):
+    """A group that offers the nearest of its commands for one that it lacks."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None and not ctx.resilient_parsing:
+            raise click.UsageError(f"No such command '{name}'{nearest(name, self.list_commands(ctx))}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+class _DomainGroup(Group):
     """A group with one command per domain that declares one, imported when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -98,7 +111,7 @@ class _DomainGroup(click.Group):
         return command
 
 
-class _Root(click.Group):
+class _Root(Group):
     """The platform's own commands, each in a module that is imported when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -182,7 +195,9 @@ def _run(command: click.Command, arguments: Sequence[str], name: str) -> int:
 def _invoke(command: click.Command, arguments: Sequence[str], name: str) -> int:
     as_json = "--json" in arguments
     try:
-        code = command.main(args=list(arguments), prog_name=name, standalone_mode=False)
+        code = command.main(
+            args=list(arguments), prog_name=name, standalone_mode=False, help_option_names=["-h", "--help"]
+        )
     except click.exceptions.NoArgsIsHelpError as error:
         sys.stderr.write(error.format_message() + "\n")
         return FAILURE

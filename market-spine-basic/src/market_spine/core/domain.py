@@ -255,6 +255,16 @@ class Domain:
             ) from error
         return Partition(self.name, tuple(values))
 
+    def spelt(self, text: str) -> Sequence[str | None]:
+        """The values of the partition that a person means by ``text``, in their order; None for each left open.
+
+        By default separated by ``|`` or ``/``, the last ones left open. What it gives need not be a partition:
+        ``app.keys`` compares it with those that are known.
+        """
+        fields = len(self._partition_kinds())
+        texts = [each.strip() for each in text.strip().split("|" if "|" in text else "/", max(0, fields - 1))]
+        return [*(each or None for each in texts), *(None for _ in range(fields - len(texts)))]
+
     def _partition_kinds(self) -> tuple[Kind, ...]:
         """The kinds of the first table's partition columns."""
         if not self.tables:

@@ -25,3 +25,9 @@ class Question(NamedTuple):
     domains: Sequence[Domain]
     moment: str | None
     seconds: float
+
+    @property
+    def names(self) -> list[str]:
+        """The tables and views of the domains."""
+        tables = [table.name for domain in self.domains for table in domain.tables]
+        return [*tables, *(view.name for domain in self.domains for view in domain.views)]

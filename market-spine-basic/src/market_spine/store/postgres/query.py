@@ -24,6 +24,7 @@ from market_spine.store.location import StoreUrl
 from market_spine.store.postgres.connect import connect, safe_cause, said, translated
 from market_spine.store.postgres.watching import Watched
 from market_spine.store.views import as_of_views, quote
+from market_spine.wording import nearest
 
 _ViewBuilder = Callable[[str, frozenset[str]], Sequence[tuple[str, str]]]
 """(schema that holds the relations, their names) -> (name, SELECT) of views in dependency order."""
@@ -61,6 +62,7 @@ SELECT pg_describe_object(d.refclassid, d.refobjid, 0)
    AND d.refclassid NOT IN ('pg_class'::regclass, 'pg_type'::regclass, 'pg_collation'::regclass)
 """
 _USER_ERRORS = ("0A", "21", "22", "25006", "42", "54", "55000", "57014")
+_MISSING = re.compile(r'relation "([^"]+)"')
 _HINT = "see the data dictionary for the names of views and columns"
 _AS_OF_HINT = "use the plain names of the views and core_ tables"
 
@@ -127,7 +129,7 @@ class PostgresRows:
             if not (error.sqlstate or "").startswith(_USER_ERRORS):
                 raise
             as_of = self._question.moment is not None
-            raise _usage_error(error, self._url, as_of=as_of) from safe_cause(error, self._url)
+            raise _usage_error(error, self._url, self._question.names, as_of=as_of) from safe_cause(error, self._url)
 
     def _late(self) -> UsageError:
         return UsageError(f"the statement took longer than {self._question.seconds:g} s", hint="ask for less at once")
@@ -194,8 +196,12 @@ def _plain(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else value
 
 
-def _usage_error(error: psycopg.Error, url: StoreUrl, *, as_of: bool) -> UsageError:
+def _usage_error(error: psycopg.Error, url: StoreUrl, names: Sequence[str], *, as_of: bool) -> UsageError:
     text = said(error, url)
     if error.sqlstate == "25006":
         return UsageError(f"the statement does more than read ({text})", hint=_HINT)
+    if error.sqlstate == "42P01" and (named := _MISSING.search(error.diag.message_primary or "")):
+        text += nearest(named[1], names)
+    elif error.diag.message_hint:
+        text += f"; {url.redact(error.diag.message_hint)}"
     return UsageError(f"the statement cannot be run: {text}", hint=_AS_OF_HINT if as_of else _HINT)

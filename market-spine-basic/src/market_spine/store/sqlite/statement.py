@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from market_spine.errors import UsageError
+from market_spine.wording import nearest
 
 HINT = "see the data dictionary for the names of views and columns"
 AS_OF_HINT = "use the plain names of the views and core_ tables"
@@ -65,7 +66,7 @@ def look(connection: Any, sql: str, relations: Collection[str], *, as_of: bool) 
         elif path[-1] in relations and path[:-1] in ([], ["main"]):
             names.add(path[-1])
         elif len(path) > 1 or path[-1] not in common:
-            raise _unknown(node["qualified_name"]["path"], as_of=as_of)
+            raise _unknown(node["qualified_name"]["path"], relations, as_of=as_of)
     return Statement(text, frozenset(names), catalogue)
 
 
@@ -89,11 +90,12 @@ def _parse(connection: Any, sql: str, *, as_of: bool) -> tuple[str, Any]:
     return texts[0].strip().rstrip(";"), parsed
 
 
-def _unknown(path: list[str], *, as_of: bool) -> UsageError:
+def _unknown(path: list[str], relations: Collection[str], *, as_of: bool) -> UsageError:
     name = ".".join(path)
+    offered = nearest(path[-1], relations)
     if as_of:
-        return UsageError(f"there is nothing called {name} to read as of a moment", hint=AS_OF_HINT)
-    return UsageError(f"there is no table or view called {name}", hint=HINT)
+        return UsageError(f"there is nothing called {name} to read as of a moment{offered}", hint=AS_OF_HINT)
+    return UsageError(f"there is no table or view called {name}{offered}", hint=HINT)
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
@@ -136,5 +138,5 @@ def _function(node: dict[str, Any]) -> str:
 
 def failed(text: str, *, as_of: bool) -> UsageError:
     """The error for a statement about which DuckDB complains."""
-    said = text.removeprefix("Invalid Input Error: ").partition("\n\n")[0].strip()
+    said = " ".join(text.removeprefix("Invalid Input Error: ").partition("\n\n")[0].split())
     return UsageError(f"the statement cannot be run: {said}", hint=AS_OF_HINT if as_of else HINT)

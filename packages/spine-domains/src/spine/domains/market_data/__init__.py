@@ -61,6 +61,10 @@ class MarketData(Domain):
         last = last_held(known)
         return last is not None and last >= day
 
+    def spelt(self, text: str) -> tuple[str, str | None]:
+        """Symbol and source as people type them, in any case, the source left out or not; raises UsageError."""
+        return partitions.read_typed(text)
+
     def normalize(self, partition: Partition, parts: Sequence[Part]) -> Normalized:
         """Rows of ``market_data_prices``, and of splits and dividends where the payload has them."""
         from spine.domains.market_data.normalize import normalize_payload

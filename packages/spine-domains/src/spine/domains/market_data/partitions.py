@@ -23,6 +23,8 @@ _VENDORS_CASE = re.compile(r"[A-Z][A-Z0-9]*(?:p[A-Z]?|r|w|rw)(?:[.-][A-Z]+)*|[^a
 _HEADERS = frozenset(("symbol", "symbols", "ticker", "tickers"))
 _DASHED_PREFERRED = re.compile(r"([A-Z][A-Z0-9]*)-P-([A-Z])")
 _SOURCE = re.compile(r"[a-z][a-z0-9_]*")
+_TYPED = re.compile(r"([^|]+?)[\s|/:,@]+([A-Za-z][A-Za-z0-9_]{2,})")
+"""A symbol and a source, which is longer than the suffix of a symbol."""
 
 NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -111,6 +113,14 @@ def parse_partition(key: str) -> Partition:
     if not bar or not _SOURCE.fullmatch(source):
         raise UsageError(f"{key!r} is not a partition key", hint="a key is SYMBOL|SOURCE, such as AAPL|polygon")
     return make_partition(_canonical(symbol, symbol), source)
+
+
+def read_typed(text: str) -> tuple[str, str | None]:
+    """Symbol and source as a person types them, the source left out or not: ``aapl``, ``AAPL/Polygon``, ``BRK/B``;
+    raises UsageError."""
+    found = _TYPED.fullmatch(text.strip())
+    symbol, source = found.groups() if found else (text, None)
+    return parse_symbol(re.sub(r"[/ ]", ".", symbol.strip())), source.lower() if source else None
 
 
 def symbol_and_source(partition: Partition) -> tuple[str, str]:

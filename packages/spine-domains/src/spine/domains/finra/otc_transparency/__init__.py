@@ -58,6 +58,10 @@ class OtcTransparency(Domain):
         """Check and build a partition from a key such as ``2025-01-03|NMS_TIER_1``; raises UsageError."""
         return partitions.parse_partition(key)
 
+    def spelt(self, text: str) -> tuple[str | None, str | None]:
+        """Week and tier as people type them: any day of the week, any name of the tier; raises UsageError."""
+        return partitions.read_typed(text)
+
     def place(self, partition: Partition) -> Place:
         """The week's number among those of its tier."""
         week_ending, tier = partitions.week_and_tier(partition)

@@ -34,7 +34,7 @@ from spine.domains.finra.otc_transparency.schema import TIERS
     help="Every week from this date's on, or 26w back from today.",
 )
 @click.option("--to", "last", cls=Selecting, metavar="DATE|Nw", help="Last week of --from; default: the latest.")
-@click.option("--tiers", cls=Selecting, metavar="TIER,...", help=f"Tiers: {', '.join(TIERS)}; default: all.")
+@click.option("--tiers", cls=Selecting, metavar="TIER,...", help=f"Tiers: {', '.join(TIERS)} (or T1, T2, OTCE); default: all.")
 @click.option("--source", metavar="[file|api]", help="Where the data comes from; else FINRA_SOURCE, else file.")
 @click.option("--data-dir", metavar="DIR|URL", help="Folder of the files; else FINRA_DATA_DIR, else data/finra.")
 @common_options
@@ -56,7 +56,7 @@ def schedule(**flags: Any) -> SchedulerResult:
     help="Folder to write to; made if missing.",
 )
 @click.option("--weeks", default="6", show_default=True, metavar="N", help="Latest published weeks of each tier.")
-@click.option("--tiers", metavar="TIER,...", help=f"Tiers: {', '.join(TIERS)}; default: all.")
+@click.option("--tiers", metavar="TIER,...", help=f"Tiers: {', '.join(TIERS)} (or T1, T2, OTCE); default: all.")
 @click.option("--rows", default="1000", show_default=True, metavar="R", help="Rows in each file.")
 @click.option("--seed", default="1", show_default=True, metavar="S", help="Equal seeds give equal files.")
 @click.option(
@@ -81,12 +81,13 @@ def sample_data(
     """Write generated weekly files in FINRA's pipe layout, invented but realistic, the same for the same seed."""
     from market_spine.app.arguments import choices, day, days, whole_number
     from market_spine.compose import market_day
+    from spine.domains.finra.otc_transparency.partitions import find_tier
     from spine.domains.finra.otc_transparency.sample_data import write_sample_data
 
     written = write_sample_data(
         out,
         weeks=whole_number("--weeks", weeks, least=1),
-        tiers=choices("--tiers", tiers, TIERS),
+        tiers=choices("--tiers", tiers, TIERS, find_tier),
         rows=whole_number("--rows", rows, least=1),
         seed=whole_number("--seed", seed, least=0),
         run_date=day("--run-date", run_date) if run_date else market_day(),

@@ -7,6 +7,7 @@ weeks). All days are New York dates.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from typing import NamedTuple
@@ -21,11 +22,15 @@ _DELAYS = {"NMS_TIER_1": timedelta(days=21), "NMS_TIER_2": timedelta(days=35), "
 """From the Monday of the trading week to the Monday of publication."""
 
 _SPELLINGS = {
-    "NMS_TIER_1": ("NMS_TIER_1", "NMS TIER 1", "TIER1", "T1"),
-    "NMS_TIER_2": ("NMS_TIER_2", "NMS TIER 2", "TIER2", "T2"),
+    "NMS_TIER_1": ("NMSTIER1", "TIER1", "T1"),
+    "NMS_TIER_2": ("NMSTIER2", "TIER2", "T2"),
     "OTC": ("OTC", "OTCE"),
 }
 _TIER_OF = {spelling: tier for tier, spellings in _SPELLINGS.items() for spelling in spellings}
+_BETWEEN = re.compile(r"[\s_-]+")
+
+_SHAPE = "a key is WEEK_ENDING|TIER, such as 2025-01-03|NMS_TIER_1"
+_DAY = re.compile(r"(?<!\d)(\d{4})[-/.]?(\d{2})[-/.]?(\d{2})(?!\d)")
 
 ROLLING_WEEKS = 6
 """Calendar weeks of a rolling window, the partition's own included."""
@@ -51,7 +56,7 @@ def find_tier(spelling: str) -> str | None:
 
     FINRA's undocumented code ``NMS`` means no tier: its rows repeat those of ``T1``.
     """
-    return _TIER_OF.get(spelling.strip().upper())
+    return _TIER_OF.get(_BETWEEN.sub("", spelling).upper())
 
 
 def parse_tier(spelling: str) -> str:
@@ -69,21 +74,37 @@ def make_partition(week_ending: date, tier: str) -> Partition:
 
 def parse_partition(key: str) -> Partition:
     """Check and build a partition from its key, such as ``2025-01-03|NMS_TIER_1``; raises UsageError."""
-    shape = "a key is WEEK_ENDING|TIER, such as 2025-01-03|NMS_TIER_1"
     week_text, bar, tier_text = key.partition("|")
     if not bar:
-        raise UsageError(f"{key!r} is not a partition key", hint=shape)
+        raise UsageError(f"{key!r} is not a partition key", hint=_SHAPE)
     try:
         day = date.fromisoformat(week_text if len(week_text) == len("YYYY-MM-DD") else "")
         friday = week_ending_of(day)
     except (ValueError, OverflowError) as error:
-        raise UsageError(f"{week_text!r} in {key!r} is not a date", hint=shape) from error
+        raise UsageError(f"{week_text!r} in {key!r} is not a date", hint=_SHAPE) from error
     if day != friday:
         raise UsageError(
             f"{week_text} in {key!r} is a {day:%A}, a week ends on its Friday",
             hint=f"the Friday of that week is {friday}",
         )
     return make_partition(friday, parse_tier(tier_text))
+
+
+def read_typed(text: str) -> tuple[str | None, str | None]:
+    """Week and tier as a person types them: any day of the week and any name of the tier, in any order, one of
+    them left out (``2025-11-21/OTC``, ``t1 2025-11-17``, ``20251121``); raises UsageError."""
+    found = _DAY.search(text)
+    week = None
+    if found:
+        try:
+            week = week_ending_of(date(*map(int, found.groups()))).isoformat()
+        except (ValueError, OverflowError) as error:
+            raise UsageError(f"{found[0]!r} in {text!r} is not a date", hint=_SHAPE) from error
+    rest = text.replace(found[0], " ", 1) if found else text
+    tier = rest.strip(" |/:,@;.-_") or None
+    if week is None and (tier is None or find_tier(tier) is None):
+        raise UsageError(f"{text!r} is not a partition key", hint=_SHAPE)
+    return week, parse_tier(tier) if tier else None
 
 
 def week_and_tier(partition: Partition) -> tuple[date, str]:

@@ -116,7 +116,7 @@ class _Weeks(NamedTuple):
         if wanted > MAX_LOOKBACK_WEEKS and not self.force:
             warnings.append(f"Lookback {wanted} exceeds max {MAX_LOOKBACK_WEEKS}, clamped. Use --force to override.")
             wanted = MAX_LOOKBACK_WEEKS
-        chosen = choices("--tiers", self.tiers, TIERS)
+        chosen = choices("--tiers", self.tiers, TIERS, weekly.find_tier)
         config |= {
             "lookback_weeks": wanted,
             "weeks": sorted({weekly.week_ending_of(day).isoformat() for day in explicit}),
