@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from market_spine.cli import output
-from market_spine.cli.options import TrimmedPath, db_option, domain_option, json_option
+from market_spine.cli.options import (
+    CAPTURES,
+    TrimmedPath,
+    capture_argument,
+    db_option,
+    domain_option,
+    json_option,
+    partition_argument,
+)
 from market_spine.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -21,7 +29,7 @@ _COLUMNS = ("capture_id", "status", "captured_at", "rows", "rejected", "revision
 
 
 @click.command()
-@click.argument("partition")
+@partition_argument
 @domain_option
 @db_option
 @json_option
@@ -41,7 +49,7 @@ def captures(partition: str, domain: str | None, db: str | None, as_json: bool) 
 
 
 @click.command()
-@click.argument("capture")
+@capture_argument
 @click.option("--out", required=True, type=TrimmedPath(path_type=Path, dir_okay=False), help="File to write.")
 @click.option("--part", metavar="NAME", help="Which part, if the capture has several.")
 @db_option
@@ -60,9 +68,11 @@ def payload(capture: str, out: Path, part: str | None, db: str | None) -> None:
 
 
 @click.command()
-@click.argument("partition")
-@click.option("--from", "old", metavar="CAPTURE", help="Earlier capture; default: the one before --to.")
-@click.option("--to", "new", metavar="CAPTURE", help="Later capture; default: the last.")
+@partition_argument
+@click.option(
+    "--from", "old", metavar="CAPTURE", shell_complete=CAPTURES, help="Earlier capture; default: the one before --to."
+)
+@click.option("--to", "new", metavar="CAPTURE", shell_complete=CAPTURES, help="Later capture; default: the last.")
 @domain_option
 @db_option
 @json_option

@@ -10,7 +10,7 @@ import click
 
 from market_spine.app.scheduling import SchedulerResult
 from market_spine.cli.main import ScheduleCommand
-from market_spine.cli.options import db_option, domain_option
+from market_spine.cli.options import capture_argument, db_option, domain_option, partition_argument
 from market_spine.cli.schedule import LOG_LEVELS, execute
 from market_spine.core.decision import Verb
 from market_spine.errors import MarketSpineError
@@ -62,7 +62,7 @@ def _common_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_decision_command("accept")
-@click.argument("capture")
+@capture_argument
 @_common_options
 def accept(*, capture: str, reason: str, **flags: Any) -> SchedulerResult:
     """Let CAPTURE become what is known: one that a guard held, or one that was retracted.
@@ -76,7 +76,7 @@ def accept(*, capture: str, reason: str, **flags: Any) -> SchedulerResult:
 
 
 @_decision_command("retract")
-@click.argument("capture")
+@capture_argument
 @_common_options
 def retract(*, capture: str, reason: str, **flags: Any) -> SchedulerResult:
     """Take CAPTURE back: its bytes were wrong, and are skipped when they come again.
@@ -91,7 +91,7 @@ def retract(*, capture: str, reason: str, **flags: Any) -> SchedulerResult:
 
 
 @_decision_command("ack")
-@click.argument("partition")
+@partition_argument
 @click.argument("kind")
 @click.option("--until", metavar="YYYY-MM-DD", help="Back when it is seen again after this day; default: never.")
 @domain_option

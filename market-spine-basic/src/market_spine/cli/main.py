@@ -17,6 +17,7 @@ from market_spine import registry
 from market_spine.cli import output
 from market_spine.cli.options import require_value
 from market_spine.errors import Interrupted, MarketSpineError, UsageError
+from market_spine.settings import variable
 from market_spine.wording import nearest
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     Failed = Callable[[MarketSpineError, datetime, datetime], SchedulerResult]
     """Makes an error that came between two moments a result."""
 
+_COMPLETE = "_MARKET_SPINE_COMPLETE"
+"""Set by a shell that asks what could follow; click's name for it."""
 FAILURE = 1
 INTERRUPTED = 130
 
@@ -246,4 +249,8 @@ def _fail(error: MarketSpineError, command: click.Command, arguments: Sequence[s
 
 def main() -> None:
     """Entry point of the console command."""
+    if variable(_COMPLETE, ""):
+        from market_spine.cli.completion import use_own_bash
+
+        use_own_bash()
     sys.exit(run(root, sys.argv[1:], "market-spine"))

@@ -29,6 +29,23 @@ def require_value(context: click.Context, parameter: click.Parameter, value: Any
     return value
 
 
+class _Offered:
+    """What is offered to the shell for a word: ``completion`` is imported when a shell asks."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
+        from market_spine.cli import completion
+
+        offered: list[str] = getattr(completion, self.name)(context, parameter, typed)
+        return offered
+
+
+PARTITIONS, CAPTURES = _Offered("partitions"), _Offered("captures")
+
+partition_argument = click.argument("partition", shell_complete=PARTITIONS)
+capture_argument = click.argument("capture", shell_complete=CAPTURES)
 db_option = click.option(
     "--db",
     metavar="PATH|URL",
@@ -36,6 +53,9 @@ db_option = click.option(
     help="Database; else DATABASE_URL, else data/market_spine.db.",
 )
 domain_option = click.option(
-    "--domain", metavar="NAME", help="Short or full name of a domain; default: inferred, or all."
+    "--domain",
+    metavar="NAME",
+    shell_complete=_Offered("domains"),
+    help="Short or full name of a domain; default: inferred, or all.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from market_spine.cli import output
-from market_spine.cli.options import db_option, json_option
+from market_spine.cli.options import CAPTURES, db_option, json_option
 from market_spine.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ TABLE_ROWS = 10_000
 @click.option(
     "--as-of",
     metavar="TIMESTAMP|CAPTURE",
+    shell_complete=CAPTURES,
     help="Read what was known at that moment, or when that capture came.",
 )
 @click.option(

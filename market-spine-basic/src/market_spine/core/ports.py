@@ -57,6 +57,9 @@ class Reader(Protocol):
     def entry_counts(self, domain: str, *, as_of: datetime | None = None) -> Mapping[str, int]:
         """How many manifest entries each partition of the domain has, or had at a moment that has passed."""
 
+    def capture_ids(self, prefix: str, most: int) -> Sequence[str]:
+        """The ids of captures that begin so, in text order."""
+
     def moves(self, domain: str, versions: str) -> Moves:
         """What moved since the domain's windows were last found to stand under these versions of their code."""
 

@@ -148,6 +148,16 @@ def read_keys(db: Database, domain: str) -> list[str]:
     return sorted(key for (key,) in rows)
 
 
+def read_capture_ids(db: Database, prefix: str, most: int) -> list[str]:
+    """The ids of captures that begin so, in text order."""
+    rows = db.rows(
+        "SELECT DISTINCT capture_id FROM core_manifest WHERE stage = 'ingest' AND status IN ('committed', 'held')"
+        " AND SUBSTR(capture_id, 1, ?) = ? ORDER BY capture_id LIMIT ?",
+        (len(prefix), prefix, most),
+    )
+    return [name for (name,) in rows]
+
+
 def read_moves(db: Database, domain: str, versions: str) -> Moves:
     """See ``Reader.moves``."""
     # By moment and not by manifest id: on PostgreSQL a lower id can become visible later than a higher one.

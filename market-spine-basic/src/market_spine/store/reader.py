@@ -91,6 +91,10 @@ class StoreReader:
         sql = f"SELECT partition_key, COUNT(*) FROM core_manifest WHERE {condition} GROUP BY partition_key"
         return dict(self._db.rows(sql, params))
 
+    def capture_ids(self, prefix: str, most: int) -> Sequence[str]:
+        """The ids of captures that begin so, in text order."""
+        return manifest.read_capture_ids(self._db, prefix, most)
+
     def moves(self, domain: str, versions: str) -> Moves:
         """What moved since the domain's windows were last found to stand; see ``Reader.moves`` in ``core.ports``."""
         with self._db.snapshot():
