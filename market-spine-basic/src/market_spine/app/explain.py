@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from market_spine.app.draft import partition_scope
+from market_spine.app.keys import find_partition
 from market_spine.core.capture import Part
 from market_spine.core.compression import decompress
 from market_spine.core.domain import Domain, WindowCalc
@@ -110,7 +111,10 @@ def parse_key(domain: Domain, table: Table, given: Sequence[str]) -> tuple[Parti
             f"{table.name} needs {' and '.join(f'{name}=...' for name in missing)}", hint=f"key: {', '.join(table.key)}"
         )
     key = "|".join(write_value(values[name]) for name in table.partition_by)
-    return domain.partition(key), values
+    partition = find_partition(domain, key, lambda _: ())
+    for name, text in zip(table.partition_by, partition.values, strict=True):
+        values[name] = frame_value(kinds[name], read_value(kinds[name], text))
+    return partition, values
 
 
 def explain(

@@ -30,15 +30,17 @@ def find_partition(domain: Domain, text: str, known: Known) -> Partition:
         UsageError: it means none.
     """
     exact, problem = _exactly(domain, text)
-    keys = known(domain.name)
-    if exact is not None and exact.key in keys:
-        return exact
     try:
         values = domain.spelt(text)
     except UsageError:
         if exact is not None:
             return exact
         raise
+    if exact is not None and exact.values == tuple(values):
+        return exact
+    keys = known(domain.name)
+    if exact is not None and exact.key in keys:
+        return exact
     fits = _fitting(values, keys)
     if len(fits) == 1:
         return domain.partition(fits[0])

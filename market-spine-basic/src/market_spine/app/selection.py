@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from datetime import date
+from functools import cache
 from typing import Any, Protocol
 
 from market_spine.app.arguments import choices, refused
+from market_spine.app.keys import find_partition
 from market_spine.app.states import State, states_of
 from market_spine.core.domain import Domain
 from market_spine.core.partition import Partition
@@ -15,19 +17,26 @@ from market_spine.core.ports import Reader
 from market_spine.errors import UsageError
 
 
-def exact(domain: Domain, keys: str | Sequence[str]) -> tuple[Partition, ...]:
+def exact(domain: Domain, keys: str | Sequence[str], open_reader: Callable[[], Reader]) -> tuple[Partition, ...]:
     """The partitions that ``--partitions`` names, oldest first where the domain has an order.
 
     Args:
         domain: whose partitions they are.
-        keys: partition keys, comma-separated or as a sequence.
+        keys: partition keys as people type them, comma-separated or as a sequence.
+        open_reader: opens the store, whose partitions complete a key that leaves something open.
 
     Raises:
         UsageError: a key is none of the domain's, or there is none.
     """
+
+    @cache
+    def known(name: str) -> Collection[str]:
+        with closing(open_reader()) as store:
+            return frozenset(store.partition_keys(name))
+
     texts = [text.strip() for text in (keys.split(",") if isinstance(keys, str) else keys)]
     try:
-        found = dict.fromkeys(domain.partition(text) for text in texts if text)
+        found = dict.fromkeys(find_partition(domain, text, known) for text in texts if text)
     except UsageError as error:
         raise UsageError(f"--partitions: {error.message}", hint=error.hint) from error
     if not found:
@@ -89,7 +98,7 @@ def apply(
 ) -> dict[str, Any]:
     """What ``--partitions`` and ``--only`` make of a selection, field by field."""
     states = wanted_states(flags.only)
-    named = None if flags.partitions is None else exact(domain, flags.partitions)
+    named = None if flags.partitions is None else exact(domain, flags.partitions, open_reader)
     config: dict[str, Any] = {**selected.config, **({"only": list(states)} if states else {})}
     if named is not None:
         config["partitions"] = [partition.key for partition in named]

@@ -182,7 +182,8 @@ def _explanation(told: Explanation) -> dict[str, Any]:
 def _show_explanation(told: Explanation) -> None:
     output.write(f"{told.table.name} {' '.join(f'{name}={value}' for name, value in told.key.items())}")
     for before, each in told.steps:
-        output.write(f"\n{each.since.isoformat(timespec='seconds')}  capture {each.capture_id}, run {each.run_id}")
+        output.write("")
+        output.write(f"{each.since.isoformat(timespec='seconds')}  capture {each.capture_id}, run {each.run_id}")
         if each.input_captures:
             output.write(f"  completed from {', '.join(each.input_captures)}")
         if each.row is None:
@@ -195,7 +196,8 @@ def _show_explanation(told: Explanation) -> None:
         if each.source:
             output.write(f"  {each.source.part} of {each.source.origin}, line {each.source.line}: {each.source.text}")
     if told.inputs:
-        output.write("\ncomputed from")
+        output.write("")
+        output.write("computed from")
     for inputs in told.inputs:
         shown = "" if inputs.total == len(inputs.rows) else f", the first {len(inputs.rows)}"
         output.write(f"{inputs.table} of {inputs.partition_key} ({inputs.capture_id}): {inputs.total} row(s){shown}")

@@ -13,7 +13,7 @@ import click
 from market_spine.app.scheduling import SchedulerResult
 from market_spine.cli import output
 from market_spine.cli.main import Group
-from market_spine.cli.options import db_option, domain_option, json_option
+from market_spine.cli.options import PARTITIONS, db_option, domain_option, json_option
 from market_spine.core.manifest import CheckRecord, RunRecord
 from market_spine.core.ports import Reader
 from market_spine.errors import UsageError
@@ -60,7 +60,13 @@ def status(count: int, run_date: str | None, domain: str | None, db: str | None,
 
 @click.command()
 @click.argument("run_id", required=False)
-@click.option("--partition", "key", metavar="KEY", help="Those that met this partition, and what they found of it.")
+@click.option(
+    "--partition",
+    "key",
+    metavar="KEY",
+    shell_complete=PARTITIONS,
+    help="Those that met this partition, and what they found of it.",
+)
 @click.option("--before", metavar="RUN_ID", help="Those before this one: the last that was listed.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="How many.")
 @domain_option
@@ -81,13 +87,11 @@ def runs(
 
     if run_id is not None and (key is not None or before is not None):
         raise UsageError("RUN_ID names one run; --partition and --before list several", hint="leave one of them away")
-    name: str | None = None
-    if key is not None:
-        found, partition = registry.locate(key, domain)
-        name, key = found.name, partition.key
-    elif domain:
-        name = registry.find(domain).name
+    name = registry.find(domain).name if domain else None
     with closing(reader(db)) as store:
+        if key is not None:
+            found, partition = registry.locate(key, domain, store.partition_keys)
+            name, key = found.name, partition.key
         if run_id is not None:
             records: Sequence[RunRecord] = [_one_run(store, run_id, "")]
         else:

@@ -63,7 +63,9 @@ class MarketData(Domain):
 
     def spelt(self, text: str) -> tuple[str, str | None]:
         """Symbol and source as people type them, in any case, the source left out or not; raises UsageError."""
-        return partitions.read_typed(text)
+        from spine.domains.market_data.partitions import read_typed
+
+        return read_typed(text)
 
     def normalize(self, partition: Partition, parts: Sequence[Part]) -> Normalized:
         """Rows of ``market_data_prices``, and of splits and dividends where the payload has them."""

@@ -84,7 +84,7 @@ def run_prices_schedule(
             return planned(today, open_reader, config)
 
     def planned(today: date, open_reader: Callable[[], Reader], config: dict[str, Any]) -> Selection:
-        wanted, named = _wanted(symbols, symbols_file, partitions, source)
+        wanted, named = _wanted(symbols, symbols_file, partitions, source, open_reader)
         most = max(whole_number("--max-symbols", max_symbols, least=1), 0 if partitions is None else len(wanted))
         size = choice("--outputsize", outputsize, OUTPUTSIZES)
         floor = _seconds("--sleep", sleep)
@@ -139,6 +139,7 @@ def _wanted(
     symbols_file: str | None,
     keys: str | Sequence[str] | None,
     source: str | None,
+    open_reader: Callable[[], Reader],
 ) -> tuple[tuple[str, ...], str | None]:
     """The symbols, and the source that is named, if one is."""
     if keys is None:
@@ -147,7 +148,7 @@ def _wanted(
         raise UsageError("--partitions and --symbols choose in two ways", hint="give one of them")
     from market_spine.app.selection import exact
 
-    named = [priced.symbol_and_source(partition) for partition in exact(DOMAIN, keys)]
+    named = [priced.symbol_and_source(partition) for partition in exact(DOMAIN, keys, open_reader)]
     if len(sources := {each for _, each in named} | ({source} if source else set())) > 1:
         raise UsageError(
             f"--partitions: a run asks one source, and these are {', '.join(sorted(sources))}",

@@ -34,7 +34,9 @@ from spine.domains.finra.otc_transparency.schema import TIERS
     help="Every week from this date's on, or 26w back from today.",
 )
 @click.option("--to", "last", cls=Selecting, metavar="DATE|Nw", help="Last week of --from; default: the latest.")
-@click.option("--tiers", cls=Selecting, metavar="TIER,...", help=f"Tiers: {', '.join(TIERS)} (or T1, T2, OTCE); default: all.")
+@click.option(
+    "--tiers", cls=Selecting, metavar="TIER,...", help=f"Tiers: {', '.join(TIERS)} (or T1, T2, OTCE); default: all."
+)
 @click.option("--source", metavar="[file|api]", help="Where the data comes from; else FINRA_SOURCE, else file.")
 @click.option("--data-dir", metavar="DIR|URL", help="Folder of the files; else FINRA_DATA_DIR, else data/finra.")
 @common_options

@@ -100,13 +100,18 @@ class _Weeks(NamedTuple):
     force: bool
 
     def plan(
-        self, today: date, available: Callable[[], Sequence[Partition]], config: dict[str, Any]
+        self,
+        today: date,
+        available: Callable[[], Sequence[Partition]],
+        open_reader: Callable[[], Reader],
+        config: dict[str, Any],
     ) -> weekly.WeekPlan:
         """The partitions; ``config`` is filled with what the result tells of the choice.
 
         Args:
             today: New York date, or ``--run-date``.
             available: lists all there is, for ``--weeks all``.
+            open_reader: opens the store.
         """
         self._refuse_two_ways()
         wanted = whole_number("--lookback-weeks", self.lookback_weeks, least=1)
@@ -133,7 +138,7 @@ class _Weeks(NamedTuple):
         elif self.partitions is not None:
             from market_spine.app.selection import exact
 
-            plan = weekly.WeekPlan(tuple(weekly.in_order(exact(DOMAIN, self.partitions))))
+            plan = weekly.WeekPlan(tuple(weekly.in_order(exact(DOMAIN, self.partitions, open_reader))))
         else:
             plan = weekly.plan(today, wanted, explicit, chosen)
         return plan._replace(warnings=(*warnings, *plan.warnings))
@@ -172,14 +177,14 @@ class _Wanted(NamedTuple):
             data_dir = trimmed("--data-dir", self.data_dir or "") or variable("FINRA_DATA_DIR", DATA_DIR)
             config.update(source=source, data_dir=Folder(data_dir).shown)
             folder = FileSource(data_dir)
-            plan = self.weeks.plan(today, self._available(folder.available, open_reader), config)
+            plan = self.weeks.plan(today, self._available(folder.available, open_reader), open_reader, config)
             unknown = folder.unrecognised()
             told = f"Files whose names say no tier and week were left out: {', '.join(unknown)}."
             return Selection(plan.partitions, folder, (*plan.warnings, *([told] if unknown else [])), config)
         api = _api(today, force=self.force)
         self.opened.append(api)
         config.update(source=source, api_url=redact(api.config.url))
-        plan = self.weeks.plan(today, self._available(api.available, open_reader), config)
+        plan = self.weeks.plan(today, self._available(api.available, open_reader), open_reader, config)
         left = plan.partitions
         if self.only is not None:
             from market_spine.app.selection import narrow
