@@ -59,6 +59,14 @@ def find_partition(domain: Domain, text: str, known: Known) -> Partition:
     raise problem or UsageError(f"'{text}' is no partition of {domain.name}")
 
 
+def spelt_value(domain: Domain, text: str, place: int) -> str | None:
+    """The value of a partition at that place that a text alone means; None if it means none."""
+    try:
+        return domain.spelt(text)[place]
+    except UsageError:
+        return None
+
+
 def _exactly(domain: Domain, text: str) -> tuple[Partition | None, UsageError | None]:
     try:
         return domain.partition(text), None

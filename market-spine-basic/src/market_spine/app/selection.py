@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, Protocol
 
 from market_spine.app.arguments import choices, refused
-from market_spine.app.keys import find_partition
+from market_spine.app.keys import Known, find_partition
 from market_spine.app.states import State, states_of
 from market_spine.core.domain import Domain
 from market_spine.core.partition import Partition
@@ -17,23 +17,17 @@ from market_spine.core.ports import Reader
 from market_spine.errors import UsageError
 
 
-def exact(domain: Domain, keys: str | Sequence[str], open_reader: Callable[[], Reader]) -> tuple[Partition, ...]:
+def exact(domain: Domain, keys: str | Sequence[str], known: Known) -> tuple[Partition, ...]:
     """The partitions that ``--partitions`` names, oldest first where the domain has an order.
 
     Args:
         domain: whose partitions they are.
         keys: partition keys as people type them, comma-separated or as a sequence.
-        open_reader: opens the store, whose partitions complete a key that leaves something open.
+        known: gives the keys that the store knows, which complete one that leaves something open.
 
     Raises:
         UsageError: a key is none of the domain's, or there is none.
     """
-
-    @cache
-    def known(name: str) -> Collection[str]:
-        with closing(open_reader()) as store:
-            return frozenset(store.partition_keys(name))
-
     texts = [text.strip() for text in (keys.split(",") if isinstance(keys, str) else keys)]
     try:
         found = dict.fromkeys(find_partition(domain, text, known) for text in texts if text)
@@ -42,6 +36,17 @@ def exact(domain: Domain, keys: str | Sequence[str], open_reader: Callable[[], R
     if not found:
         raise refused("--partitions", "", "partition keys, comma-separated")
     return tuple(sorted(found, key=lambda each: _position(domain, each)))
+
+
+def known_to(open_reader: Callable[[], Reader]) -> Known:
+    """The keys that a store knows, read when they are needed and once."""
+
+    @cache
+    def known(name: str) -> Collection[str]:
+        with closing(open_reader()) as store:
+            return frozenset(store.partition_keys(name))
+
+    return known
 
 
 def _position(domain: Domain, partition: Partition) -> int:
@@ -98,7 +103,7 @@ def apply(
 ) -> dict[str, Any]:
     """What ``--partitions`` and ``--only`` make of a selection, field by field."""
     states = wanted_states(flags.only)
-    named = None if flags.partitions is None else exact(domain, flags.partitions, open_reader)
+    named = None if flags.partitions is None else exact(domain, flags.partitions, known_to(open_reader))
     config: dict[str, Any] = {**selected.config, **({"only": list(states)} if states else {})}
     if named is not None:
         config["partitions"] = [partition.key for partition in named]

@@ -41,6 +41,7 @@ def ready(
     from market_spine import registry
     from market_spine.app.arguments import choice, choices, day
     from market_spine.app.changes import moment_of
+    from market_spine.app.keys import spelt_value
     from market_spine.app.ready import readiness
     from market_spine.app.selection import exact
     from market_spine.compose import market_day, reader
@@ -58,12 +59,13 @@ def ready(
         awaited = found.awaited(
             wanted, today, store.entry_counts(found.name, as_of=moment), whole_week=week is not None
         )
-        chosen = awaited.partitions if partitions is None else exact(found, partitions)
+        chosen = awaited.partitions if partitions is None else exact(found, partitions, store.partition_keys)
         if tiers is not None:
             if "tier" not in found.partition_fields:
                 raise UsageError(f"--tiers: {found.name} has no tiers", hint="leave it away")
             place = found.partition_fields.index("tier")
-            kept = choices("--tiers", tiers, sorted({each.values[place] for each in chosen}))
+            there = sorted({each.values[place] for each in chosen})
+            kept = choices("--tiers", tiers, there, lambda word: spelt_value(found, word, place))
             chosen = [each for each in chosen if each.values[place] in kept]
         told = readiness(store, found, chosen, today, day=awaited.day, verified=verified, as_of=moment)
     well = bool(told) and not any(each.reasons for each in told)

@@ -146,9 +146,9 @@ def _wanted(
         return _symbols(symbols, symbols_file), source
     if symbols is not None or symbols_file is not None:
         raise UsageError("--partitions and --symbols choose in two ways", hint="give one of them")
-    from market_spine.app.selection import exact
+    from market_spine.app.selection import exact, known_to
 
-    named = [priced.symbol_and_source(partition) for partition in exact(DOMAIN, keys, open_reader)]
+    named = [priced.symbol_and_source(partition) for partition in exact(DOMAIN, keys, known_to(open_reader))]
     if len(sources := {each for _, each in named} | ({source} if source else set())) > 1:
         raise UsageError(
             f"--partitions: a run asks one source, and these are {', '.join(sorted(sources))}",

@@ -136,9 +136,9 @@ class _Weeks(NamedTuple):
             config |= {"from": first.isoformat(), "to": last.isoformat() if last else None}
             plan = weekly.between(today, first, last, chosen)
         elif self.partitions is not None:
-            from market_spine.app.selection import exact
+            from market_spine.app.selection import exact, known_to
 
-            plan = weekly.WeekPlan(tuple(weekly.in_order(exact(DOMAIN, self.partitions, open_reader))))
+            plan = weekly.WeekPlan(tuple(weekly.in_order(exact(DOMAIN, self.partitions, known_to(open_reader)))))
         else:
             plan = weekly.plan(today, wanted, explicit, chosen)
         return plan._replace(warnings=(*warnings, *plan.warnings))
