@@ -2,7 +2,7 @@
 
 ``make lock`` runs it. ``requirements.lock`` is what developers install, ``requirements-runtime.lock`` what a run needs
 and nothing else. ``deploy/locks`` has one more file for each extra (what it adds to the runtime), for the build
-backend, and for the validators of ``make deploy-check``. All but the validators agree with ``requirements.lock``.
+backend, for the browser tests (what they add to the development packages), and for the validators of ``make deploy-check``. All but the validators agree with ``requirements.lock``.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ def main() -> None:
     for extra in extras():
         compile_lock(LOCKS / f"{extra}.lock", [PLATFORM], "--extra", extra, *agree, *without(pinned(RUNTIME)))
     compile_lock(LOCKS / "build.lock", ["--group", "pyproject.toml:build"], *agree)
+    browser = ["--group", "pyproject.toml:browser"]
+    compile_lock(LOCKS / "browser.lock", browser, *agree, *without(pinned(DEVELOPMENT)))
     checks = ["--group", "pyproject.toml:deploy-check"]
     compile_lock(LOCKS / "check.lock", checks, "--upgrade", *without(UNUSED))
 

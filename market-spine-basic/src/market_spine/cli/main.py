@@ -46,6 +46,7 @@ _COMMANDS = {
     "retract": ("decide", "Take a capture back: its bytes were wrong."),
     "calendar": ("calendar", "Show what is expected to be published next, and when."),
     "query": ("query", "Run read-only SQL, optionally as of a past moment."),
+    "web": ("web", "Serve the console: pages over the store, in a browser."),
     "rebuild": ("rebuild", "Replay every commit of a database into a new one."),
     "db": ("db", "Look after the database."),
 }

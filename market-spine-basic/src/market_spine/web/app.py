@@ -1,0 +1,162 @@
+"""The console as an ASGI application: routes, and what becomes of a request."""
+
+from __future__ import annotations
+
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from anyio import CapacityLimiter, to_thread
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import Response
+from starlette.routing import Route
+
+from market_spine.errors import MarketSpineError, StoreError, UsageError
+from market_spine.store import open_reader
+from market_spine.web import rendering
+from market_spine.web.console import Console
+from market_spine.web.pages import Page, PageMissing, Visit, grid, overview, partition
+from market_spine.web.pages.plain import plain
+from market_spine.web.reading import Reading, reading
+from market_spine.web.shield import Shield
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.types import ASGIApp
+
+PAGES = (
+    Page("/", "overview.html", overview.record, "Overview"),
+    Page("/d/{domain}/partitions", "grid.html", grid.record, "Partitions", "partitions"),
+    Page("/d/{domain}/p/{key:path}", "partition.html", partition.record, "Partitions"),
+)
+_ENDINGS = ("json", *rendering.TABLES, "")
+"""Of several routes the first that fits is taken, so the twins come before their pages."""
+_IMMUTABLE = {"cache-control": "public, max-age=31536000, immutable"}
+_LEAST_PACKED = 500
+"""Answers from so many bytes on are compressed."""
+
+
+def application(console: Console) -> ASGIApp:
+    """The console of one store."""
+    limiter = CapacityLimiter(console.threads)
+    routes = [
+        Route(_path(page, ending), partial(_answer, console, limiter, page, ending))
+        for ending in _ENDINGS
+        for page in PAGES
+        if ending in ("json", "") or page.table
+    ]
+    app = Starlette(
+        routes=[
+            Route("/healthz", _healthy),
+            Route("/readyz", partial(_ready, console, limiter)),
+            Route("/static/{path:path}", _static),
+            *routes,
+        ],
+        middleware=[Middleware(GZipMiddleware, minimum_size=_LEAST_PACKED, compresslevel=5)],
+        exception_handlers={404: _nowhere, 500: _broken},
+    )
+    return Shield(app, hosts=console.hosts)
+
+
+def _path(page: Page, ending: str) -> str:
+    stem = "/index" if ending and page.path == "/" else page.path
+    return f"{stem}.{ending}" if ending else stem
+
+
+async def _answer(console: Console, limiter: CapacityLimiter, page: Page, ending: str, request: Request) -> Response:
+    several = {name: request.query_params.getlist(name) for name in request.query_params}
+    query = {name: values[0] for name, values in several.items()}
+    visit = Visit({name: str(value) for name, value in request.path_params.items()}, query, several)
+    path = request.url.path.removesuffix(f".{ending}") if ending else request.url.path
+    return await to_thread.run_sync(_page, console, page, ending, visit, path, limiter=limiter)
+
+
+def _page(console: Console, page: Page, ending: str, visit: Visit, path: str) -> Response:
+    """One page, in one of its forms."""
+    try:
+        with reading(console) as found:
+            record = plain(page.record(found, visit))
+            site = _site(found, page, visit, path)
+    except MarketSpineError as error:
+        return _problem(error, as_json=bool(ending))
+    if ending == "json":
+        return Response(rendering.twin(record), media_type="application/json")
+    if ending:
+        write, kind = rendering.TABLES[ending]
+        name = path.strip("/").replace("/", "-") or "index"
+        disposition = f"attachment; filename*=UTF-8''{rendering.escaped(name)}.{ending}"
+        return Response(write(record[page.table]), media_type=kind, headers={"content-disposition": disposition})
+    return Response(rendering.html(page.template, record, site), media_type="text/html")
+
+
+def _site(found: Reading, page: Page, visit: Visit, path: str) -> dict[str, Any]:
+    """What every page shows around its record."""
+    first = next(iter(found.gridded), "")
+    sections = [("Overview", "/"), *([("Partitions", f"/d/{first}/partitions")] if first else [])]
+    stem = "/index" if path == "/" else rendering.quoted(path)
+    return {
+        "title": page.section,
+        "section": page.section,
+        "sections": sections,
+        "as_of": None,
+        "moment": found.moment.isoformat(),
+        "today": found.today.isoformat(),
+        "errors": sum(each.anomaly.severity == "error" for each in found.open_anomalies),
+        "store": found.console.url.display,
+        "twin": rendering.address(f"{stem}.json", visit.query),
+        "link": rendering.linker(rendering.quoted(path), visit.query),
+    }
+
+
+def _problem(error: MarketSpineError, *, as_json: bool) -> Response:
+    """An error as a page, or as JSON."""
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    if isinstance(error, PageMissing):
+        status = HTTPStatus.NOT_FOUND
+    elif isinstance(error, UsageError):
+        status = HTTPStatus.BAD_REQUEST
+    elif not isinstance(error, StoreError):
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+    record = {"kind": error.kind, "message": error.message, "hint": error.hint}
+    if as_json:
+        return Response(rendering.twin({"error": record}), status, media_type="application/json")
+    page = rendering.html("error.html", record | {"status": int(status), "phrase": status.phrase}, rendering.BARE_SITE)
+    return Response(page, status, media_type="text/html")
+
+
+async def _nowhere(request: Request, _error: Exception) -> Response:
+    missing = PageMissing(f"there is no page {request.url.path[:200]!r}", hint="the navigation leads to all there are")
+    return _problem(missing, as_json=request.url.path.endswith(".json"))
+
+
+async def _broken(request: Request, _error: Exception) -> Response:
+    broken = MarketSpineError("the console met an error of its own", hint="its log, on stderr, says which")
+    return _problem(broken, as_json=request.url.path.endswith(".json"))
+
+
+async def _static(request: Request) -> Response:
+    found = rendering.assets().get(request.path_params["path"])
+    if found is None:
+        return await _nowhere(request, KeyError())
+    data, kind = found
+    return Response(data, media_type=kind, headers=_IMMUTABLE)
+
+
+async def _healthy(_request: Request) -> Response:
+    return Response("ok\n", media_type="text/plain")
+
+
+async def _ready(console: Console, limiter: CapacityLimiter, _request: Request) -> Response:
+    """Whether the store can be read, and fits the program."""
+
+    def look() -> Response:
+        try:
+            open_reader(console.url, console.all_domains).close()
+        except StoreError as error:
+            document = {"ready": False, "kind": error.kind, "message": error.message, "hint": error.hint}
+            return Response(rendering.twin(document), 503, media_type="application/json")
+        return Response(rendering.twin({"ready": True}), media_type="application/json")
+
+    return await to_thread.run_sync(look, limiter=limiter)

@@ -1,0 +1,57 @@
+"""What one console serves, and to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.util import find_spec
+
+from market_spine.core.domain import Domain
+from market_spine.core.ports import Clock
+from market_spine.errors import MarketSpineError
+from market_spine.store import StoreUrl
+
+LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
+"""Names of this very machine."""
+
+_NEEDED = ("starlette", "jinja2", "uvicorn")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Console:
+    """Everything that the pages need to know.
+
+    Attributes:
+        url: the store.
+        domains: short name to domain, in the order of the pages.
+        clock: tells the moment; its day in New York judges what is due.
+        hosts: the names by which the console may be asked for, without ports.
+        threads: requests answered at once; further ones wait.
+    """
+
+    url: StoreUrl
+    domains: dict[str, Domain]
+    clock: Clock
+    hosts: frozenset[str] = LOOPBACK
+    threads: int = 8
+
+    @property
+    def all_domains(self) -> Sequence[Domain]:
+        """The domains without their short names."""
+        return tuple(self.domains.values())
+
+    def now(self) -> datetime:
+        """The moment, UTC."""
+        return self.clock()
+
+
+def require() -> None:
+    """Raise MarketSpineError, kind ``missing_extra``, if the packages of the extra are not installed."""
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise MarketSpineError(
+            f"the console needs {', '.join(missing)}, which is not installed",
+            kind="missing_extra",
+            hint="pip install 'market-spine-basic[web]'",
+        )

@@ -1,0 +1,75 @@
+"""The partition grid of a domain: a cell for each partition, filter chips that are the legend, and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from market_spine.app.states import Grid, PartitionState, State
+from market_spine.core.domain import Domain
+from market_spine.web import words
+from market_spine.web.pages import PageMissing, Record, Visit
+from market_spine.web.reading import WINDOW, Reading
+
+RANGES = ("30", "1y", "all")
+"""Rows of the grid: the latest thirty, those of a year, or all."""
+_YEAR = 53
+_LISTED = 60
+"""Most partitions whose reasons are listed."""
+_QUIET = (State.CAPTURED, State.REVISED)
+
+
+def record(reading: Reading, visit: Visit) -> Record:
+    """The grid of the domain that the address names."""
+    name = visit.place["domain"]
+    domain = find(reading, name)
+    chosen = visit.choice("range", RANGES)
+    rows = {"30": WINDOW, "1y": _YEAR}.get(chosen, 0)
+    grid = reading.grid(domain, rows or reading.rows_of_all(domain))
+    only = visit.words("state", [*State])
+    shown = [state for state in grid.states if state.state in only or not only]
+    told = [state for state in shown if only or state.state not in _QUIET]
+    return {
+        "domain": name,
+        "name": domain.name,
+        "domains": list(reading.gridded),
+        "fields": list(domain.partition_fields),
+        "today": reading.today.isoformat(),
+        "range": chosen,
+        "only": only,
+        "counts": grid.counts,
+        "partitions": [state.document() for state in grid.states],
+        "shown": len(shown),
+        "reasons": [_reason(reading, domain, state) for state in sorted(told, key=_urgency)[:_LISTED]],
+        "unlisted": max(0, len(told) - _LISTED),
+        "is_matrix": is_matrix(grid),
+    }
+
+
+def find(reading: Reading, name: str) -> Domain:
+    """The domain of a short name; raises PageMissing."""
+    if name not in reading.gridded:
+        raise PageMissing(
+            f"there is no domain {name[:40]!r} with partitions", hint=f"there are: {', '.join(reading.gridded)}"
+        )
+    return reading.gridded[name]
+
+
+def is_matrix(grid: Grid) -> bool:
+    """Whether a row has several partitions."""
+    return any(len(row) > 1 for row in grid.rows)
+
+
+def _urgency(state: PartitionState) -> int:
+    return [*State].index(State(state.state))
+
+
+def _reason(reading: Reading, domain: Domain, state: PartitionState) -> dict[str, Any]:
+    anomalies = reading.open_of(domain.name, state.partition_key)
+    told = words.reason(domain, state, anomalies, reading.today)
+    return {
+        "partition_key": state.partition_key,
+        "state": state.state,
+        "kind": anomalies[0].anomaly.kind if anomalies else None,
+        "why": told.why,
+        "todo": told.todo,
+    }

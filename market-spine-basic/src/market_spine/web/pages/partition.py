@@ -1,0 +1,293 @@
+"""One partition: where it stands, what was known when, what the last restatement changed, and every capture."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from market_spine.app.captures import CaptureState, diff_captures
+from market_spine.app.states import PartitionState
+from market_spine.core.domain import Domain
+from market_spine.core.partition import Partition
+from market_spine.errors import UsageError
+from market_spine.web import words
+from market_spine.web.pages import PageMissing, Record, Visit
+from market_spine.web.pages.grid import find
+from market_spine.web.pages.plain import plain_anomaly, text_of
+from market_spine.web.reading import Reading
+
+if TYPE_CHECKING:
+    import polars as pl
+
+DIFFERENCES = 100
+"""Most rows of a difference that a page shows."""
+_NEIGHBOURS = 40
+
+
+def record(reading: Reading, visit: Visit) -> Record:
+    """The partition that the address names."""
+    name = visit.place["domain"]
+    domain = find(reading, name)
+    try:
+        partition = domain.partition(visit.place["key"])
+    except UsageError as error:
+        raise PageMissing(error.message, hint=error.hint) from error
+    state = reading.state_of(domain, partition)
+    captures = reading.captures(domain, partition)
+    anomalies = reading.open_of(domain.name, partition.key)
+    told = words.reason(domain, state, anomalies, reading.today)
+    return {
+        "domain": name,
+        "name": domain.name,
+        "fields": list(domain.partition_fields),
+        "today": reading.today.isoformat(),
+        "partition": state.document(),
+        "values": list(partition.values),
+        "why": told.why,
+        "todo": told.todo,
+        "held_text": words.captured(state, reading.today),
+        "anomalies": [plain_anomaly(each) for each in anomalies],
+        "timeline": _timeline(reading, domain, partition, captures),
+        "captures": [_capture(each) for each in reversed(captures)],
+        "difference": _difference(reading, domain, partition, captures, visit),
+        "neighbours": _neighbours(reading, domain, partition),
+        "beside": _beside(reading, domain, partition),
+        "stages": _stages(reading, domain, partition),
+        "commands": _commands(domain, state, captures),
+    }
+
+
+def _timeline(reading: Reading, domain: Domain, partition: Partition, captures: list[CaptureState]) -> dict[str, Any]:
+    day = _event_day(domain, partition)
+    return {
+        "unit": domain.unit,
+        # A week is known by its Friday: it begins on the Monday before.
+        "first_day": day - timedelta(days=day.weekday()) if day and domain.unit == "week" else day,
+        "last_day": day,
+        "due": domain.publication_day(partition),
+        "captures": [
+            {
+                "capture_id": each.committed.entry.capture_id,
+                "status": each.status,
+                "at": text_of(each.committed.committed_at),
+                "is_revision": each.committed.entry.is_revision,
+            }
+            for each in captures
+        ],
+        "checks": _checks(reading, domain, partition),
+        "until": text_of(reading.moment),
+    }
+
+
+def _checks(reading: Reading, domain: Domain, partition: Partition) -> list[dict[str, Any]]:
+    """What each run found of the partition's ingest, oldest first."""
+    ingest = domain.stages[0].pipeline
+    return [
+        {
+            "run_id": each.run_id,
+            "at": text_of(each.recorded_at),
+            "status": each.status,
+            "reason": each.reason,
+            "kind": each.kind,
+        }
+        for each in reversed(reading.checks(domain.name, partition.key))
+        if each.pipeline == ingest
+    ]
+
+
+def _event_day(domain: Domain, partition: Partition) -> date | None:
+    """The day in a partition's key, if one of its columns is a date."""
+    kinds = {column.name: column.kind for column in domain.tables[0].columns} if domain.tables else {}
+    for name, value in zip(domain.partition_fields, partition.values, strict=True):
+        if kinds.get(name) == "date":
+            return date.fromisoformat(value)
+    return None
+
+
+def _capture(capture: CaptureState) -> dict[str, Any]:
+    entry = capture.committed.entry
+    change = entry.change
+    return {
+        "capture_id": entry.capture_id,
+        "status": capture.status,
+        "captured_at": text_of(capture.committed.captured_at),
+        "committed_at": text_of(capture.committed.committed_at),
+        "row_count": entry.row_count,
+        "rejected": entry.rejected,
+        "run_id": entry.run_id,
+        "is_revision": entry.is_revision,
+        "change": {"added": change.added, "removed": change.removed, "changed": change.changed} if change else None,
+        "legs": list(capture.legs),
+        "overrode": list(capture.overrode),
+        "decisions": [
+            {
+                "verb": each.decision.verb,
+                "kind": each.decision.kind,
+                "by": each.decision.decided_by,
+                "reason": each.decision.reason,
+                "decided_at": text_of(each.decided_at),
+            }
+            for each in capture.decisions
+        ],
+        "parts": [
+            {
+                "name": part.name,
+                "sha256": part.sha256,
+                "origin": part.origin,
+                "size": part.size,
+                "carried": part.carried,
+            }
+            for part in entry.parts
+        ],
+    }
+
+
+def _difference(
+    reading: Reading, domain: Domain, partition: Partition, captures: list[CaptureState], visit: Visit
+) -> dict[str, Any] | None:
+    """What differs between two captures: those asked for, else the held one or the last and the one before."""
+    pair = _pair(captures, visit.query.get("from"), visit.query.get("to"))
+    if pair is None:
+        return None
+    old, new = pair
+    rows = diff_captures(reading.store, domain, partition, old, new)
+    table = domain.tables[0]
+    fixed = set(domain.partition_fields)
+    key = [name for name in table.key if name not in fixed]
+    values = [name for name in table.names if name not in table.key]
+    changed = [
+        {"change": "changed", "key": _cells(after, key), "old": _cells(before, values), "new": _cells(after, values)}
+        for before, after in zip(rows.old.to_dicts(), rows.new.to_dicts(), strict=True)
+    ]
+    listed = changed[:DIFFERENCES]
+    for change, frame, side in (("added", rows.added, "new"), ("removed", rows.removed, "old")):
+        for row in frame.head(max(0, DIFFERENCES - len(listed))).to_dicts():
+            listed.append({"change": change, "key": _cells(row, key), "old": None, "new": None, side: _cells(row, values)})
+    moved = [name for name in values if any(_moves(row, name) for row in listed)]
+    return {
+        "from": old.committed.entry.capture_id,
+        "from_status": old.status,
+        "from_at": text_of(old.committed.committed_at),
+        "to": new.committed.entry.capture_id,
+        "to_status": new.status,
+        "to_at": text_of(new.committed.committed_at),
+        "added": rows.change.added,
+        "removed": rows.change.removed,
+        "changed": rows.change.changed,
+        "key": key,
+        "values": moved,
+        "totals": _totals(rows.old, rows.new, rows.added, rows.removed, domain),
+        "rows": listed,
+        "unlisted": rows.change.added + rows.change.removed + rows.change.changed - len(listed),
+    }
+
+
+def _pair(captures: list[CaptureState], old: str | None, new: str | None) -> tuple[CaptureState, CaptureState] | None:
+    by_id = {each.committed.entry.capture_id: each for each in captures}
+    for name in (old, new):
+        if name is not None and name not in by_id:
+            raise PageMissing(f"{name[:80]!r} is no capture of this partition", hint=f"it has: {', '.join(by_id) or 'none'}")
+    accepted = [each for each in captures if each.status in ("current", "superseded")]
+    held = [each for each in captures if each.status == "held"]
+    after = by_id[new] if new else held[-1] if held else accepted[-1] if accepted else None
+    if after is None:
+        return None
+    earlier = [each for each in accepted if each.committed.entry.manifest_id < after.committed.entry.manifest_id]
+    before = by_id[old] if old else earlier[-1] if earlier else None
+    return (before, after) if before is not None and before is not after else None
+
+
+def _cells(row: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    return {name: row[name] for name in names}
+
+
+def _moves(row: dict[str, Any], name: str) -> bool:
+    """Whether a column tells anything of a row that differs."""
+    old, new = row["old"], row["new"]
+    if old is None or new is None:
+        return (old or new)[name] is not None and isinstance((old or new)[name], int | float)
+    return bool(old[name] != new[name])
+
+
+def _totals(
+    old: pl.DataFrame, new: pl.DataFrame, added: pl.DataFrame, removed: pl.DataFrame, domain: Domain
+) -> list[dict[str, Any]]:
+    """By how much the sums of the domain's measures move."""
+    return [
+        {
+            "column": name,
+            "moved": float((new[name].sum() or 0) - (old[name].sum() or 0))
+            + float((added[name].sum() or 0) - (removed[name].sum() or 0)),
+        }
+        for name in domain.tables[0].totals
+    ]
+
+
+def _neighbours(reading: Reading, domain: Domain, partition: Partition) -> list[dict[str, Any]]:
+    """Rows of the partitions beside this one on its line, oldest first."""
+    own = domain.place(partition)
+    if own is None:
+        return []
+    found = []
+    for key, known in reading.known(domain).items():
+        place = domain.place(domain.partition(key))
+        if place and place.line == own.line and abs(place.position - own.position) < _NEIGHBOURS and known.current:
+            found.append((place.position, key, known.current.entry.row_count))
+    found.sort()
+    return [{"partition_key": key, "row_count": count, "is_this": at == own.position} for at, key, count in found]
+
+
+def _beside(reading: Reading, domain: Domain, partition: Partition) -> dict[str, str | None]:
+    """The partitions before and after this one: on its line, or in the order of the grid."""
+    own = domain.place(partition)
+    if own is None:
+        keys = [state.partition_key for state in reading.full_grid(domain).states]
+    else:
+        rows = reading.full_grid(domain).rows
+        keys = [state.partition_key for row in reversed(rows) for state in row]
+        keys = [key for key in keys if (place := domain.place(domain.partition(key))) and place.line == own.line]
+    if partition.key not in keys:
+        return {"before": None, "after": None}
+    at = keys.index(partition.key)
+    return {"before": keys[at - 1] if at else None, "after": keys[at + 1] if at + 1 < len(keys) else None}
+
+
+def _stages(reading: Reading, domain: Domain, partition: Partition) -> list[dict[str, Any]]:
+    """What was made of the current capture: a line for each stage."""
+    known = reading.known(domain).get(partition.key)
+    if known is None:
+        return []
+    order = [*(spec.name for spec in domain.stages), *(window.spec.name for window in domain.windows)]
+    tables = {
+        name: [table.name for table in domain.tables if table.stage == name] for name in order
+    }
+    return [
+        {
+            "stage": name,
+            "at": text_of(known.stages[name].committed_at),
+            "row_count": known.stages[name].entry.row_count,
+            "tables": tables[name],
+            "inputs": list(known.stages[name].entry.input_captures) if name not in ("ingest",) else [],
+        }
+        for name in order
+        if name in known.stages
+    ]
+
+
+def _commands(domain: Domain, state: PartitionState, captures: list[CaptureState]) -> list[dict[str, str]]:
+    """What a person would type about this partition."""
+    key = state.partition_key
+    found = [{"does": "list its captures", "command": f"market-spine captures '{key}'"}]
+    if len(captures) > 1:
+        found.append({"does": "compare the last two", "command": f"market-spine diff '{key}'"})
+    if state.held_capture_id:
+        command = f"market-spine accept '{state.held_capture_id}' --reason '...'"
+        found.append({"does": "accept what is held", "command": command})
+    elif state.capture_id:
+        command = f"market-spine retract '{state.capture_id}' --reason '...'"
+        found.append({"does": "take its capture back", "command": command})
+    for kind in (*state.problems, *state.warnings):
+        command = f"market-spine anomalies ack '{key}' {kind} --reason '...'"
+        found.append({"does": f"set {kind.replace('_', ' ')} aside", "command": command})
+    return found
+

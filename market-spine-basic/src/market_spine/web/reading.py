@@ -1,0 +1,136 @@
+"""What a request reads: one connection, one moment. The only module of the console that asks the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from datetime import date, datetime
+from functools import cached_property
+from typing import NamedTuple
+
+from market_spine.app.captures import CaptureState, list_captures
+from market_spine.app.states import Grid, PartitionState, partition_states, states_of
+from market_spine.compose import market_day
+from market_spine.core.domain import Domain
+from market_spine.core.manifest import AnomalyRecord, CheckRecord, Committed, Known, RunRecord
+from market_spine.core.partition import Partition
+from market_spine.core.ports import Reader
+from market_spine.store import open_reader
+from market_spine.web.console import Console
+
+WINDOW = 30
+"""Rows of a grid that are shown unless more are asked for: about seven months of weeks."""
+
+CHECKS = 200
+"""Most runs whose checks of a partition are shown."""
+
+
+class Restatement(NamedTuple):
+    """The latest restatement of a partition: the entry that brought it."""
+
+    domain: str
+    committed: Committed
+
+
+class Reading:
+    """What one page reads; answers that several parts of a page need are read once."""
+
+    def __init__(self, console: Console, store: Reader) -> None:
+        self.console = console
+        self.store = store
+        self.now = console.now()
+        self.as_of: datetime | None = None
+        self._grids: dict[tuple[str, int], Grid] = {}
+        self._known: dict[str, Mapping[str, Known]] = {}
+
+    @property
+    def moment(self) -> datetime:
+        """The moment whose knowledge is shown."""
+        return self.as_of or self.now
+
+    @property
+    def today(self) -> date:
+        """The day in New York that judges what is due."""
+        return market_day(self.moment)
+
+    @property
+    def gridded(self) -> dict[str, Domain]:
+        """The domains that have partitions, by their short names."""
+        return {name: domain for name, domain in self.console.domains.items() if domain.partition_fields}
+
+    def known(self, domain: Domain) -> Mapping[str, Known]:
+        """What the manifest says of every partition of a domain."""
+        if domain.name not in self._known:
+            self._known[domain.name] = self.store.known(domain.name)
+        return self._known[domain.name]
+
+    def rows_of_all(self, domain: Domain) -> int:
+        """How many rows the grid needs to show every partition that is known."""
+        places = [place for key in self.known(domain) if (place := domain.place(domain.partition(key)))]
+        if not places:
+            return max(1, len(self.known(domain)))
+        newest = domain.grid(self.today, 1, ())
+        head = domain.place(newest[0][0]) if newest else None
+        last = max(place.position for place in places) if head is None else head.position
+        return max(1, last - min(place.position for place in places) + 1)
+
+    def grid(self, domain: Domain, count: int) -> Grid:
+        """The states of a domain's partitions, at most so many rows of the grid."""
+        if (domain.name, count) not in self._grids:
+            self._grids[domain.name, count] = partition_states(self.store, domain, self.today, count)
+        return self._grids[domain.name, count]
+
+    def full_grid(self, domain: Domain) -> Grid:
+        """The states of all partitions from the first that is known to the newest."""
+        return self.grid(domain, self.rows_of_all(domain))
+
+    def state_of(self, domain: Domain, partition: Partition) -> PartitionState:
+        """The state of one partition, whether the grid lists it or not."""
+        return states_of(self.store, domain, self.today, [partition])[0]
+
+    @cached_property
+    def open_anomalies(self) -> Sequence[AnomalyRecord]:
+        """Every anomaly that is neither resolved nor set aside."""
+        return self.store.anomalies()
+
+    def anomalies(self) -> Sequence[AnomalyRecord]:
+        """Every anomaly there ever was."""
+        return self.store.anomalies(open_only=False)
+
+    def open_of(self, domain: str, key: str) -> list[AnomalyRecord]:
+        """The open anomalies of a partition, errors first."""
+        found = [each for each in self.open_anomalies if (each.domain, each.anomaly.partition_key) == (domain, key)]
+        return sorted(found, key=lambda each: each.anomaly.severity != "error")
+
+    def runs(self, domain: str | None = None, limit: int = 20) -> Sequence[RunRecord]:
+        """Past runs, newest first."""
+        return self.store.runs(domain, limit)
+
+    def find_run(self, run_id: str) -> RunRecord | None:
+        """One run, whole."""
+        return self.store.find_run(run_id)
+
+    def checks(self, domain: str, key: str) -> Sequence[CheckRecord]:
+        """What the latest runs that met a partition found of it, newest first."""
+        return self.store.checks(domain, key, CHECKS)
+
+    def restatements(self, limit: int) -> list[Restatement]:
+        """The partitions whose current capture restated an earlier one, latest first."""
+        found = [
+            Restatement(domain.name, known.current)
+            for domain in self.gridded.values()
+            for known in self.known(domain).values()
+            if known.current is not None and known.current.entry.is_revision and known.current.entry.change
+        ]
+        return sorted(found, key=lambda each: each.committed.committed_at, reverse=True)[:limit]
+
+    def captures(self, domain: Domain, partition: Partition) -> list[CaptureState]:
+        """The captures of a partition, oldest first."""
+        return list_captures(self.store, domain, partition)
+
+
+@contextmanager
+def reading(console: Console) -> Iterator[Reading]:
+    """Open the store for one request, for reading alone; where there is none, an empty one."""
+    with closing(open_reader(console.url, console.all_domains, clock=None, missing_ok=True)) as store:
+        yield Reading(console, store)
