@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 _LETTER = 6.3
 """Width of an average letter of a label, in the units of a drawing."""
 _LANE = 17
+_ROOM = 4
+"""Columns that a month's name needs together with its year."""
 _GAP = 8.0
 
 
@@ -59,18 +61,22 @@ def bands(found: Matrix) -> list[tuple[str, Matrix]]:
 
 
 def months(columns: Sequence[str]) -> list[tuple[str, int]]:
-    """Month headings of columns that are days: the name, and how many columns it spans."""
+    """Month headings of columns that are days: the name, and how many columns it spans.
+
+    The first that has room for it also names the year; a single column has no room for a name. Other columns have none.
+    """
     found: list[tuple[str, int]] = []
-    shown_year = ""
+    years: set[str] = set()
     for month, group in groupby(columns, key=lambda column: column[:7]):
         width = len(list(group))
         try:
             name = f"{date.fromisoformat(month + '-01'):%b}"
         except ValueError:
             return []
-        year = month[:4]
-        found.append((f"{name} {year}" if year != shown_year and width > 1 else name, width))
-        shown_year = year if width > 1 or not shown_year else shown_year
+        if width >= _ROOM and month[:4] not in years:
+            years.add(month[:4])
+            name = f"{name} {month[:4]}"
+        found.append((name if width > 1 else "", width))
     return found
 
 

@@ -65,10 +65,9 @@ def _headline(grids: dict[str, Grid], needing: int) -> str:
 def _summary(reading: Reading, grids: dict[str, Grid], runs: list[dict[str, Any]], expected: list[Any]) -> str:
     told = []
     for name, grid in grids.items():
-        published = [state for state in grid.states if state.state not in (State.NOT_DUE, State.PUBLISHED)]
-        held = sum(state.capture_id is not None for state in published)
-        if held:
-            told.append(f"{held:,} of {words.plural(len(published), 'published partition')} of {name} are held.")
+        loaded, published = _loaded(grid)
+        if loaded:
+            told.append(f"{loaded:,} of {words.plural(published, 'published partition')} of {name} are loaded.")
     if runs:
         started = words.moment_text(reading.runs(limit=_RUNS)[0].started_at, reading.today)
         told.append(f"The last run, {runs[0]['domain']} on {started} UTC, ended {runs[0]['status']}.")
@@ -77,6 +76,12 @@ def _summary(reading: Reading, grids: dict[str, Grid], runs: list[dict[str, Any]
         day = words.day_text(first["day"], reading.today)
         told.append(f"{words.plural(len(first['partitions']), 'partition')} {_is(first)} expected on {day}.")
     return " ".join(told)
+
+
+def _loaded(grid: Grid) -> tuple[int, int]:
+    """How many of the published partitions have a capture, and how many are published."""
+    published = [state for state in grid.states if state.state not in (State.NOT_DUE, State.PUBLISHED)]
+    return sum(state.capture_id is not None for state in published), len(published)
 
 
 def _is(group: dict[str, Any]) -> str:
@@ -133,6 +138,7 @@ def _names(reading: Reading) -> set[str]:
 def _domain(reading: Reading, name: str, domain: Domain, grid: Grid) -> dict[str, Any]:
     runs = reading.runs(domain.name, 30)
     success = next((run for run in runs if run.status == "success"), None)
+    loaded, published = _loaded(grid)
     window = grid.rows[:WINDOW] if domain.partition_fields and _is_matrix(grid) else grid.rows
     return {
         "domain": name,
@@ -142,7 +148,8 @@ def _domain(reading: Reading, name: str, domain: Domain, grid: Grid) -> dict[str
         "counts": grid.counts,
         "status": runs[0].status if runs else None,
         "last_success": text_of(success.started_at) if success else None,
-        "held": sum(state.capture_id is not None for state in grid.states),
+        "loaded": loaded,
+        "published": published,
         "partitions": [state.document() for row in window for state in row],
     }
 
