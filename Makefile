@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PACKAGES := packages/spine-domains market-spine-basic
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-api test quick soak check format lint types imports bench generate lock dist deploy-check \
+.PHONY: help install demo demo-api demo-web test quick soak check format lint types imports bench generate lock dist deploy-check \
 	deploy-trial clean
 
 help: ## say what can be made
@@ -21,6 +21,11 @@ demo: install ## generated sample files, a first run, a revised file, a second r
 
 demo-api: install ## the same over HTTP: a simulated FINRA whose clock is moved until it revises
 	@PATH="$(abspath $(BIN)):$$PATH" sh scripts/demo_api.sh
+
+demo-web: install ## a store with months of history in demo-web/, and the console on it
+	rm -rf demo-web
+	$(BIN)/python scripts/demo_web.py demo-web
+	$(BIN)/market-spine web --db demo-web/market_spine.db
 
 test: install ## all tests
 	$(BIN)/python -m pytest -n auto
@@ -72,7 +77,7 @@ lock: install ## the lock files, from the packages named in the pyproject.toml f
 	$(BIN)/python scripts/lock.py
 
 clean: ## remove the virtual environment, the demo and every cache
-	rm -rf $(VENV) .venv-deploy-check benchmarks/.venv demo dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-deploy-check benchmarks/.venv demo demo-web dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find packages market-spine-basic scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:

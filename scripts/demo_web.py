@@ -1,5 +1,7 @@
-"""Make a store with months of history for ``make demo-web``: weekly files of invented companies that are restated, late,
-broken and shrunk, and daily prices, each run at the moment when it would have happened.
+"""Make a store with months of history for ``make demo-web``.
+
+Weekly files of invented companies that are restated, late, broken and shrunk, and daily prices, each run at the moment
+when it would have happened.
 
 The runs are the product's own; only the clock they are given is set back, and moves on as real time does.
 

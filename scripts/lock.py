@@ -2,7 +2,8 @@
 
 ``make lock`` runs it. ``requirements.lock`` is what developers install, ``requirements-runtime.lock`` what a run needs
 and nothing else. ``deploy/locks`` has one more file for each extra (what it adds to the runtime), for the build
-backend, for the browser tests (what they add to the development packages), and for the validators of ``make deploy-check``. All but the validators agree with ``requirements.lock``.
+backend, for the browser tests (what they add to the development packages), and for the validators of
+``make deploy-check``. All but the validators agree with ``requirements.lock``.
 """
 
 from __future__ import annotations

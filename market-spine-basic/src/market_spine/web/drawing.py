@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 _LETTER = 6.3
 """Width of an average letter of a label, in the units of a drawing."""
 _LANE = 17
+_LONGEST = 28
+"""Letters of a text that can have a column of its own."""
 _ROOM = 4
 """Columns that a month's name needs together with its year."""
 _GAP = 8.0
@@ -198,10 +200,21 @@ def bars(values: Sequence[float], width: float, height: float) -> list[tuple[flo
     """A bar for each value: x, y, width and height, from zero up."""
     if not values:
         return []
-    top = max(max(values), 1e-9)
+    top = max(*values, 1e-9)
     step = width / len(values)
     return [
-        (round(number * step, 1), round(height - max(1.0, value / top * height), 1), round(step * 0.78, 1),
-         round(max(1.0, value / top * height), 1))
+        (
+            round(number * step, 1),
+            round(height - max(1.0, value / top * height), 1),
+            round(step * 0.78, 1),
+            round(max(1.0, value / top * height), 1),
+        )
         for number, value in enumerate(values)
     ]
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The columns of a key that tell anything: those with room for one of their own, and those of long texts."""
+    told = {name: max((len(str(row["key"][name] or "")) for row in rows), default=0) for name in names}
+    short = [name for name in names if 0 < told[name] <= _LONGEST]
+    return short, [name for name in names if told[name] > _LONGEST]

@@ -31,6 +31,9 @@ BARE_SITE: Mapping[str, Any] = {
 }
 """What stands around a page that could not be made."""
 
+NOTHING = "\N{EN DASH}"
+"""What stands where there is no value."""
+
 HERE = Path(__file__).parent
 TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
 
@@ -118,7 +121,7 @@ def clock(text: str | None) -> str:
 def number(value: Any) -> str:
     """With separators of thousands; fractions as short as they are exact enough to read."""
     if value is None:
-        return "–"
+        return NOTHING
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int):
@@ -144,7 +147,7 @@ def size(count: int) -> str:
 def seconds(value: float | None) -> str:
     """How long something took."""
     if value is None:
-        return "–"
+        return NOTHING
     if value < 60:
         return f"{value:.1f} s"
     return f"{int(value // 60)} min {int(value % 60)} s"

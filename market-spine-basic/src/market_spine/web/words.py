@@ -50,7 +50,9 @@ def reason(domain: Domain, state: PartitionState, anomalies: Sequence[AnomalyRec
     told = anomalies[0].anomaly if anomalies else None
     hint = str(told.details.get("hint", "")) if told else ""
     if told and state.state in (*NEEDS_ATTENTION, State.WARNED):
-        why = told.message + (f" And {plural(len(anomalies) - 1, 'more anomaly', 'more anomalies')}." * (len(anomalies) > 1))
+        why = told.message + (
+            f" And {plural(len(anomalies) - 1, 'more anomaly', 'more anomalies')}." * (len(anomalies) > 1)
+        )
         return Reason(why, hint or _TODO.get(State(state.state), ""))
     match state.state:
         case State.LATE:

@@ -24,10 +24,7 @@ def record(reading: Reading, visit: Visit) -> Record:
     """The overview."""
     grids = {name: reading.full_grid(domain) for name, domain in reading.gridded.items()}
     needing = [
-        (name, state)
-        for name, grid in grids.items()
-        for state in grid.states
-        if state.state in words.NEEDS_ATTENTION
+        (name, state) for name, grid in grids.items() for state in grid.states if state.state in words.NEEDS_ATTENTION
     ]
     runs = [plain_run(each) for each in reading.runs(limit=_RUNS)]
     expected = _expected(reading)

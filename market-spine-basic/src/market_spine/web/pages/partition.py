@@ -19,7 +19,7 @@ from market_spine.web.reading import Reading
 if TYPE_CHECKING:
     import polars as pl
 
-DIFFERENCES = 100
+DIFFERENCES = 60
 """Most rows of a difference that a page shows."""
 _NEIGHBOURS = 40
 
@@ -159,10 +159,11 @@ def _difference(
         {"change": "changed", "key": _cells(after, key), "old": _cells(before, values), "new": _cells(after, values)}
         for before, after in zip(rows.old.to_dicts(), rows.new.to_dicts(), strict=True)
     ]
-    listed = changed[:DIFFERENCES]
+    listed: list[dict[str, Any]] = changed[:DIFFERENCES]
     for change, frame, side in (("added", rows.added, "new"), ("removed", rows.removed, "old")):
         for row in frame.head(max(0, DIFFERENCES - len(listed))).to_dicts():
-            listed.append({"change": change, "key": _cells(row, key), "old": None, "new": None, side: _cells(row, values)})
+            both: dict[str, Any] = {"old": None, "new": None, side: _cells(row, values)}
+            listed.append({"change": change, "key": _cells(row, key), **both})
     moved = [name for name in values if any(_moves(row, name) for row in listed)]
     return {
         "from": old.committed.entry.capture_id,
@@ -186,7 +187,9 @@ def _pair(captures: list[CaptureState], old: str | None, new: str | None) -> tup
     by_id = {each.committed.entry.capture_id: each for each in captures}
     for name in (old, new):
         if name is not None and name not in by_id:
-            raise PageMissing(f"{name[:80]!r} is no capture of this partition", hint=f"it has: {', '.join(by_id) or 'none'}")
+            raise PageMissing(
+                f"{name[:80]!r} is no capture of this partition", hint=f"it has: {', '.join(by_id) or 'none'}"
+            )
     accepted = [each for each in captures if each.status in ("current", "superseded")]
     held = [each for each in captures if each.status == "held"]
     after = by_id[new] if new else held[-1] if held else accepted[-1] if accepted else None
@@ -214,13 +217,13 @@ def _totals(
 ) -> list[dict[str, Any]]:
     """By how much the sums of the domain's measures move."""
     return [
-        {
-            "column": name,
-            "moved": float((new[name].sum() or 0) - (old[name].sum() or 0))
-            + float((added[name].sum() or 0) - (removed[name].sum() or 0)),
-        }
+        {"column": name, "moved": _sum(new, name) - _sum(old, name) + _sum(added, name) - _sum(removed, name)}
         for name in domain.tables[0].totals
     ]
+
+
+def _sum(rows: pl.DataFrame, name: str) -> float:
+    return float(rows[name].sum() or 0)
 
 
 def _neighbours(reading: Reading, domain: Domain, partition: Partition) -> list[dict[str, Any]]:
@@ -258,9 +261,7 @@ def _stages(reading: Reading, domain: Domain, partition: Partition) -> list[dict
     if known is None:
         return []
     order = [*(spec.name for spec in domain.stages), *(window.spec.name for window in domain.windows)]
-    tables = {
-        name: [table.name for table in domain.tables if table.stage == name] for name in order
-    }
+    tables = {name: [table.name for table in domain.tables if table.stage == name] for name in order}
     return [
         {
             "stage": name,
@@ -290,4 +291,3 @@ def _commands(domain: Domain, state: PartitionState, captures: list[CaptureState
         command = f"market-spine anomalies ack '{key}' {kind} --reason '...'"
         found.append({"does": f"set {kind.replace('_', ' ')} aside", "command": command})
     return found
-
