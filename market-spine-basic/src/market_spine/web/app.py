@@ -17,7 +17,7 @@ from market_spine.errors import MarketSpineError, StoreError, UsageError
 from market_spine.store import open_reader
 from market_spine.web import rendering
 from market_spine.web.console import Console
-from market_spine.web.pages import Page, PageMissing, Visit, grid, overview, partition
+from market_spine.web.pages import PageMissing, PageSpec, Visit, grid, overview, partition
 from market_spine.web.pages.plain import plain
 from market_spine.web.reading import Reading, reading
 from market_spine.web.shield import Shield
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 PAGES = (
-    Page("/", "overview.html", overview.record, "Overview"),
-    Page("/d/{domain}/partitions", "grid.html", grid.record, "Partitions", "partitions"),
-    Page("/d/{domain}/p/{key:path}", "partition.html", partition.record, "Partitions"),
+    PageSpec("/", "overview.html", overview.record, "Overview"),
+    PageSpec("/d/{domain}/partitions", "grid.html", grid.record, "Partitions", "partitions"),
+    PageSpec("/d/{domain}/p/{key:path}", "partition.html", partition.record, "Partitions"),
 )
 _ENDINGS = ("json", *rendering.TABLES, "")
 """Of several routes the first that fits is taken, so the twins come before their pages."""
@@ -60,12 +60,14 @@ def application(console: Console) -> ASGIApp:
     return Shield(app, hosts=console.hosts)
 
 
-def _path(page: Page, ending: str) -> str:
+def _path(page: PageSpec, ending: str) -> str:
     stem = "/index" if ending and page.path == "/" else page.path
     return f"{stem}.{ending}" if ending else stem
 
 
-async def _answer(console: Console, limiter: CapacityLimiter, page: Page, ending: str, request: Request) -> Response:
+async def _answer(
+    console: Console, limiter: CapacityLimiter, page: PageSpec, ending: str, request: Request
+) -> Response:
     several = {name: request.query_params.getlist(name) for name in request.query_params}
     query = {name: values[0] for name, values in several.items()}
     visit = Visit({name: str(value) for name, value in request.path_params.items()}, query, several)
@@ -73,7 +75,7 @@ async def _answer(console: Console, limiter: CapacityLimiter, page: Page, ending
     return await to_thread.run_sync(_page, console, page, ending, visit, path, limiter=limiter)
 
 
-def _page(console: Console, page: Page, ending: str, visit: Visit, path: str) -> Response:
+def _page(console: Console, page: PageSpec, ending: str, visit: Visit, path: str) -> Response:
     """One page, in one of its forms."""
     try:
         with reading(console) as found:
@@ -91,7 +93,7 @@ def _page(console: Console, page: Page, ending: str, visit: Visit, path: str) ->
     return Response(rendering.html(page.template, record, site), media_type="text/html")
 
 
-def _site(found: Reading, page: Page, visit: Visit, path: str) -> dict[str, Any]:
+def _site(found: Reading, page: PageSpec, visit: Visit, path: str) -> dict[str, Any]:
     """What every page shows around its record."""
     first = next(iter(found.gridded), "")
     sections = [("Overview", "/"), *([("Partitions", f"/d/{first}/partitions")] if first else [])]

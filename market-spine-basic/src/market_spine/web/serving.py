@@ -69,7 +69,7 @@ def listen(host: str, port: int) -> socket.socket:
 def _run(app: ASGIApp, listener: socket.socket, started: Callable[[], None]) -> None:
     import uvicorn
 
-    class StoppedBySignal(uvicorn.Server):
+    class _StoppedBySignal(uvicorn.Server):
         """To uvicorn a signal is a reason to die by it once it has stopped; to us it is a normal end."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -91,4 +91,4 @@ def _run(app: ASGIApp, listener: socket.socket, started: Callable[[], None]) -> 
         limit_concurrency=MOST_REQUESTS,
         timeout_graceful_shutdown=5,
     )
-    StoppedBySignal(config).run(sockets=[listener])
+    _StoppedBySignal(config).run(sockets=[listener])

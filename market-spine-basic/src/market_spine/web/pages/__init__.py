@@ -56,7 +56,7 @@ class Visit(NamedTuple):
         return list(dict.fromkeys(given))
 
 
-class Page(NamedTuple):
+class PageSpec(NamedTuple):
     """One kind of page.
 
     Attributes:
