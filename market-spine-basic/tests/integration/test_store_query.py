@@ -207,6 +207,7 @@ def test_every_table_and_view_answers_as_of_a_moment_for_ever(
         "core_anomaly_events",
         "core_anomalies",
         "core_migrations",
+        "core_notifications",
     ]
 
     def ask(moment: datetime | None) -> dict[str, list[tuple[Any, ...]]]:

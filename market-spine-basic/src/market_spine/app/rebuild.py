@@ -1,7 +1,8 @@
 """Replaying the commit log into an empty store: every derived row anew, from the payloads and the manifest alone.
 
 Entries keep their ids, capture ids and moments, so that every answer as of every moment comes out as it was.
-What cannot be derived (anomalies that were seen, results of runs) is carried over as it stands in the log.
+What cannot be derived (anomalies that were seen, results of runs, what others were told) is carried over as it
+stands in the log.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from market_spine.app.draft import Draft, StageDraft, write_taken
 from market_spine.app.examine import Content, Ingest, known_content
 from market_spine.app.task import NoSource, Options, Run, Stores, Task
 from market_spine.app.windows import WindowRunner, find_window
-from market_spine.core.commitlog import PastCommit, PastRun
+from market_spine.core.commitlog import PastCommit, PastNotices, PastRun
 from market_spine.core.domain import Domain
 from market_spine.core.fingerprint import fingerprint
 from market_spine.core.manifest import CALC, INGEST, NORMALIZE, Entry, RunStart
@@ -54,7 +55,7 @@ class MomentClock:
 
 
 def rebuild(
-    log: Sequence[PastCommit | PastRun],
+    log: Sequence[PastCommit | PastRun | PastNotices],
     source: Reader,
     target: Writer,
     clock: MomentClock,
@@ -87,6 +88,9 @@ def rebuild(
     changed: list[str] = []
     for past in log:
         clock.moment = past.moment
+        if isinstance(past, PastNotices):
+            target.record_notices(past.notices)
+            continue
         if isinstance(past, PastRun):
             if isinstance(past.run, RunStart):
                 target.record_start(past.run)

@@ -44,6 +44,7 @@ _COMMANDS = {
     "apply": ("apply", "Carry out the plan of a dry run, exactly as it was foreseen."),
     "accept": ("decide", "Let a capture through that a guard held, or that was retracted."),
     "retract": ("decide", "Take a capture back: its bytes were wrong."),
+    "notify": ("notify", "Tell people of anomalies: what is due, or a test."),
     "calendar": ("calendar", "Show what is expected to be published next, and when."),
     "query": ("query", "Run read-only SQL, optionally as of a past moment."),
     "web": ("web", "Serve the console: pages over the store, in a browser."),
@@ -244,7 +245,7 @@ def _fail(error: MarketSpineError, command: click.Command, arguments: Sequence[s
     if command.scheduled and isinstance(error, UsageError):
         from market_spine.cli.telling import Telling
 
-        Telling(scheduled=True, dry=any("dry-run" in word for word in arguments)).end(result)
+        Telling(scheduled=True, dry=any("dry-run" in word for word in arguments), begun=False).end(result)
     return FAILURE
 
 

@@ -135,7 +135,7 @@ def execute(
     Others are told of it, too: of a ``scheduled`` run also that it begins.
     """
     terminal = sys.stderr.isatty()
-    telling = Telling(scheduled=scheduled, dry=flags.get("mode") == "dry-run")
+    telling = Telling(scheduled=scheduled, dry=flags.get("mode") == "dry-run", db=flags.get("db"))
     so_far: list[Callable[[], SchedulerResult]] = []
     # Signals first: until they are handled, one ends the process without a result.
     with Signals() as signals, _progress(shown=terminal) as (planned, step):

@@ -23,15 +23,22 @@ STOPPED_SECONDS = 5.0
 """The same where a signal has ended the run: whoever sent it waits."""
 
 
+ALERTS = ("ALERT_WEBHOOK_URL", "ALERT_SLACK_URL", "ALERT_COMMAND", "ALERT_APPRISE_URLS")
+
+
 class Telling:
     """Tells of one run, its start and its end. Nothing here raises, or changes what the run answers.
 
     Args:
         scheduled: a job that a health check may be waiting for, not a decision of a person's.
         dry: a dry run, of which nobody is told.
+        db: the address of its database, as ``--db`` gives it.
+        begun: it got as far as knowing its database.
     """
 
-    def __init__(self, *, scheduled: bool, dry: bool) -> None:
+    def __init__(self, *, scheduled: bool, dry: bool, db: str | None = None, begun: bool = True) -> None:
+        self._scheduled, self._db, self._begun = scheduled, db, begun
+        self._alerted = not dry and settings.given(*ALERTS)
         self._watched = scheduled and not dry and settings.given("HEALTHCHECK_URL")
         self._pings: Pings | None = None
 
@@ -50,6 +57,8 @@ class Telling:
         ways: dict[str, Callable[[], None]] = {}
         if self._watched:
             ways["the health check"] = partial(self._end_pings, result)
+        if self._alerted and (self._scheduled or result.error is None):
+            ways["alerts"] = partial(self._alert, result)
         if not ways:
             return
         seconds = STOPPED_SECONDS if stopped else SECONDS
@@ -67,6 +76,16 @@ class Telling:
         from market_spine.notify.pings import from_environment
 
         (self._pings or from_environment()).end(result)
+
+    def _alert(self, result: SchedulerResult) -> None:
+        from market_spine.notify.alerts import Alerts, reminder
+        from market_spine.notify.sinks import from_environment
+
+        alerts = Alerts(from_environment(), self._db, reminder())
+        if self._begun:
+            alerts.after(result, scheduled=self._scheduled)
+        else:
+            alerts.blind(result)
 
 
 def _attempt(name: str, tell: Callable[[], None]) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.decision import Decision
 from market_spine.core.manifest import Entry, RunRecord, RunStart
+from market_spine.core.notice import Notice
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader
 
@@ -44,8 +45,15 @@ class PastRun(NamedTuple):
     run: RunRecord | RunStart
 
 
+class PastNotices(NamedTuple):
+    """What others were told, as it was recorded at one moment."""
+
+    moment: datetime
+    notices: tuple[Notice, ...]
+
+
 class LogReader(Reader, Protocol):
     """A Reader that also reads the whole log."""
 
-    def log(self) -> Sequence[PastCommit | PastRun]:
+    def log(self) -> Sequence[PastCommit | PastRun | PastNotices]:
         """Every transaction, oldest first, as of one state of the store; raises StoreError."""

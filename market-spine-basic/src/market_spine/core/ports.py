@@ -22,6 +22,7 @@ from market_spine.core.manifest import (
     RunRecord,
     RunStart,
 )
+from market_spine.core.notice import Notice, NoticeRecord
 from market_spine.core.partition import Partition, Scope
 from market_spine.core.revision import Change
 from market_spine.core.schema import Table
@@ -98,6 +99,9 @@ class Reader(Protocol):
 
     def checks(self, domain: str, key: str, limit: int = 20, *, before: str | None = None) -> Sequence[CheckRecord]:
         """What the latest ``limit`` runs that met a partition found of it, newest run first."""
+
+    def notices(self, domain: str) -> Sequence[NoticeRecord]:
+        """What others were told about a domain, oldest first."""
 
     def last_asked(self, source: str) -> Mapping[str, datetime]:
         """When a metered source was last asked, for each subject of the quota ledger (``core_requests``)."""
@@ -227,6 +231,9 @@ class Writer(Reader, Protocol):
 
     def record_run(self, run: RunRecord) -> None:
         """Keep a scheduler result."""
+
+    def record_notices(self, notices: Sequence[Notice]) -> None:
+        """Keep what others were told, all with one moment."""
 
     def record_window_check(self, domain: str, versions: str, through: datetime, run_id: str) -> None:
         """Keep that all windows of a domain stand, as far as what was committed through a moment goes.

@@ -14,6 +14,7 @@ SELECT MAX(moment) FROM (
     UNION ALL SELECT MAX(decided_at) FROM core_decisions
     UNION ALL SELECT MAX(recorded_at) FROM core_run_starts
     UNION ALL SELECT MAX(recorded_at) FROM core_run_ends
+    UNION ALL SELECT MAX(sent_at) FROM core_notifications
 ) AS moments
 """
 

@@ -20,6 +20,7 @@ from market_spine.core.manifest import (
     QueryResult,
     RunRecord,
 )
+from market_spine.core.notice import NoticeRecord
 from market_spine.core.partition import Scope
 from market_spine.core.ports import SECONDS, Clock, RowStream
 from market_spine.core.schema import Table
@@ -31,7 +32,7 @@ from market_spine.store.database import Database
 if TYPE_CHECKING:
     import polars as pl
 
-    from market_spine.core.commitlog import PastCommit, PastRun
+    from market_spine.core.commitlog import PastCommit, PastNotices, PastRun
     from market_spine.core.quota import Refusal
 
 _LAST_ASKED = "SELECT subject, MAX(planned_at) FROM core_requests WHERE source = ? GROUP BY subject"
@@ -221,7 +222,12 @@ class StoreReader:
         found = self._db.rows(sql, (domain, key, *params, min(limit, _MOST)))
         return [records.check_record(row) for row in found]
 
-    def log(self) -> Sequence[PastCommit | PastRun]:
+    def notices(self, domain: str) -> Sequence[NoticeRecord]:
+        """What others were told about a domain, oldest first."""
+        sql = f"SELECT {records.NOTICE_COLUMNS} FROM core_notifications WHERE domain = ? ORDER BY notification_id"
+        return [records.notice_record(row) for row in self._db.rows(sql, (domain,))]
+
+    def log(self) -> Sequence[PastCommit | PastRun | PastNotices]:
         """Every transaction, oldest first, as of one state of the store."""
         from market_spine.store import commitlog
 

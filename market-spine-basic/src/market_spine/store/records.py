@@ -19,6 +19,7 @@ from market_spine.core.manifest import (
     RunRecord,
     RunStart,
 )
+from market_spine.core.notice import Notice, NoticeRecord
 from market_spine.core.partition import Partition
 from market_spine.core.revision import Change
 from market_spine.errors import UsageError
@@ -40,6 +41,7 @@ ANOMALY_COLUMNS = (
     "domain, kind, severity, partition_key, message, details, first_seen, last_seen, count, resolved_at,"
     " acknowledged_at"
 )
+NOTICE_COLUMNS = "notification_id, sink, domain, partition_key, kind, first_seen, event, severity, sent_at"
 DECISION_COLUMNS = (
     "decision_id, domain, partition_key, capture_id, verb, kind, decided_by, reason, quiet_until, run_id, decided_at"
 )
@@ -244,3 +246,24 @@ def decision_record(row: Sequence[Any]) -> DecisionRecord:
     last_day = None if until is None else (from_text(until) - timedelta(days=1)).date()
     decision = Decision(verb, key, reason, decided_by, run_id, capture_id, kind, last_day)
     return DecisionRecord(domain, decision, from_text(decided_at))
+
+
+def notice_row(number: int, notice: Notice, moment: str) -> tuple[Any, ...]:
+    """A notice in the order of ``NOTICE_COLUMNS``."""
+    return (
+        number,
+        notice.sink,
+        notice.domain,
+        notice.partition_key,
+        notice.kind,
+        to_text(notice.first_seen),
+        notice.event,
+        notice.severity,
+        moment,
+    )
+
+
+def notice_record(row: Sequence[Any]) -> NoticeRecord:
+    """Read back a row in the order of ``NOTICE_COLUMNS``."""
+    _, sink, domain, key, kind, first_seen, event, severity, sent_at = row
+    return NoticeRecord(Notice(sink, domain, key, kind, from_text(first_seen), event, severity), from_text(sent_at))

@@ -73,6 +73,7 @@ _CORE_AS_OF = {
     "core_window_checks": "checked_at <= {at}",
     "core_anomaly_events": "occurred_at <= {at}",
     "core_decisions": "decided_at <= {at}",
+    "core_notifications": "sent_at <= {at}",
     "core_migrations": "applied_at <= {at}",
     "core_requests": "planned_at <= {at}",
     "core_refusals": "learnt_at <= {at}",

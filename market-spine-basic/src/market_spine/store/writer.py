@@ -11,6 +11,7 @@ from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part
 from market_spine.core.decision import Decision
 from market_spine.core.manifest import Entry, Known, RunRecord, RunStart
+from market_spine.core.notice import Notice
 from market_spine.core.partition import Partition, Scope
 from market_spine.core.ports import Clock, Replacement
 from market_spine.core.revision import Change
@@ -240,6 +241,21 @@ class StoreWriter(StoreReader):
             self._db.run_many(records.insert_into("core_run_partitions", columns), records.check_rows(run, moment))
 
         self._record("core_run_ends", f"{records.RUN_COLUMNS}, recorded_at", records.run_row(run), check)
+
+    def record_notices(self, notices: Sequence[Notice]) -> None:
+        """Keep what others were told."""
+        self._db.begin()
+        try:
+            moment = moments.to_text(moments.next_moment(self._db, self._clock))
+            ((latest,),) = self._db.rows("SELECT COALESCE(MAX(notification_id), 0) FROM core_notifications")
+            self._db.run_many(
+                records.insert_into("core_notifications", records.NOTICE_COLUMNS),
+                [records.notice_row(number, each, moment) for number, each in enumerate(notices, start=latest + 1)],
+            )
+        except BaseException:
+            self._db.rollback()
+            raise
+        self._db.commit()
 
     def record_window_check(self, domain: str, versions: str, through: datetime, run_id: str) -> None:
         """Keep that all windows of a domain stand; see ``Writer.record_window_check`` in ``core.ports``."""
