@@ -193,49 +193,6 @@ def test_no_folders_credentials_are_ever_told(
             assert spelling not in told, told
 
 
-def test_no_address_of_those_who_are_told_is_ever_told(
-    new_database: Callable[[], str],
-    data: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    """Addresses of health checks, webhooks and Apprise, and a command, all of which fail, with generated secrets in
-    each of their parts: none appears in any output, log line, result or table."""
-    monkeypatch.chdir(tmp_path)
-    db = new_database()
-    finra = ["schedule", "finra", "--weeks", "2025-11-21", "--tiers", "OTC", "--run-date", RUN_DATE, "--data-dir"]
-    tries = [
-        [*finra, "absent", "--db", db, "--log-level", "DEBUG"],
-        [*finra, str(data), "--db", db, "--json", "--log-level", "DEBUG"],
-        [*finra, str(data), "--db", db, "--nonsense"],
-        ["notify", "--test", "--db", db],
-        ["notify", "--json", "--db", db],
-    ]
-    for at, secret in enumerate(secrets(25)):
-        coded = quote(secret, safe="")
-        forms = (
-            f"http://127.0.0.1:1/{coded}",
-            f"http://ann:{coded}@127.0.0.1:1/x?token={coded}",
-            f"http://127.0.0.1:{coded}/",
-            f"http://127.0.0.1:1/{secret}",
-            secret,
-        )
-        for place, name in enumerate(("HEALTHCHECK_URL", "ALERT_WEBHOOK_URL", "ALERT_SLACK_URL")):
-            monkeypatch.setenv(name, forms[(at + place) % len(forms)])
-        monkeypatch.setenv("ALERT_COMMAND", f"/no/such/program {coded}")
-        monkeypatch.setenv("ALERT_APPRISE_URLS", f"json://ann:{coded}@127.0.0.1:1/{coded} {coded}")
-        run(root, tries[at % len(tries)], "market-spine")
-        told = "".join(capfd.readouterr())
-        assert "not told" in told or "False" in told or "false" in told
-        if at == 1:
-            told += str(contents(db))
-            with read(db) as reader:
-                told += "".join(record.result for record in reader.runs(limit=5))
-        for spelling in spelt(secret):
-            assert spelling not in told, told
-
-
 @pytest.mark.process
 def test_no_key_is_ever_told(tmp_path: Path) -> None:
     """Keys of vendors and of FINRA's API appear in no output of real processes that fail for another reason."""

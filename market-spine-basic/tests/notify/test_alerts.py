@@ -16,11 +16,9 @@ import pytest
 
 from market_spine import registry
 from market_spine.compose import reader, utc_now
-from market_spine.errors import MarketSpineError
 from market_spine.notify import alerts as alerts_module
 from market_spine.notify.alerts import Alerts, reminder
-from market_spine.notify.message import Message
-from market_spine.notify.sinks import Command, Slack, Webhook, from_environment
+from market_spine.notify.sinks import Webhook
 
 pytestmark = pytest.mark.server
 
@@ -285,71 +283,6 @@ def test_what_is_due_can_be_sent_by_hand(
     assert events(receiver) == [[("opened", "2025-03-01", "late")]]
 
 
-def test_a_test_message_tries_every_sink(
-    receiver: Any, harbor: None, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """``notify --test`` needs no database, and answers for each sink whether the message arrived."""
-    from market_spine.cli.main import root, run
-
-    monkeypatch.setenv("ALERT_WEBHOOK_URL", receiver.url)
-    monkeypatch.setenv("ALERT_SLACK_URL", f"{receiver.url}/slack")
-    monkeypatch.setenv(
-        "ALERT_APPRISE_URLS", f"jsons://127.0.0.1:1/hush-5f0c9a31 {receiver.url.replace('http', 'json')}/apprise"
-    )
-    assert run(root, ["notify", "--test", "--json", "--db", "/nowhere/at/all.db"], "market-spine") == 1
-    out, err = capfd.readouterr()
-    assert [(each["sink"], each["arrived"]) for each in json.loads(out)] == [
-        ("webhook", True),
-        ("slack", True),
-        ("apprise jsons", False),
-        ("apprise json", True),
-    ]
-    assert "hush" not in out + err
-    assert receiver.paths == ["", "/slack", "/apprise"]
-    assert "this is a test" in receiver.messages[1].document["text"]
-    assert "this is a test" in receiver.messages[2].body
-
-
-def test_slack_escapes_what_means_something_there(receiver: Any) -> None:
-    """Ampersands and angle brackets of messages arrive as text."""
-    Slack(receiver.url).send(Message("a<b>&c", (), None, "x"))
-    assert receiver.messages[0].document == {"text": "a&lt;b&gt;&amp;c: x\n"}
-
-
-@pytest.mark.process
-@pytest.mark.parametrize(
-    ("line", "told"),
-    [
-        ("false", "ended with 1"),
-        ("/no/such/hush-5f0c9a31", "cannot be started: No such file"),
-        ("   ", "cannot be started"),
-        ("'unclosed hush-5f0c9a31", "a quote is not closed"),
-        ("sh -c 'echo it is hush-5f0c9a31 >&2; exit 3' hush-5f0c9a31", "ended with 3: it is"),
-    ],
-)
-def test_a_command_that_fails_says_why(line: str, told: str) -> None:
-    """Of a command that fails the exit code and its last words are told, without what its command line has."""
-    with pytest.raises(MarketSpineError) as caught:
-        Command(line).send(Message("harbor", (), None, "x"))
-    assert told in caught.value.message
-    assert "hush" not in caught.value.message
-
-
-def test_a_web_address_that_is_none_is_refused_unseen() -> None:
-    """A webhook's address without http is a usage error that does not repeat it."""
-    with pytest.raises(MarketSpineError, match="ALERT_WEBHOOK_URL is no http") as caught:
-        Webhook("hush-5f0c9a31").send(Message("harbor", (), None, "x"))
-    assert "hush" not in caught.value.message
-
-
-def test_sinks_are_named_by_their_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Apprise addresses are called by their service; a second one of a service has a number."""
-    urls = "mailto://ann:pw@example.org slack://a/b/c\nmailto://bob:pw@example.org nonsense"
-    monkeypatch.setenv("ALERT_APPRISE_URLS", urls)
-    names = ["apprise mailto", "apprise slack", "apprise mailto #2", "apprise"]
-    assert [sink.name for sink in from_environment()] == names
-
-
 @pytest.mark.parametrize(
     ("text", "span"),
     [("", timedelta(7)), ("2d", timedelta(2)), ("12h", timedelta(hours=12)), ("never", None), ("0d", timedelta(7))],
@@ -364,7 +297,7 @@ def test_what_lasts_is_told_again_after_the_reminder(hook: Any, load: Callable[.
     """An anomaly that is still open a week after it was told is told again, and then a week later."""
     load(1)
     for days, count in ((6, 1), (8, 2), (9, 2), (16, 3)):
-        alerts = Alerts([Webhook(hook.url)], database, timedelta(7), lambda days=days: utc_now() + timedelta(days))  # type: ignore[misc]
+        alerts = Alerts([Webhook(hook.url)], database, timedelta(7), lambda days=days: utc_now() + timedelta(days))
         alerts.latest("harbor")
         assert len(hook.messages) == count
     assert hook.messages[1].document["title"] == "harbor: 1 still"

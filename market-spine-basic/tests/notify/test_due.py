@@ -59,7 +59,7 @@ def test_reminders_start_at_what_was_told_last() -> None:
 def test_set_aside_is_silent_until_it_is_back() -> None:
     """While a person has set it aside nothing is told; afterwards the reminder counts from what was told last."""
     sink = Sink()
-    quiet = {"acknowledged_at": NOON}
+    quiet: dict[str, Any] = {"acknowledged_at": NOON}
     assert sink.ask(seen()) == ["opened"]
     assert sink.ask(seen(**quiet), hours=24 * 9) == []
     assert sink.ask(seen(), hours=24 * 9) == ["reminded"]
