@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -116,8 +117,8 @@ def market_spine(database: str, *arguments: str) -> Any:
     return CliRunner().invoke(root, [*arguments, "--db", database], standalone_mode=False)
 
 
-def test_the_command_tells_and_exports_typed_rows(run: Run, folder: Path, database: str, tmp_path: Path) -> None:
-    """JSON, a table and a Parquet file tell the same; what contradicts itself is refused."""
+def test_the_command_tells_what_moved(run: Run, folder: Path, database: str) -> None:
+    """JSON and a table tell the same; what contradicts itself is refused."""
     run()
     since = (moments(database)[0] + timedelta(microseconds=1)).isoformat()
     (folder / "2025-03-03.txt").write_text("ada 6\ndora 1\n")
@@ -136,16 +137,42 @@ def test_the_command_tells_and_exports_typed_rows(run: Run, folder: Path, databa
         }
     ]
     assert [(move["key"]["ship"], move["by"]) for move in told["movers"]] == [("caro", -7), ("dora", 1), ("ada", 1)]
-    out = tmp_path / "moved.parquet"
-    assert "+1 -1 ~1" in market_spine(database, *arguments, "--out", str(out)).stdout
-    rows = pl.read_parquet(out).sort("ship")
-    assert rows.schema["day"] == pl.Date
-    assert rows.select("change", "ship", "tons_before", "tons_after").rows() == [
-        ("changed", "ada", 5.0, 6.0),
-        ("removed", "caro", 7.0, None),
-        ("added", "dora", None, 1.0),
-    ]
-    for wrong in (["--until", "2020-01-01"], ["--table", "nothing"], ["--symbol", "X"]):
+    assert "+1 -1 ~1" in market_spine(database, *arguments).stdout
+    for wrong in (["--until", "2020-01-01"], ["--table", "nothing"], ["--symbol", "X"], ["--json", "--format", "csv"]):
         assert isinstance(market_spine(database, *arguments, *wrong).exception, UsageError)
-    everything = ["changes", "--since", since, "--domain", "harbor", "--out", str(out)]
+    everything = ["changes", "--since", since, "--domain", "harbor", "--format", "csv"]
     assert isinstance(market_spine(database, *everything).exception, UsageError)
+
+
+def test_every_restated_row_is_written_typed(run: Run, folder: Path, database: str) -> None:
+    """As CSV, JSON and Parquet: added, removed and changed rows, each value before and after."""
+    run()
+    since = (moments(database)[0] + timedelta(microseconds=1)).isoformat()
+    arguments = ["changes", "--since", since, "--table", "harbor_landing", "--format"]
+    columns = ["partition_key", "change", "day", "ship", "tons_before", "tons_after"]
+
+    def parquet() -> pl.DataFrame:
+        return pl.read_parquet(BytesIO(market_spine(database, *arguments, "parquet").stdout_bytes))
+
+    assert (parquet().height, parquet().columns) == (0, columns)
+    assert parquet().schema["day"] == pl.Date
+    assert market_spine(database, *arguments, "csv").stdout == ",".join(columns) + "\n"
+    assert json.loads(market_spine(database, *arguments, "json").stdout) == []
+    (folder / "2025-03-03.txt").write_text("ada 6\ndora 1\n")
+    (folder / "2025-03-01.txt").write_text("ada 10\nbela 21\n")
+    run()
+    first, third = date(2025, 3, 1), date(2025, 3, 3)
+    assert parquet().rows() == [
+        ("2025-03-01", "changed", first, "bela", 20.0, 21.0),
+        ("2025-03-03", "changed", third, "ada", 5.0, 6.0),
+        ("2025-03-03", "removed", third, "caro", 7.0, None),
+        ("2025-03-03", "added", third, "dora", None, 1.0),
+    ]
+    assert market_spine(database, *arguments, "csv").stdout.splitlines()[1:] == [
+        "2025-03-01,changed,2025-03-01,bela,20.0,21.0",
+        "2025-03-03,changed,2025-03-03,ada,5.0,6.0",
+        "2025-03-03,removed,2025-03-03,caro,7.0,",
+        "2025-03-03,added,2025-03-03,dora,,1.0",
+    ]
+    rows = json.loads(market_spine(database, *arguments, "json").stdout)
+    assert rows[2] == dict(zip(columns, ["2025-03-03", "removed", "2025-03-03", "caro", 7.0, None], strict=True))

@@ -201,31 +201,28 @@ def moves(found: Restated) -> Iterator[Move]:
         )
 
 
-def rows_of(changes: Changes) -> pl.DataFrame:
-    """Every restated row of one table, typed: partition, what became of it, its key, each value before and after."""
+def rows_of(changes: Changes, table: Table) -> pl.DataFrame:
+    """Every restated row of a table, typed: its partition, what became of it, its key, each value before and after."""
     import polars as pl
 
-    frames = []
-    for found in changes.restated:
-        key = list(found.table.key)
-        values = [name for name in found.table.names if name not in key]
-        diff = found.diff
-        before = pl.concat([diff.removed, diff.old]).rename({name: f"{name}_before" for name in values})
-        after = pl.concat([diff.added, diff.new]).rename({name: f"{name}_after" for name in values})
-        joined = before.with_columns(pl.lit(value=True).alias("\0was")).join(
-            after.with_columns(pl.lit(value=True).alias("\0is")),
-            on=key,
-            how="full",
-            coalesce=True,
-            maintain_order="left_right",
-        )
-        added, removed = pl.col("\0was").is_null(), pl.col("\0is").is_null()
-        what = pl.when(added).then(pl.lit("added")).when(removed).then(pl.lit("removed")).otherwise(pl.lit("changed"))
-        pairs = [f"{name}_{when}" for name in values for when in ("before", "after")]
-        frames.append(
-            joined.select(pl.lit(found.partition.key).alias("partition_key"), what.alias("change"), *key, *pairs)
-        )
-    return pl.concat(frames) if frames else pl.DataFrame({"partition_key": [], "change": []}, schema=_NO_ROWS)
+    nothing = table.frame([])
+    frames = [_sides(table, "", nothing, nothing)]
+    for partition, diff in ((each.partition, each.diff) for each in changes.restated if each.table == table):
+        before, after = pl.concat([diff.removed, diff.old]), pl.concat([diff.added, diff.new])
+        frames.append(_sides(table, partition.key, before, after))
+    return pl.concat(frames)
 
 
-_NO_ROWS = {"partition_key": str, "change": str}
+def _sides(table: Table, partition_key: str, before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
+    """Rows beside what they became, and what that was: added, removed or changed."""
+    import polars as pl
+
+    key = list(table.key)
+    values = [name for name in table.names if name not in key]
+    was = before.rename({name: f"{name}_before" for name in values}).with_columns(pl.lit(value=True).alias("\0was"))
+    now = after.rename({name: f"{name}_after" for name in values}).with_columns(pl.lit(value=True).alias("\0is"))
+    added, removed = pl.col("\0was").is_null(), pl.col("\0is").is_null()
+    what = pl.when(added).then(pl.lit("added")).when(removed).then(pl.lit("removed")).otherwise(pl.lit("changed"))
+    pairs = [f"{name}_{when}" for name in values for when in ("before", "after")]
+    joined = was.join(now, on=key, how="full", coalesce=True).sort(key)
+    return joined.select(pl.lit(partition_key).alias("partition_key"), what.alias("change"), *key, *pairs)

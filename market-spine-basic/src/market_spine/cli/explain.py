@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from market_spine.cli import output
-from market_spine.cli.options import TrimmedPath, db_option, domain_option, json_option
-from market_spine.errors import StoreUnavailable, UsageError
+from market_spine.cli.options import db_option, domain_option, json_option
+from market_spine.errors import UsageError
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from market_spine.app.changes import Changes, Move, Restated, Span
     from market_spine.app.explain import Explanation
 
 _MOMENT = "MOMENT|CAPTURE"
+FORMATS = ("csv", "json", "parquet")
 
 
 @click.command()
@@ -30,7 +28,12 @@ _MOMENT = "MOMENT|CAPTURE"
     "--limit", default=10, show_default=True, type=click.IntRange(min=0), help="How many of the largest moves."
 )
 @click.option(
-    "--out", type=TrimmedPath(path_type=Path, dir_okay=False), help="Write every restated row to a Parquet file."
+    "--format",
+    "form",
+    type=click.Choice(("table", *FORMATS)),
+    default="table",
+    show_default=True,
+    help="table: what moved; others: every restated row of one table, with its values before and after.",
 )
 @domain_option
 @db_option
@@ -41,7 +44,7 @@ def changes(
     symbol: str | None,
     name: str | None,
     limit: int,
-    out: Path | None,
+    form: str,
     domain: str | None,
     db: str | None,
     as_json: bool,
@@ -52,29 +55,22 @@ def changes(
     from market_spine.compose import reader
 
     tables = choose_tables([registry.find(domain)] if domain else registry.domains(), name, symbol)
-    if out is not None and len(tables) > 1:
+    if form != "table" and len(tables) > 1:
         listed = ", ".join(table.name for _, table in tables)
-        raise UsageError("--out takes the rows of one table", hint=f"name one with --table: {listed}")
+        raise UsageError(f"--format {form} writes the rows of one table", hint=f"name one with --table: {listed}")
+    if form != "table" and as_json:
+        raise UsageError("--json writes what moved, --format its rows", hint="give one of them")
     with closing(reader(db)) as store:
         span = Span(moment_of(store, "--since", since), moment_of(store, "--until", until) if until else None)
         if span.until and span.until < span.since:
             raise UsageError(f"--since {since} lies after --until {until}", hint="name the earlier moment first")
         found = find_changes(store, tables, span, symbol, limit)
-    if out is not None:
-        _write(rows_of(found), out)
-    if as_json:
+    if form != "table":
+        output.write_frame(rows_of(found, tables[0][1]), form)
+    elif as_json:
         output.write_json(_document(found, span))
     else:
         _show(found)
-
-
-def _write(rows: pl.DataFrame, out: Path) -> None:
-    partial = out.with_name(f"{out.name}.partial")
-    try:
-        rows.write_parquet(partial)
-        partial.replace(out)
-    except OSError as error:
-        raise StoreUnavailable(f"--out: {out} cannot be written: {error.strerror}", kind="output") from error
 
 
 def _document(found: Changes, span: Span) -> dict[str, Any]:

@@ -11,11 +11,14 @@ from contextlib import suppress
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from market_spine.app.scheduling import SchedulerResult
 from market_spine.errors import UsageError
 from market_spine.wording import printable
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def prepare_streams() -> None:
@@ -143,6 +146,22 @@ def write_json_rows(batches: Iterable[Sequence[Mapping[str, Any]]]) -> None:
         _begun.update(json=bool(written))
     write_document("\n]" if written else "[]")
     _begun.clear()
+
+
+def write_frame(rows: pl.DataFrame, form: str) -> None:
+    """Write a frame's rows as ``csv``, ``json`` or ``parquet``: dates in ISO, except in Parquet, which has a type."""
+    import polars as pl
+
+    if form == "parquet":
+        if sys.stdout.isatty():
+            raise UsageError("--format parquet writes bytes", hint="redirect stdout to a file")
+        rows.write_parquet(bytes_out())
+        return
+    plain = rows.with_columns(pl.col(pl.Date).cast(pl.String))
+    if form == "csv":
+        write_csv(plain.columns, [plain.rows()])
+    else:
+        write_json_rows([plain.to_dicts()])
 
 
 _begun: dict[str, bool] = {}
