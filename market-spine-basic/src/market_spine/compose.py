@@ -205,7 +205,7 @@ def run_decision(
         stage: OnlyStage = "ingest" if asked.verb == "ack" else "all"
         common = Run(
             id=run_id,
-            domain=_in_effect(found),
+            domain=in_effect(found),
             source=NoSource(),
             stores=_stores(db, dry=dry, clock=hooks.store_clock),
             options=Options(True, stage, config["by"]),
@@ -313,7 +313,7 @@ def _plan(
             raise UsageError(f"{flag}: {domain.name} cannot honour it: {domain.refuses[flag]}")
     given = None if request.run_date is None else day("--run-date", request.run_date)
     today = given or market_day(now)
-    domain = _in_effect(domain)
+    domain = in_effect(domain)
     config.update(workers=workers, run_date=today.isoformat())
     if domain.plausibility:
         config["plausibility"] = domain.plausibility.thresholds
@@ -356,7 +356,7 @@ def _plan(
     )
 
 
-def _in_effect(domain: Domain) -> Domain:
+def in_effect(domain: Domain) -> Domain:
     """The domain with its thresholds as its setting widens them; raises UsageError."""
     declared = domain.plausibility
     return domain.widened(settings.variable(declared.setting, "")) if declared else domain

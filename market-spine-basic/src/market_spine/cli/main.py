@@ -49,6 +49,7 @@ _COMMANDS = {
     "query": ("query", "Run read-only SQL, optionally as of a past moment."),
     "web": ("web", "Serve the console: pages over the store, in a browser."),
     "rebuild": ("rebuild", "Replay every commit of a database into a new one."),
+    "doctor": ("doctor", "Check settings, keys, database, clock, disk, sources and calendar; say what to do."),
     "db": ("db", "Look after the database."),
 }
 """Command to (module of this package, help): modules are imported when their command is used."""

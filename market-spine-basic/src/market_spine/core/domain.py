@@ -22,6 +22,7 @@ from market_spine.errors import UsageError
 if TYPE_CHECKING:
     import polars as pl
 
+    from market_spine.core.checking import CheckResult
     from market_spine.core.reconcile import Unknown
 
 
@@ -303,6 +304,16 @@ class Domain:
     def reaches(self, known: Known, day: date) -> bool:
         """Whether what is current of a partition that was awaited for a day has that day; by default it does."""
         return True
+
+    def checkup(self, *, online: bool) -> Sequence[CheckResult]:
+        """What ``doctor`` says of the domain's settings, keys (whether they are set, never more) and sources.
+
+        By default nothing.
+
+        Args:
+            online: also ask the sources whether they answer, in a way that costs no quota.
+        """
+        return ()
 
     def place(self, partition: Partition) -> Place | None:
         """Where the partition stands among those that it can be compared with, such as the weeks of a tier."""

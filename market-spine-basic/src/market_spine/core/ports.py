@@ -52,6 +52,9 @@ class Reader(Protocol):
         """The manifest's knowledge of each named partition, also of those it has never seen; with None, of
         every partition of the domain that it has seen; now or as of a moment that has passed."""
 
+    def now(self) -> datetime:
+        """The present by the clock that the store's moments go by."""
+
     def partition_keys(self, domain: str) -> Sequence[str]:
         """The keys of every partition of the domain that the manifest has an entry of, in text order."""
 

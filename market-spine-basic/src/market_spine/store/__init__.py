@@ -17,7 +17,7 @@ from market_spine.store.location import StoreUrl, parse_url
 if TYPE_CHECKING:
     from typing import TypedDict, Unpack
 
-    from market_spine.store.checking import CheckResult
+    from market_spine.core.checking import CheckResult
     from market_spine.store.ledger import StoreLedger
     from market_spine.store.reader import StoreReader
     from market_spine.store.writer import StoreWriter

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 
+from market_spine.core.checking import CheckResult, checked
 from market_spine.core.domain import Domain
 from market_spine.errors import MarketSpineError, StoreCorrupt
 from market_spine.store import codec, migrations, opening, views
@@ -23,16 +23,6 @@ SELECT COUNT(DISTINCT p.sha256) FROM core_capture_parts p
  WHERE NOT EXISTS (SELECT 1 FROM core_payloads k WHERE k.sha256 = p.sha256)
 """
 _PAYLOAD = "SELECT codec, size, data FROM core_payloads WHERE sha256 = ?"
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """The outcome of one check. ``message`` says what was found; ``hint`` what to do, empty if all is well."""
-
-    name: str
-    ok: bool
-    message: str
-    hint: str = ""
 
 
 def check(url: StoreUrl, domains: Sequence[Domain], *, deep: bool, wait_seconds: float) -> list[CheckResult]:
@@ -55,7 +45,7 @@ def _check(url: StoreUrl, db: Database, domains: Sequence[Domain], deep: bool) -
     with db.snapshot():
         found = [CheckResult("reachable", True, f"{url.display}, {db.version()}")]
         for name, test in _tests(url, db, domains, deep):
-            found.append(_finding(name, test))
+            found.append(checked(name, test))
             if name in ("schema", "views") and not found[-1].ok:
                 break
         return found
@@ -73,13 +63,6 @@ def _tests(url: StoreUrl, db: Database, domains: Sequence[Domain], deep: bool) -
     yield from db.own_checks(domains, deep=deep).items()
     yield "payloads", lambda: _payloads(db, deep)
     yield "anomalies", lambda: _anomalies(db)
-
-
-def _finding(name: str, test: _Test) -> CheckResult:
-    try:
-        return CheckResult(name, True, test())
-    except MarketSpineError as error:
-        return CheckResult(name, False, error.message, error.hint)
 
 
 def _schema(url: StoreUrl, db: Database, domains: Sequence[Domain]) -> str:

@@ -79,6 +79,10 @@ class StoreReader:
         with self._db.snapshot():
             return manifest.read_known(self._db, domain, keys, at)
 
+    def now(self) -> datetime:
+        """The present by the clock that the store's moments go by."""
+        return self._clock()
+
     def partition_keys(self, domain: str) -> Sequence[str]:
         """The keys of every partition of the domain, in text order."""
         return manifest.read_keys(self._db, domain)

@@ -123,14 +123,14 @@ def test_credentials_come_from_the_environment_or_from_files(tmp_path: Path, mon
     [
         ({"FINRA_CLIENT_ID": "me"}, {}, "FINRA_CLIENT_SECRET is not set"),
         ({"FINRA_CLIENT_ID": "me", "FINRA_CLIENT_SECRET_FILE": "/none"}, {}, "FINRA_CLIENT_SECRET_FILE"),
-        ({}, {"source": "file", "weeks": "all"}, "--weeks"),
+        ({}, {"source": "file", "weeks": "all"}, "data folder data/finra does not exist"),
         ({}, {"source": "ftp"}, "--source"),
     ],
 )
 def test_what_cannot_work_is_told_before_anything_is_asked(
     monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], flags: dict[str, str], named: str
 ) -> None:
-    """Half of the credentials, an unreadable file, all weeks of a folder, an unknown source: critical, exit 1."""
+    """Half of the credentials, an unreadable file, all weeks of a folder that is missing, an unknown source: critical, exit 1."""
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     result = run_finra_schedule(**{"source": "api", "run_date": DAY, **flags})  # type: ignore[arg-type]
@@ -158,3 +158,27 @@ def test_a_service_that_lists_nothing_cannot_be_asked_for_all(service: Simulated
     assert "try again later" in (result.error.hint or "")
     assert "--weeks" in json.loads(result.to_json())["error"]["hint"]
     assert DOMAIN.name == result.domain
+
+
+def test_doctor_asks_finra_what_it_has(service: Simulated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anonymous or with credentials it says how much is listed; a wrong secret and a dead address are told."""
+
+    def told() -> dict[str, tuple[bool, str]]:
+        return {each.name: (each.ok, each.message) for each in DOMAIN.checkup(online=True)}
+
+    monkeypatch.setenv("FINRA_SOURCE", "api")
+    anonymous = told()
+    assert anonymous["finra keys"] == (True, "none set: asked anonymously")
+    well, message = anonymous["finra api"]
+    assert well
+    assert message.startswith(f"{service.url} answers, and lists ")
+    monkeypatch.setenv("FINRA_CLIENT_ID", CLIENT_ID)
+    monkeypatch.setenv("FINRA_CLIENT_SECRET", CLIENT_SECRET)
+    assert told()["finra api"] == (True, message)
+    monkeypatch.setenv("FINRA_CLIENT_SECRET", "wr0ng-secret-of-mine")
+    refused = told()["finra api"]
+    assert not refused[0]
+    assert "wr0ng-secret-of-mine" not in refused[1]
+    monkeypatch.setenv("FINRA_API_URL", "http://127.0.0.1:1")
+    assert told()["finra api"][0] is False
+    assert "finra api" not in {each.name for each in DOMAIN.checkup(online=False)}

@@ -18,6 +18,8 @@ from spine.domains.market_data.thresholds import BarPlausibility
 if TYPE_CHECKING:
     import polars as pl
 
+    from market_spine.core.checking import CheckResult
+
 
 class MarketData(Domain):
     """The descriptor of this domain."""
@@ -66,6 +68,12 @@ class MarketData(Domain):
         from spine.domains.market_data.partitions import read_typed
 
         return read_typed(text)
+
+    def checkup(self, *, online: bool) -> Sequence[CheckResult]:
+        """The source in effect, and whether its keys are set."""
+        from spine.domains.market_data.checkup import checkup
+
+        return list(checkup(online=online))
 
     def normalize(self, partition: Partition, parts: Sequence[Part]) -> Normalized:
         """Rows of ``market_data_prices``, and of splits and dividends where the payload has them."""

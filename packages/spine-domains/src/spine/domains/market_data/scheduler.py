@@ -89,7 +89,7 @@ def run_prices_schedule(
         size = choice("--outputsize", outputsize, OUTPUTSIZES)
         floor = _seconds("--sleep", sleep)
         config.update(symbols=list(wanted), outputsize=size, sleep=floor.total_seconds(), max_symbols=most)
-        name, warnings = _choose_source(named, dry=mode == "dry-run")
+        name, warnings = choose_source(named, dry=mode == "dry-run")
         config["source"] = name
         # Stages that work from what is held ask nobody, and so need no key.
         asks = mode != "dry-run" and only_stage in ("all", INGEST)
@@ -200,14 +200,14 @@ def _seconds(flag: str, value: float | str) -> timedelta:
     return timedelta(seconds=number)
 
 
-def _choose_source(flag: str | None, *, dry: bool) -> tuple[str, list[str]]:
+def choose_source(flag: str | None, *, dry: bool) -> tuple[str, list[str]]:
     """The source's name, and what to tell about the choice."""
     if flag:
         return choice("--source", flag, vendors.names()), []
     if named := variable(SOURCE_VARIABLE, ""):
         return choice(SOURCE_VARIABLE, named, vendors.names()), []
     online = [name for name in vendors.names() if not vendors.load(name).offline]
-    with_key = [name for name in online if _key(_vendor(name))]
+    with_key = [name for name in online if key_of(_vendor(name))]
     if with_key:
         others = f"; also set: the key of {', '.join(with_key[1:])}" if with_key[1:] else ""
         return with_key[0], [f"Source {with_key[0]} was chosen because its key is set{others}."] if others else []
@@ -224,7 +224,7 @@ def _vendor(name: str) -> Vendor:
     return cast("Vendor", vendors.load(name))
 
 
-def _key(vendor: Vendor) -> str:
+def key_of(vendor: Vendor) -> str:
     """The key of the first variable that has one; raises UsageError for one that no request could carry."""
     for name in vendor.key_variables:
         if key := variable(name, "").strip():
@@ -242,7 +242,7 @@ def _quota(chosen: vendors.PriceSource, floor: timedelta) -> Quota:
     limits = variable(vendor.limits_variable, ",".join(map(str, vendor.limits)))
     return Quota(
         chosen.name,
-        key_hash(_key(vendor)),
+        key_hash(key_of(vendor)),
         parse_limits(vendor.limits_variable, limits if limits != "none" else ""),
         floor,
         calls=1,
@@ -262,7 +262,7 @@ def _connect(
     if chosen.offline:
         return OfflineSource(cast("Offline", chosen), order)
     vendor = cast("Vendor", chosen)
-    key = _key(vendor)
+    key = key_of(vendor)
     if not key and not order.dry:
         raise MarketSpineError(
             f"source {vendor.name} needs a key", hint=f"set {' or '.join(vendor.key_variables)}", kind="no_key"

@@ -16,6 +16,8 @@ from spine.domains.finra.otc_transparency import partitions, schema
 if TYPE_CHECKING:
     import polars as pl
 
+    from market_spine.core.checking import CheckResult
+
 _ROLLING = StageSpec("rolling", f"{schema.NAME}.compute_rolling", "1")
 
 
@@ -87,6 +89,12 @@ class OtcTransparency(Domain):
     def awaited(self, day: date | None, today: date, known: Collection[str], *, whole_week: bool = False) -> Awaited:
         """All tiers of the day's week; without a day the latest week that each tier has published."""
         return Awaited(partitions.plan(today, 1, [] if day is None else [day], schema.TIERS).partitions)
+
+    def checkup(self, *, online: bool) -> Sequence[CheckResult]:
+        """The source in effect, and whether its keys are set."""
+        from spine.domains.finra.otc_transparency.checkup import checkup
+
+        return list(checkup(online=online))
 
     def normalize(self, partition: Partition, parts: Sequence[Part]) -> Normalized:
         """Rows of ``finra_otc_venue_volume``; raises ContentError for files that must be refused whole."""

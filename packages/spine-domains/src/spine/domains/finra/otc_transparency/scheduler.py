@@ -25,6 +25,7 @@ from spine.domains.finra.otc_transparency.source import FileSource
 
 if TYPE_CHECKING:
     from market_spine.sources.ahead import FetchAhead
+    from spine.domains.finra.otc_transparency.api.client import ApiConfig
     from spine.domains.finra.otc_transparency.api.source import ApiSource
 
 MAX_LOOKBACK_WEEKS = 12
@@ -172,7 +173,7 @@ class _Wanted(NamedTuple):
             return self._select(today, open_reader, config)
 
     def _select(self, today: date, open_reader: Callable[[], Reader], config: dict[str, Any]) -> Selection:
-        source = _choose_source(self.source)
+        source = choose_source(self.source)
         if source == "file":
             data_dir = trimmed("--data-dir", self.data_dir or "") or variable("FINRA_DATA_DIR", DATA_DIR)
             config.update(source=source, data_dir=Folder(data_dir).shown)
@@ -203,7 +204,7 @@ class _Wanted(NamedTuple):
         return offered if self.only_stage in ("all", "ingest") else partial(_held, open_reader)
 
 
-def _choose_source(flag: str | None) -> str:
+def choose_source(flag: str | None) -> str:
     """The source that the flag names, else the environment, else files."""
     if flag is not None:
         return choice("--source", flag, SOURCES)
@@ -221,9 +222,15 @@ def _ahead(api: ApiSource, plan: Sequence[Partition], open_reader: Callable[[], 
 
 
 def _api(today: date, *, force: bool) -> ApiSource:
-    """The API that the environment names, asked with its credentials or anonymously."""
-    from spine.domains.finra.otc_transparency.api.client import API_URL, TOKEN_URL, ApiConfig
+    """The API that the environment names."""
     from spine.domains.finra.otc_transparency.api.source import ApiSource
+
+    return ApiSource(today, api_config(), force)
+
+
+def api_config() -> ApiConfig:
+    """The API that the environment names, asked with its credentials or anonymously; raises UsageError."""
+    from spine.domains.finra.otc_transparency.api.client import API_URL, TOKEN_URL, ApiConfig
 
     client_id, client_secret = secret("FINRA_CLIENT_ID"), secret("FINRA_CLIENT_SECRET")
     if bool(client_id) != bool(client_secret):
@@ -232,10 +239,9 @@ def _api(today: date, *, force: bool) -> ApiSource:
             f"{missing} is not set, though its counterpart is",
             hint="set both (or both *_FILE), or neither: the data is open to everybody",
         )
-    config = ApiConfig(
+    return ApiConfig(
         variable("FINRA_API_URL", API_URL), variable("FINRA_TOKEN_URL", TOKEN_URL), client_id, client_secret
     )
-    return ApiSource(today, config, force)
 
 
 def _held(open_reader: Callable[[], Reader]) -> list[Partition]:
