@@ -130,7 +130,7 @@ def test_credentials_come_from_the_environment_or_from_files(tmp_path: Path, mon
 def test_what_cannot_work_is_told_before_anything_is_asked(
     monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], flags: dict[str, str], named: str
 ) -> None:
-    """Half of the credentials, an unreadable file, all weeks of a folder that is missing, an unknown source: critical, exit 1."""
+    """Half of the credentials, an unreadable file, a missing folder, an unknown source: critical, exit 1."""
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     result = run_finra_schedule(**{"source": "api", "run_date": DAY, **flags})  # type: ignore[arg-type]
