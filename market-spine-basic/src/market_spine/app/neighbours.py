@@ -8,18 +8,28 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from market_spine.app.draft import partition_scope
-from market_spine.app.plausibility import alike, missing_legs, odd_ratio, odd_size, own_columns
+from market_spine.app.plausibility import (
+    alike,
+    missing_legs,
+    odd_count,
+    odd_ratio,
+    odd_size,
+    only,
+    own_columns,
+    values_apart,
+)
 from market_spine.app.scheduling import RunStatus
 from market_spine.app.task import Nearby, Outcome, Run, Task
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.domain import Domain
 from market_spine.core.manifest import Entry, legs_of
 from market_spine.core.partition import Partition
+from market_spine.core.plausibility import RowPlausibility
 from market_spine.core.ports import Reader
 
 if TYPE_CHECKING:
@@ -173,15 +183,33 @@ def _odd(
     problem = odd_size(rules, key, own.row_count, neighbours)
     if not problem:
         columns = own_columns(domain.tables[0])
-        rows = frames.of(own)
-        said = [
-            odd_ratio(rules, key, columns, rows, frames.of(each), each.partition.key)
-            for each in neighbours[:_WITNESSES]
-        ]
-        problem = next(filter(None, said), "") if sum(map(bool, said)) * 2 > len(said) else ""
+        witnesses = {each.partition.key: frames.of(each) for each in neighbours[:_WITNESSES]}
+        problem = _contradicted(rules, key, columns, frames.of(own), witnesses)
     if problem:
         found.append(Anomaly("implausible", "warning", key, problem))
     return found
+
+
+def _contradicted(
+    rules: RowPlausibility, key: str, columns: Sequence[str], rows: pl.DataFrame, witnesses: Mapping[str, pl.DataFrame]
+) -> str:
+    """What most of some neighbours say against the sizes, all of them or those of one part; empty if nothing."""
+    said = [odd_ratio(rules, key, columns, rows, each, name) for name, each in witnesses.items()]
+    if problem := _most(said):
+        return problem
+    for value in values_apart(rules, next(iter(witnesses.values()))):
+        own, others = only(rules, rows, value), {name: only(rules, each, value) for name, each in witnesses.items()}
+        about = f"{key} {value}"
+        if problem := odd_count(rules, about, own.height, [each.height for each in others.values()]):
+            return problem
+        if problem := _most([odd_ratio(rules, about, columns, own, each, name) for name, each in others.items()]):
+            return problem
+    return ""
+
+
+def _most(said: Sequence[str]) -> str:
+    """The first of what was said, if most say something."""
+    return next(filter(None, said), "") if sum(map(bool, said)) * 2 > len(said) else ""
 
 
 class _Frames:

@@ -6,6 +6,8 @@ Totals are reported and never judged alone: one corrected giant moves a total th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from market_spine.app.replay import Comparison, replay
@@ -34,6 +36,16 @@ class Findings(NamedTuple):
 
     concerns: tuple[Concern, ...] = ()
     anomalies: tuple[Anomaly, ...] = ()
+
+    def joined(self, part: Findings, key: str) -> Findings:
+        """These, and what was found of a part of the partition: one of a kind, a replaced part first."""
+        told = {each.kind for each in self.concerns}
+        concerns = [*self.concerns, *(each for each in part.concerns if each.kind not in told)]
+        kinds = told | {each.kind for each in self.anomalies}
+        anomalies = (replace(each, partition_key=key) for each in part.anomalies if each.kind not in kinds)
+        return Findings(
+            tuple(sorted(concerns, key=lambda each: each.kind != "replaced")), (*self.anomalies, *anomalies)
+        )
 
 
 def judge(
@@ -109,6 +121,31 @@ def against_known(
         new: the payload's rows.
         diff: in what the two differ.
     """
+    findings = _judged(rules, key, columns, known, new, diff)
+    for value in values_apart(rules, known):
+        own = RowDiff(*(only(rules, frame, value) for frame in diff))
+        before, after = only(rules, known, value), only(rules, new, value)
+        part = _judged(rules, f"{key} {value}", columns, before, after, own)
+        findings = findings.joined(part, key)
+    return findings
+
+
+def values_apart(rules: RowPlausibility, known: pl.DataFrame) -> list[str]:
+    """The values that are judged by themselves, too; none if there is but one."""
+    if not rules.apart:
+        return []
+    values = known[rules.apart].unique().sort().to_list()
+    return values if len(values) > 1 else []
+
+
+def only(rules: RowPlausibility, frame: pl.DataFrame, value: str) -> pl.DataFrame:
+    """The rows with such a value."""
+    return frame.filter(frame[rules.apart] == value)
+
+
+def _judged(
+    rules: RowPlausibility, key: str, columns: Sequence[str], known: pl.DataFrame, new: pl.DataFrame, diff: RowDiff
+) -> Findings:
     if known.height < rules.least_rows:
         return Findings()
     gone, changed = diff.removed.height, diff.new.height
@@ -203,9 +240,14 @@ def alike(legs: tuple[str, ...], nearest: Sequence[Entry], every: Sequence[str],
 
 def odd_size(rules: RowPlausibility, key: str, rows: int, neighbours: Sequence[Entry]) -> str:
     """Why the number of rows cannot be right beside those of neighbours; empty if it can."""
+    return odd_count(rules, key, rows, [entry.row_count for entry in neighbours])
+
+
+def odd_count(rules: RowPlausibility, key: str, rows: int, neighbours: Sequence[int]) -> str:
+    """The same, by the neighbours' numbers of rows."""
     from statistics import median
 
-    middle = median(entry.row_count for entry in neighbours)
+    middle = median(neighbours)
     if middle < rules.least_rows or middle / rules.rows <= rows <= middle * rules.rows:
         return ""
     return (
@@ -267,9 +309,42 @@ def against_neighbours(
         return Findings()
     problem = odd_size(rules, key, rows.height, neighbours)
     if not problem:
-        nearest = neighbours[0]
-        problem = odd_ratio(rules, key, columns, rows, read(nearest), nearest.partition.key)
+        frames = cache(lambda place: read(neighbours[place]))
+        names = [entry.partition.key for entry in neighbours]
+        problem = _odd_parts(rules, key, columns, rows, names, frames)
     return Findings((Concern("implausible", problem),) if problem else ())
+
+
+def _odd_parts(
+    rules: RowPlausibility,
+    key: str,
+    columns: Sequence[str],
+    rows: pl.DataFrame,
+    names: Sequence[str],
+    frames: Callable[[int], pl.DataFrame],
+) -> str:
+    """Why the sizes, or one part alone, cannot be right beside the nearest; empty if they can.
+
+    Args:
+        rules: the thresholds in effect.
+        key: the partition's key.
+        columns: the key columns that are not the partition's own.
+        rows: its rows.
+        names: keys of its neighbours, nearest first.
+        frames: gives the rows of a neighbour by its place among them.
+    """
+    if problem := odd_ratio(rules, key, columns, rows, frames(0), names[0]):
+        return problem
+    for value in values_apart(rules, frames(0)):
+        own, nearest = only(rules, rows, value), only(rules, frames(0), value)
+        # Only where the nearest speaks against it are others read.
+        if odd_count(rules, "", own.height, [nearest.height]):
+            heights = [only(rules, frames(place), value).height for place in range(rules.least_neighbours)]
+            if problem := odd_count(rules, f"{key} {value}", own.height, heights):
+                return problem
+        if problem := odd_ratio(rules, f"{key} {value}", columns, own, nearest, names[0]):
+            return problem
+    return ""
 
 
 def missing_legs(key: str, legs: tuple[str, ...], before: Entry | None, every: Sequence[str]) -> Anomaly | None:

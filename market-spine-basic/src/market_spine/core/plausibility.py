@@ -60,6 +60,8 @@ class RowPlausibility(Plausibility):
 
     Attributes:
         measures: columns of the domain's first table whose sizes are compared, the one that sums up first.
+        apart: a key column whose values are judged by themselves, too, such as a leg: what is wrong with one must not
+            be outweighed by another.
         least_rows: fewer known rows than this are not judged: in few rows any share is chance.
         replaced: largest share of the known keys that may be gone at all.
         shrunk: largest share that may be gone unproven.
@@ -73,6 +75,7 @@ class RowPlausibility(Plausibility):
     """
 
     measures: tuple[str, ...]
+    apart: str = ""
     least_rows: int = 200
     replaced: float = 0.5
     shrunk: float = 0.1

@@ -52,8 +52,8 @@ class Desk:
 
     def load(self, *weeks: str, **flags: Any) -> SchedulerResult:
         """Load some weeks, by default the last."""
-        flags = {"run_date": "2025-12-30", "tiers": "OTC", **flags}
-        return run_finra_schedule(weeks=",".join(weeks or (WEEK,)), db=str(self.db), data_dir=str(self.data), **flags)
+        flags = {"run_date": "2025-12-30", "tiers": "OTC", "db": str(self.db), **flags}
+        return run_finra_schedule(weeks=",".join(weeks or (WEEK,)), data_dir=str(self.data), **flags)
 
     def told(self, *weeks: str, **flags: Any) -> tuple[str | None, dict[str, str]]:
         """Why the last of some weeks was held, and its anomalies, kind to severity."""
@@ -213,6 +213,64 @@ def test_two_neighbours_say_nothing(desk: Desk) -> None:
     desk.load(*WEEKS[4:7])
     desk.put(text(sizes(5)))
     assert desk.told() == (None, {})
+
+
+@pytest.mark.parametrize("leg", ["", "_non_ats"])
+@pytest.mark.parametrize(
+    ("restate", "hold", "warnings"),
+    [
+        (lambda rows: sizes(400, start=5000), "replaced", {}),
+        (lambda rows: without(rows, 160), "shrunk", {}),
+        (lambda rows: without(rows, 41), "shrunk", {}),
+        (lambda rows: without(rows, 20), None, {"shrunk": "warning"}),
+        (lambda rows: without(rows, 4), None, {}),
+        (lambda rows: scaled(rows, 1000), "rescaled", {}),
+        (lambda rows: scaled(rows, 2), "rescaled", {}),
+        (lambda rows: scaled(rows, 2, every=2), None, {"large_revision": "warning"}),
+        (lambda rows: scaled(rows, 2, every=20), None, {}),
+    ],
+)
+def test_a_leg_is_judged_by_itself(
+    desk: Desk, leg: str, restate: Callable[[Sizes], Sizes], hold: str | None, warnings: dict[str, str]
+) -> None:
+    """Whichever of two it is, and though the other, four times as large, is as it was."""
+    write = {"": text, "_non_ats": firms}
+    other = "" if leg else "_non_ats"
+    desk.put(write[leg](sizes()), leg=leg)
+    desk.put(write[other](sizes(1600)), leg=other)
+    assert desk.told() == (None, {})
+    desk.put(write[leg](restate(sizes())), leg=leg)
+    found, seen = desk.told()
+    assert found == hold
+    assert {kind: severity for kind, severity in seen.items() if severity == "warning"} == warnings
+    if hold:
+        (error,) = (run.error for run in desk.load().runs if run.error)
+        assert f"OTC {'NON_ATS' if leg else 'ATS'}: " in error.message
+
+
+@pytest.mark.parametrize("leg", ["", "_non_ats"])
+@pytest.mark.parametrize(
+    ("first", "hold"),
+    [
+        (sizes(5), "implausible"),
+        (sizes(801), "implausible"),
+        (sizes(205), None),
+        (scaled(sizes(), 1000), "implausible"),
+        (scaled(sizes(), 2.9), None),
+    ],
+)
+def test_a_leg_of_a_first_capture_is_judged_by_itself(desk: Desk, leg: str, first: Sizes, hold: str | None) -> None:
+    """Beside weeks that are held, and among weeks that one run brings, the other leg being four times as large."""
+    write = {"": text, "_non_ats": firms}
+    other = "" if leg else "_non_ats"
+    for week in WEEKS[4:]:
+        desk.put(write[leg](sizes()), week, leg)
+        desk.put(write[other](sizes(1600)), week, other)
+    desk.put(write[leg](first), leg=leg)
+    together = desk.load(*WEEKS[4:], db=str(desk.db) + "2")
+    assert [each.kind for each in together.anomalies] == ([hold] if hold else [])
+    assert desk.load(*WEEKS[4:7]).anomalies == ()
+    assert desk.told()[0] == hold
 
 
 @pytest.mark.parametrize("workers", [1, 4])

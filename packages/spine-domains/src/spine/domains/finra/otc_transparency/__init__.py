@@ -54,7 +54,9 @@ class OtcTransparency(Domain):
     migrations = "spine.domains.finra.otc_transparency.migrations"
     windows = (SymbolRolling(),)
     legs = schema.VENUE_CLASSES
-    plausibility = RowPlausibility(setting="FINRA_PLAUSIBILITY", measures=("share_volume", "trade_count"))
+    plausibility = RowPlausibility(
+        setting="FINRA_PLAUSIBILITY", measures=("share_volume", "trade_count"), apart="venue_class"
+    )
 
     def partition(self, key: str) -> Partition:
         """Check and build a partition from a key such as ``2025-01-03|NMS_TIER_1``; raises UsageError."""
