@@ -153,6 +153,11 @@ def test_an_acknowledged_anomaly_is_not_open(port: Harbor) -> None:
     ack = ("anomalies", "ack", "2024-01-05", "late", "--domain", "harbor", "--reason", "asked for by mistake")
     planned = port.decide(*ack, "--mode", "dry-run")
     assert planned.status == "dry_run" and len(json.loads(port("anomalies", "--json")[1])) == 1
+    past = port.decide(*ack, "--until", "2024-12-31")
+    error = past.runs[0].error
+    assert past.exit_code == 1 and error is not None
+    assert error.kind == "usage" and "2024-12-31 has passed" in error.message
+    assert len(json.loads(port("anomalies", "--json")[1])) == 1
     done = port.decide(*ack, "--until", "2999-12-31")
     assert (done.status, done.runs[0].pipeline) == ("success", "harbor.ack")
     assert json.loads(port("anomalies", "--json")[1]) == []

@@ -6,7 +6,7 @@ Each is one transaction of its partition, with the decision in it, worked out an
 from __future__ import annotations
 
 from contextlib import closing
-from datetime import date, timedelta
+from datetime import UTC, date, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -109,6 +109,11 @@ def _acknowledge(asked: Asked, task: Task, store: Reader) -> Ingest:
         raise UsageError(
             f"{task.partition.key} has no open anomaly '{asked.kind}'; it has: {known}",
             hint="market-spine anomalies lists them",
+        )
+    if asked.until is not None and asked.until < task.run.clock().astimezone(UTC).date():
+        raise UsageError(
+            f"--until: {asked.until} has passed: the anomaly would be open again as soon as it is seen",
+            hint="name a day that is to come, or none",
         )
     return Ingest(Draft(), None)
 
