@@ -18,6 +18,7 @@ import pytest
 
 from market_spine.app.scheduling import SchedulerResult
 from market_spine.compose import Hooks
+from market_spine.core.capture import source_hash
 from market_spine.core.domain import Domain
 from market_spine.core.manifest import Entry
 from market_spine.core.partition import Partition, Scope
@@ -198,10 +199,10 @@ def enter() -> Callable[..., Entry]:
             "capture_id": f"garden:{partition.key}",
             "fingerprint": "f",
             "pipeline_version": "1",
-            "source_hash": "s",
+            "source_hash": source_hash({part.name: part.sha256 for part in fields.get("parts", ())}),
             "content_hash": "c",
             "row_count": 0,
-            "run_id": "run",
+            "run_id": f"run of {fields.get('capture_id', partition.key)}",
         }
         entry = Entry(partition=partition, **{**usual, **fields})
         commit.add_entry(entry)

@@ -17,14 +17,18 @@ from market_spine.store import StoreUrl, check, open_writer, parse_url, upgrade
 from market_spine.store.writer import StoreWriter
 from market_spine.testing import run_command
 
-BEFORE = ["reachable", "schema", "views", "integrity", "manifest"]
-AFTER = ["payloads", "anomalies"]
+BEFORE = ["reachable", "schema", "tables", "indexes", "views", "integrity", "manifest", "rows"]
+AFTER = ["payloads", "decisions", "anomalies", "notices", "runs", "windows"]
 
 
 def _wrong(url: StoreUrl, domain: Domain, *, deep: bool = False) -> dict[str, str]:
     findings = check(url, [domain], deep=deep)
     assert all(bool(finding.hint) != finding.ok for finding in findings)
-    return {finding.name: finding.message for finding in findings if not finding.ok}
+    wrong: dict[str, str] = {}
+    for finding in findings:
+        if not finding.ok:
+            wrong[finding.name] = f"{wrong.get(finding.name, '')}{finding.message}; "
+    return wrong
 
 
 @pytest.fixture
@@ -55,7 +59,7 @@ def test_nothing_is_wrong_with_a_sound_store(loaded: StoreWriter, store_url: Sto
     [
         ("DELETE FROM core_manifest WHERE capture_id = 'second'", "manifest", "2 rows of garden_harvest_versions"),
         ("UPDATE garden_harvest_versions SET superseded_by = 99 WHERE crop = 'beet'", "manifest", "superseded_by"),
-        ("DELETE FROM core_payloads", "payloads", "1 payloads"),
+        ("DELETE FROM core_payloads", "payloads", "2025-01-03|north: the payload of garden:2025-01-03|north p"),
         ("DROP VIEW garden_price", "views", "garden_price"),
         ("DELETE FROM core_migrations WHERE set_name = 'views:garden'", "views", "views:garden"),
         ("DELETE FROM core_migrations WHERE set_name = 'platform' AND number = 2", "schema", "platform/0002"),

@@ -97,14 +97,33 @@ def rebuild(
             else:
                 target.record_run(past.run)
             continue
-        replay = _Replay(by_name[past.partition.domain], past, source, target, clock)
-        replay.run()
-        changed += replay.changed
+        changed += replayed(by_name[past.partition.domain], past, source, target, clock)
     if not accept:
         _refuse("rebuild_differs", "the installed code derives something else", changed)
     partitions = {past.partition for past in commits if past.entries}
     runs = {past.run.run_id for past in log if isinstance(past, PastRun)}
     return Report(len(commits), len(runs), len(partitions), tuple(changed))
+
+
+def replayed(domain: Domain, past: PastCommit, source: Reader, target: Writer, clock: Clock) -> list[str]:
+    """Replay one transaction; returns the stages that came out otherwise than the manifest says.
+
+    Raises:
+        StoreCorrupt: it cannot have been as the log has it.
+    """
+    replay = _Replay(domain, past, source, target, clock)
+    try:
+        replay.run()
+    except MarketSpineError:
+        raise
+    except Exception as error:
+        # It went well when it was written: the log says something else now, or the code.
+        raise StoreCorrupt(
+            f"{past.partition.key}: what was committed at {past.moment.isoformat()} cannot be replayed"
+            f" ({type(error).__name__}: {error})",
+            hint="market-spine db check says what is damaged; restore a backup",
+        ) from error
+    return replay.changed
 
 
 def _check_domains(commits: Sequence[PastCommit], domains: Mapping[str, Domain]) -> None:
@@ -216,7 +235,13 @@ class _Replay:
                 keys = [each.key for each in calc.inputs(entry.partition)]
                 known = self.target.known(self.domain.name, keys)
                 windows = WindowRunner(self.domain, known, self.target, lambda: self.target, entry.run_id, self.clock)
-                return windows.draft(find_window(calc, entry.partition, known))
+                window = find_window(calc, entry.partition, known)
+                if not window.present:
+                    raise StoreCorrupt(
+                        f"{entry.partition.key}: {entry.stage} was committed before anything to compute it from",
+                        hint="restore core_manifest from a backup of the database",
+                    )
+                return windows.draft(window)
         return None
 
     def _check_target(self, entry: Entry, ingest: Ingest) -> None:

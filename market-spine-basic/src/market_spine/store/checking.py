@@ -4,25 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import cache
 
-from market_spine.core.checking import CheckResult, checked
+from market_spine.core.checking import CheckResult
 from market_spine.core.domain import Domain
 from market_spine.errors import MarketSpineError, StoreCorrupt
-from market_spine.store import codec, migrations, opening, views
+from market_spine.store import codec, consistency, migrations, objects, opening
+from market_spine.store.consistency import Book
 from market_spine.store.database import Database
 from market_spine.store.location import StoreUrl
-from market_spine.store.views import quote
+from market_spine.store.problems import REBUILD, RESTORE, Problem
 
-_RESTORE = "restore a backup, or make a new store from the payloads with `market-spine rebuild`"
-_ORPHANS = """\
-SELECT COUNT(*) FROM {table} v
- WHERE NOT EXISTS (SELECT 1 FROM core_manifest m WHERE m.manifest_id = v.{column}) AND v.{column} IS NOT NULL
-"""
+MOST = 50
+"""Problems of one check that are told; of more, how many there are."""
+
+# A noted capture has other bytes with the same rows, which are not kept a second time.
 _LOST_PAYLOADS = """\
-SELECT COUNT(DISTINCT p.sha256) FROM core_capture_parts p
- WHERE NOT EXISTS (SELECT 1 FROM core_payloads k WHERE k.sha256 = p.sha256)
+SELECT DISTINCT m.partition_key, m.capture_id, p.part, p.sha256, k.size
+  FROM core_capture_parts p
+  JOIN core_manifest m ON m.manifest_id = p.manifest_id
+  LEFT JOIN core_payloads k ON k.sha256 = p.sha256
+ WHERE m.status <> 'noted' AND (k.sha256 IS NULL OR k.size <> p.size)
+ ORDER BY m.partition_key, m.capture_id, p.part
 """
 _PAYLOAD = "SELECT codec, size, data FROM core_payloads WHERE sha256 = ?"
+_NAMING = """\
+SELECT DISTINCT m.partition_key, m.capture_id
+  FROM core_capture_parts p JOIN core_manifest m ON m.manifest_id = p.manifest_id
+ WHERE p.sha256 = ? ORDER BY 1, 2
+"""
 
 
 def check(url: StoreUrl, domains: Sequence[Domain], *, deep: bool, wait_seconds: float) -> list[CheckResult]:
@@ -45,24 +55,50 @@ def _check(url: StoreUrl, db: Database, domains: Sequence[Domain], deep: bool) -
     with db.snapshot():
         found = [CheckResult("reachable", True, f"{url.display}, {db.version()}")]
         for name, test in _tests(url, db, domains, deep):
-            found.append(checked(name, test))
-            if name in ("schema", "views") and not found[-1].ok:
+            findings = results(name, test)
+            found += findings
+            if name in ("schema", "tables") and not findings[0].ok:
                 break
         return found
 
 
-_Test = Callable[[], str]
-"""Says what it found; raises what is wrong."""
+_Test = Callable[[], str | list[Problem]]
+"""Says what it found, or what is wrong; may raise what is wrong."""
 
 
 def _tests(url: StoreUrl, db: Database, domains: Sequence[Domain], deep: bool) -> Iterator[tuple[str, _Test]]:
+    @cache
+    def book() -> Book:
+        return Book(db)
+
     yield "schema", lambda: _schema(url, db, domains)
-    yield "views", lambda: _views(db, domains)
+    yield "tables", lambda: objects.tables(db, domains)
+    yield "indexes", lambda: objects.indexes(db, domains)
+    yield "views", lambda: objects.shown(db, domains)
     yield "integrity", lambda: _integrity(db, deep)
-    yield "manifest", lambda: _manifest(db, domains)
+    yield "manifest", lambda: consistency.manifest(db, domains, book())
+    yield "rows", lambda: consistency.rows(db, domains, book())
     yield from db.own_checks(domains, deep=deep).items()
     yield "payloads", lambda: _payloads(db, deep)
-    yield "anomalies", lambda: _anomalies(db)
+    yield "decisions", lambda: consistency.decisions(db, book())
+    yield "anomalies", lambda: consistency.anomalies(db, book())
+    yield "notices", lambda: consistency.notices(db)
+    yield "runs", lambda: consistency.runs(db, book())
+    yield "windows", lambda: consistency.window_checks(db, book())
+
+
+def results(name: str, test: _Test) -> list[CheckResult]:
+    """What a check found, one result for each problem."""
+    try:
+        found = test()
+    except MarketSpineError as error:
+        return [CheckResult(name, False, error.message, error.hint or RESTORE)]
+    if isinstance(found, str):
+        return [CheckResult(name, True, found)]
+    told = [CheckResult(name, False, problem.message, problem.hint) for problem in found[:MOST]]
+    if len(found) > MOST:
+        told.append(CheckResult(name, False, f"and {len(found) - MOST} more", "mend these first"))
+    return told
 
 
 def _schema(url: StoreUrl, db: Database, domains: Sequence[Domain]) -> str:
@@ -74,58 +110,29 @@ def _schema(url: StoreUrl, db: Database, domains: Sequence[Domain]) -> str:
     return f"up to date, {number} migrations applied"
 
 
-def _views(db: Database, domains: Sequence[Domain]) -> str:
-    relations = db.relations()
-    status = migrations.compare(db, migrations.load(db, domains), domains)
-    present = {set_name.removeprefix("views:") for set_name, _ in status.applied}
-    stale = [set_name for set_name in status.stale if set_name.removeprefix("views:") in present]
-    declared = [
-        name
-        for set_name, shown in views.declared_views(db, domains, relations).items()
-        if set_name.removeprefix("views:") in present
-        for name, _ in shown
+def _integrity(db: Database, deep: bool) -> str | list[Problem]:
+    hint = f"{RESTORE}; or, if it can be read, {REBUILD}"
+    damage = [Problem(text, hint) for text in db.damage(deep=deep)]
+    return damage or "no damage found" + ("" if deep else "; --deep looks closer")
+
+
+def _payloads(db: Database, deep: bool) -> str | list[Problem]:
+    wrong = [
+        Problem(f"{key}: the payload of {capture} {part} ({digest[:12]}...) {_lack(size)}")
+        for key, capture, part, digest, size in db.rows(_LOST_PAYLOADS)
     ]
-    missing = [name for name in declared if name not in relations]
-    if missing or stale:
-        problem = f"missing: {', '.join(missing)}" if missing else f"not as declared: {', '.join(stale)}"
-        raise StoreCorrupt(f"views are {problem}", hint=migrations.UPGRADE_HINT)
-    return f"{len(declared)} views as declared"
-
-
-def _integrity(db: Database, deep: bool) -> str:
-    if damage := db.damage(deep=deep):
-        raise StoreCorrupt("; ".join(damage[:5]), hint=_RESTORE)
-    return "no damage found" + ("" if deep else "; --deep looks closer")
-
-
-def _manifest(db: Database, domains: Sequence[Domain]) -> str:
-    relations = db.relations()
-    tables = [table.versions for domain in domains for table in domain.tables if table.versions in relations]
-    places = [(name, column) for name in tables for column in ("manifest_id", "superseded_by")]
-    places += [("core_rejects", "manifest_id"), ("core_capture_parts", "manifest_id")]
-    wrong = []
-    for name, column in places:
-        ((count,),) = db.rows(_ORPHANS.format(table=quote(name), column=column))
-        wrong += [f"{count} rows of {name} have a {column} that is not in the manifest"] if count else []
-    if wrong:
-        raise StoreCorrupt("; ".join(wrong), hint=_RESTORE)
-    ((entries,),) = db.rows("SELECT COUNT(*) FROM core_manifest")
-    return f"{entries} entries; every row of {len(tables)} tables belongs to one"
-
-
-def _payloads(db: Database, deep: bool) -> str:
-    ((lost,),) = db.rows(_LOST_PAYLOADS)
-    if lost:
-        raise StoreCorrupt(f"{lost} payloads that the manifest names are missing", hint=_RESTORE)
     digests = [digest for (digest,) in db.rows("SELECT sha256 FROM core_payloads ORDER BY sha256")]
-    if not deep:
-        return f"{len(digests)} kept; --deep reads them"
-    for digest in digests:
-        ((name, size, data),) = db.rows(_PAYLOAD, (digest,))
-        codec.decode(digest, name, size, data)
-    return f"{len(digests)} kept, each with the bytes it had"
+    if deep:
+        for digest in digests:
+            ((name, size, data),) = db.rows(_PAYLOAD, (digest,))
+            try:
+                codec.decode(digest, name, size, data)
+            except StoreCorrupt as error:
+                wrong += [Problem(f"{key}: {capture}: {error.message}") for key, capture in db.rows(_NAMING, (digest,))]
+    if wrong:
+        return wrong
+    return f"{len(digests)} kept" + (", each with the bytes it had" if deep else "; --deep reads them")
 
 
-def _anomalies(db: Database) -> str:
-    ((count,),) = db.rows("SELECT COUNT(*) FROM core_anomalies WHERE resolved_at IS NULL")
-    return f"{count} open" + ("; see `market-spine anomalies`" if count else "")
+def _lack(size: int | None) -> str:
+    return "is missing" if size is None else f"is said to have {size} bytes, and the manifest says otherwise"

@@ -25,9 +25,9 @@ def decode(sha256: str, codec: str, size: int, kept: bytes) -> bytes:
 
         try:
             data = zstandard.ZstdDecompressor().decompress(kept, max_output_size=size)
-        except zstandard.ZstdError as error:
+        except (zstandard.ZstdError, TypeError, ValueError, OverflowError, MemoryError) as error:
             raise _damaged(sha256) from error
-    if hashlib.sha256(data).hexdigest() != sha256:
+    if len(data) != size or hashlib.sha256(data).hexdigest() != sha256:
         raise _damaged(sha256)
     return data
 

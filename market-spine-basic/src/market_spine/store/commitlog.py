@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from datetime import datetime
 
-from market_spine.core.anomaly import Anomaly
 from market_spine.core.commitlog import AnomalyEvent, PastCommit, PastNotices, PastRun
 from market_spine.core.decision import Decision
 from market_spine.core.manifest import Entry
@@ -16,12 +14,8 @@ from market_spine.store import manifest, records
 from market_spine.store.database import Database
 from market_spine.store.moments import from_text
 
-_EVENTS = """\
-SELECT domain, partition_key, kind, event, severity, message, details, occurred_at
-  FROM core_anomaly_events
- ORDER BY event_id
-"""
 _NOTICES = f"SELECT {records.NOTICE_COLUMNS} FROM core_notifications ORDER BY notification_id"
+_EVENTS = f"SELECT {records.EVENT_COLUMNS} FROM core_anomaly_events ORDER BY event_id"
 _STARTS = f"SELECT recorded_at, {records.START_COLUMNS} FROM core_run_starts"
 _ENDS = f"SELECT recorded_at, {records.RUN_COLUMNS} FROM core_run_ends"
 
@@ -33,11 +27,10 @@ def read_log(db: Database) -> list[PastCommit | PastRun | PastNotices]:
         entries[committed.committed_at].append(committed.entry)
     events: dict[datetime, list[AnomalyEvent]] = defaultdict(list)
     partitions = {moment: found[0].partition for moment, found in entries.items()}
-    for domain, key, kind, event, severity, message, details, occurred_at in db.rows(_EVENTS):
-        moment = from_text(occurred_at)
-        seen = Anomaly(kind, severity, key, message, json.loads(details)) if event == "seen" else None
-        events[moment].append(AnomalyEvent(kind, seen))
-        partitions.setdefault(moment, Partition(domain, tuple(key.split("|"))))
+    for row in db.rows(_EVENTS):
+        moment, event = records.anomaly_event(row)
+        events[moment].append(event)
+        partitions.setdefault(moment, Partition(row[1], tuple(row[2].split("|"))))
     decisions: dict[datetime, list[Decision]] = defaultdict(list)
     for record in manifest.read_decisions(db, "1 = 1", ()):
         decisions[record.decided_at].append(record.decision)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from market_spine.core.ports import RowStream
     from market_spine.core.schema import Table
     from market_spine.store.asking import Question
+    from market_spine.store.objects import Objects
+    from market_spine.store.problems import Problem
 
 T = TypeVar("T")
 
@@ -30,6 +32,15 @@ DENIED = "store_denied"
 
 ALONE = "store"
 """The lock of whatever is not one partition's, and of every commit's last step."""
+
+MOVEMENTS = """\
+SELECT id, SUM(brought), SUM(closed) FROM (
+    SELECT manifest_id AS id, COUNT(*) AS brought, 0 AS closed FROM {table} GROUP BY manifest_id
+    UNION ALL
+    SELECT superseded_by, 0, COUNT(*) FROM {table} WHERE superseded_by IS NOT NULL GROUP BY superseded_by
+) AS moved GROUP BY id ORDER BY id
+"""
+"""How many rows of a table of versions each entry brought and closed."""
 
 
 class Database(Protocol):
@@ -145,8 +156,17 @@ class Database(Protocol):
     def damage(self, *, deep: bool) -> list[str]:
         """What the database itself finds wrong with what it keeps; ``deep`` looks at everything."""
 
-    def own_checks(self, domains: Sequence[Domain], *, deep: bool) -> Mapping[str, Callable[[], str]]:
-        """Checks of what only this kind of database has, by name: each says what it found, or raises what is wrong."""
+    def objects(self) -> Objects:
+        """The tables, indexes, views and triggers that there are."""
+
+    def replaced_views(self, declared: Mapping[str, str]) -> list[str] | None:
+        """Which views of these (name to SELECT) are there and say something else; None if that cannot be told."""
+
+    def movements(self, table: Table) -> list[tuple[int, int, int]]:
+        """How many rows of a table each entry brought, and how many it closed: (manifest id, brought, closed)."""
+
+    def own_checks(self, domains: Sequence[Domain], *, deep: bool) -> Mapping[str, Callable[[], str | list[Problem]]]:
+        """Checks of what only this kind of database has, by name: each says what it found, or what is wrong."""
 
     def close(self) -> None:
         """Release the connection."""

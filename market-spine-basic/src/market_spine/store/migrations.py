@@ -27,7 +27,7 @@ UPGRADE_HINT = "run `market-spine db upgrade`"
 _FILE = re.compile(r"(\d{4})_(\w+)\.sql")
 _COLUMNS = "set_name, number, name, applied_at, checksum"
 TABLE = "core_migrations"
-_CREATE = """\
+CREATE = """\
 CREATE TABLE core_migrations (
     set_name   TEXT NOT NULL,
     number     BIGINT NOT NULL,
@@ -190,7 +190,7 @@ def apply(db: Database, migrations: Sequence[Migration], domains: Sequence[Domai
         return []
     db.prepare_schema()
     if TABLE not in db.relations():
-        db.script(_CREATE)
+        db.script(CREATE)
     # All of them go and come back: a database may refuse to change what a view stands on.
     db.drop_views(_views_held(status, domains))
     for migration in status.pending:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from market_spine.core.ports import Clock
+from market_spine.errors import StoreCorrupt
 from market_spine.store.database import Database
 
 _LATEST = """\
@@ -26,8 +27,17 @@ def to_text(moment: datetime) -> str:
 
 
 def from_text(text: str) -> datetime:
-    """Read back what ``to_text`` wrote."""
-    return datetime.fromisoformat(text)
+    """Read back what ``to_text`` wrote; raises StoreCorrupt for anything else."""
+    try:
+        moment = datetime.fromisoformat(text)
+        if to_text(moment) == text:
+            return moment
+    except (ValueError, TypeError, OverflowError):
+        pass
+    raise StoreCorrupt(
+        f"{text!r} is kept as a moment, and is none",
+        hint="`market-spine db check` lists all that is damaged; restore a backup",
+    )
 
 
 def latest_moment(db: Database) -> datetime | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from market_spine.core.domain import Domain
 from market_spine.core.ports import Clock
 from market_spine.errors import SchemaError, StoreUnavailable
-from market_spine.store import migrations
+from market_spine.store import migrations, objects
 from market_spine.store.database import Database
 from market_spine.store.location import StoreUrl
 from market_spine.store.reader import StoreReader
@@ -49,13 +49,33 @@ def upgraded(
     with closing(_for_writing(url, wait_seconds, create_parent, adopt)) as db:
         clock = clock or db.now
         if not db.outgrown(domains):
-            return migrations.migrate(db, domains, clock)
+            return _mended(db, domains, lambda: migrations.migrate(db, domains, clock))
         from market_spine.store.sqlite.converting import convert
         from market_spine.store.sqlite.database import SqliteDatabase
 
         assert isinstance(db, SqliteDatabase)
         known = migrations.load(db, domains)
         return convert(db, url.path, domains, lambda: migrations.apply(db, known, domains, clock))
+
+
+def _mended(db: Database, domains: Sequence[Domain], migrate: Callable[[], list[str]]) -> list[str]:
+    """Migrate, and make again before and after that what of tables, indexes and views can be; says what was done."""
+    if migrations.TABLE not in db.relations():
+        return migrate()
+    done = _within(db, lambda: objects.mend_tables(db, domains))
+    return [*done, *migrate(), *_within(db, lambda: objects.mend_others(db, domains))]
+
+
+def _within(db: Database, work: Callable[[], list[str]]) -> list[str]:
+    db.begin("schema")
+    try:
+        db.prepare_schema()
+        done = work()
+        db.commit()
+    except BaseException:
+        db.rollback()
+        raise
+    return done
 
 
 def reader(

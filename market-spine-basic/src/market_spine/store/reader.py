@@ -297,7 +297,7 @@ class StoreReader:
         else:
             moment = as_of
         try:
-            return moments.from_text(moments.to_text(moment))
+            return datetime.fromisoformat(moments.to_text(moment))
         except OverflowError as error:
             raise UsageError(f"{as_of} is outside the calendar") from error
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from market_spine.core.anomaly import Anomaly
+from market_spine.core.commitlog import AnomalyEvent
 from market_spine.core.decision import Decision
 from market_spine.core.manifest import (
     AnomalyRecord,
@@ -22,8 +24,11 @@ from market_spine.core.manifest import (
 from market_spine.core.notice import Notice, NoticeRecord
 from market_spine.core.partition import Partition
 from market_spine.core.revision import Change
-from market_spine.errors import UsageError
+from market_spine.errors import StoreCorrupt, UsageError
 from market_spine.store.moments import from_text, to_text
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 MANIFEST_COLUMNS = (
     "manifest_id, domain, partition_key, stage, status, capture_id, fingerprint, pipeline_version,"
@@ -42,9 +47,47 @@ ANOMALY_COLUMNS = (
     " acknowledged_at"
 )
 NOTICE_COLUMNS = "notification_id, sink, domain, partition_key, kind, first_seen, event, severity, sent_at"
+EVENT_COLUMNS = "event_id, domain, partition_key, kind, event, severity, message, details, occurred_at"
 DECISION_COLUMNS = (
     "decision_id, domain, partition_key, capture_id, verb, kind, decided_by, reason, quiet_until, run_id, decided_at"
 )
+
+
+def _kept_in(table: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """What reads a row of a table back; a row that cannot be read is StoreCorrupt, and is named."""
+
+    def declare(read: Callable[P, R]) -> Callable[P, R]:
+        @wraps(read)
+        def reading(*arguments: P.args, **named: P.kwargs) -> R:
+            try:
+                return read(*arguments, **named)
+            except (ValueError, TypeError, AttributeError, KeyError, RecursionError, StoreCorrupt) as error:
+                row: Any = arguments[0]
+                told = " ".join(str(value) for value in row[:3])
+                raise StoreCorrupt(
+                    f"a row of {table} cannot be read: {told} ({error})",
+                    hint="`market-spine db check` lists all that is damaged; restore a backup",
+                ) from error
+
+        return reading
+
+    return declare
+
+
+def _fields(text: str) -> dict[str, Any]:
+    """The object that a JSON text is; raises ValueError."""
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError(f"{text[:40]!r} is no object")  # noqa: TRY004 - as for any other text that is none
+    return found
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """The list of texts that a JSON text is; raises ValueError."""
+    found = json.loads(text)
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise ValueError(f"{text[:40]!r} is no list of texts")
+    return tuple(found)
 
 
 def insert_into(table: str, columns: str) -> str:
@@ -98,6 +141,7 @@ def entry_row(entry: Entry, committed_at: str, captured_at: str) -> tuple[Any, .
     )
 
 
+@_kept_in("core_manifest")
 def committed(row: Sequence[Any], parts: Sequence[PartRecord]) -> Committed:
     """Read back a row in the order of ``MANIFEST_COLUMNS``."""
     added, removed, changed = row[14:17]
@@ -116,8 +160,8 @@ def committed(row: Sequence[Any], parts: Sequence[PartRecord]) -> Committed:
         duplicates=row[12],
         is_revision=bool(row[13]),
         change=None if added is None else Change(added, removed, changed),
-        input_captures=tuple(json.loads(row[17])),
-        scope=json.loads(row[18]),
+        input_captures=_names(row[17]),
+        scope=_fields(row[18]),
         run_id=row[19],
         parts=tuple(parts),
     )
@@ -137,10 +181,11 @@ def part_row(manifest_id: int, part: PartRecord) -> tuple[Any, ...]:
     )
 
 
+@_kept_in("core_capture_parts")
 def part_record(row: Sequence[Any]) -> PartRecord:
     """Read back a row in the order of ``PART_COLUMNS``."""
     _, name, sha256, origin, size, carried, metadata = row
-    return PartRecord(name, sha256, origin, size, bool(carried), json.loads(metadata))
+    return PartRecord(name, sha256, origin, size, bool(carried), _fields(metadata))
 
 
 def start_row(run: RunStart) -> tuple[Any, ...]:
@@ -148,6 +193,7 @@ def start_row(run: RunStart) -> tuple[Any, ...]:
     return (run.run_id, run.domain, run.scheduler, to_text(run.started_at), run.document)
 
 
+@_kept_in("core_run_starts")
 def run_start(row: Sequence[Any]) -> RunStart:
     """Read back a row in the order of ``START_COLUMNS``."""
     run_id, domain, scheduler, started_at, document = row
@@ -172,6 +218,7 @@ def run_row(run: RunRecord) -> tuple[Any, ...]:
     )
 
 
+@_kept_in("core_runs")
 def run_record(row: Sequence[Any]) -> RunRecord:
     """Read back a row in the order of ``RUN_COLUMNS``."""
     run_id, domain, scheduler, started_at, finished_at, *rest = row
@@ -199,24 +246,36 @@ def check_rows(run: RunRecord, recorded_at: str) -> list[tuple[Any, ...]]:
     ]
 
 
+@_kept_in("core_run_partitions")
 def check_record(row: Sequence[Any]) -> CheckRecord:
     """Read back a row in the order of ``CHECK_COLUMNS``."""
     *fields, recorded_at = row
     return CheckRecord._make((*fields, from_text(recorded_at)))
 
 
+@_kept_in("core_anomalies")
 def anomaly_record(row: Sequence[Any]) -> AnomalyRecord:
     """Read back a row in the order of ``ANOMALY_COLUMNS``."""
     domain, kind, severity, partition_key, message, details, first, last, count, resolved, acknowledged = row
     return AnomalyRecord(
         domain=domain,
-        anomaly=Anomaly(kind, severity, partition_key, message, json.loads(details)),
+        anomaly=Anomaly(kind, severity, partition_key, message, _fields(details)),
         first_seen=from_text(first),
         last_seen=from_text(last),
         count=count,
         resolved_at=None if resolved is None else from_text(resolved),
         acknowledged_at=None if acknowledged is None else from_text(acknowledged),
     )
+
+
+@_kept_in("core_anomaly_events")
+def anomaly_event(row: Sequence[Any]) -> tuple[datetime, AnomalyEvent]:
+    """Read back a row in the order of ``EVENT_COLUMNS``, with its moment."""
+    _, _, key, kind, event, severity, message, details, occurred_at = row
+    if event not in ("seen", "resolved"):
+        raise ValueError(f"{event!r} is no event")
+    seen = Anomaly(kind, severity, key, message, _fields(details)) if event == "seen" else None
+    return from_text(occurred_at), AnomalyEvent(kind, seen)
 
 
 def decision_row(number: int, domain: str, decision: Decision, moment: str) -> tuple[Any, ...]:
@@ -240,6 +299,7 @@ def decision_row(number: int, domain: str, decision: Decision, moment: str) -> t
     )
 
 
+@_kept_in("core_decisions")
 def decision_record(row: Sequence[Any]) -> DecisionRecord:
     """Read back a row in the order of ``DECISION_COLUMNS``."""
     _, domain, key, capture_id, verb, kind, decided_by, reason, until, run_id, decided_at = row
@@ -263,6 +323,7 @@ def notice_row(number: int, notice: Notice, moment: str) -> tuple[Any, ...]:
     )
 
 
+@_kept_in("core_notifications")
 def notice_record(row: Sequence[Any]) -> NoticeRecord:
     """Read back a row in the order of ``NOTICE_COLUMNS``."""
     _, sink, domain, key, kind, first_seen, event, severity, sent_at = row

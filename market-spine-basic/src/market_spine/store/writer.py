@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _REJECT_COLUMNS = "manifest_id, capture_id, partition_key, part, line, rule, raw"
 _REJECT_PARTS = ("part", "line", "rule", "raw")
-_EVENT_COLUMNS = "event_id, domain, partition_key, kind, event, severity, message, details, occurred_at"
 _OPEN_KINDS = """\
 SELECT kind FROM core_anomaly_events
  WHERE event = 'seen' AND event_id IN (SELECT MAX(event_id) FROM core_anomaly_events
@@ -176,7 +175,7 @@ class StoreCommit:
                 details = records.to_json(anomaly.details)
                 message = records.storable(anomaly.message)
                 rows.append((number, *head, kind, "seen", anomaly.severity, message, details, moment))
-        self._db.run_many(records.insert_into("core_anomaly_events", _EVENT_COLUMNS), rows)
+        self._db.run_many(records.insert_into("core_anomaly_events", records.EVENT_COLUMNS), rows)
 
     def _write_decisions(self, moment: str) -> None:
         if not self._decisions:

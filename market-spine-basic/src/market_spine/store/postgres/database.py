@@ -15,7 +15,7 @@ from psycopg.pq import TransactionStatus
 
 from market_spine.core.partition import Scope
 from market_spine.core.schema import Table
-from market_spine.store.database import ALONE, ROW_ID
+from market_spine.store.database import ALONE, MOVEMENTS, ROW_ID
 from market_spine.store.location import StoreUrl
 from market_spine.store.moments import from_text
 from market_spine.store.postgres.connect import connect, encoding, translated
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from market_spine.core.domain import Domain
     from market_spine.core.ports import RowStream
     from market_spine.store.asking import Question
+    from market_spine.store.objects import Objects
+    from market_spine.store.problems import Problem
 
 T = TypeVar("T")
 
@@ -123,6 +125,8 @@ class PostgresDatabase:
                 self.run(f"CREATE SCHEMA {quote(self._schema)}")
         if self.rows(f"SELECT to_regclass('{_IDS}')") == [(None,)]:
             self.run(f"CREATE SEQUENCE {_IDS} AS INTEGER")
+        if used := self._ids_used_beyond():
+            self.reserve_ids(used)
 
     def outgrown(self, domains: Sequence[Domain]) -> bool:
         return False
@@ -276,14 +280,34 @@ class PostgresDatabase:
     def damage(self, *, deep: bool) -> list[str]:
         invalid = self.rows(_INVALID_INDICES, (self._schema,))
         found = [f"index {name} is invalid: REINDEX it" for (name,) in invalid]
-        # A manifest restored without its sequence would give out ids a second time.
-        ((last,),) = self.rows(f"SELECT last_value FROM {_IDS}")
-        ((used,),) = self.rows("SELECT COALESCE(MAX(manifest_id), 0) FROM core_manifest")
-        if used > last:
-            found.append(f"sequence {_IDS} is behind the manifest: SELECT setval('{_IDS}', {used})")
+        if self.rows(f"SELECT to_regclass('{_IDS}')") == [(None,)]:
+            found.append(f"sequence {_IDS} is missing: market-spine db upgrade makes it again")
+        elif self._ids_used_beyond():
+            found.append(f"sequence {_IDS} is behind the manifest: market-spine db upgrade sets it")
         return found
 
-    def own_checks(self, domains: Sequence[Domain], *, deep: bool) -> Mapping[str, Callable[[], str]]:
+    def _ids_used_beyond(self) -> int:
+        """The highest id of the manifest, if the sequence would give it out a second time, as after a restore."""
+        if "core_manifest" not in self.relations():
+            return 0
+        ((last,),) = self.rows(f"SELECT last_value FROM {_IDS}")
+        ((used,),) = self.rows("SELECT COALESCE(MAX(manifest_id), 0) FROM core_manifest")
+        return int(used) if used > last else 0
+
+    def objects(self) -> Objects:
+        from market_spine.store.postgres import checking
+
+        return checking.objects(self, self._schema)
+
+    def replaced_views(self, declared: Mapping[str, str]) -> list[str] | None:
+        from market_spine.store.postgres import checking
+
+        return checking.replaced_views(self._url, self._wait, declared)
+
+    def movements(self, table: Table) -> list[tuple[int, int, int]]:
+        return self.rows(MOVEMENTS.format(table=quote(table.versions)))
+
+    def own_checks(self, domains: Sequence[Domain], *, deep: bool) -> Mapping[str, Callable[[], str | list[Problem]]]:
         return {}
 
     def close(self) -> None:

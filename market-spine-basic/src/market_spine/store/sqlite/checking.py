@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from io import BytesIO
 
 from market_spine.core.domain import Domain
-from market_spine.errors import StoreCorrupt
-from market_spine.store.database import Database
+from market_spine.core.schema import Table
+from market_spine.errors import StoreError
+from market_spine.store.database import MOVEMENTS, Database
+from market_spine.store.objects import Index, KeptColumn, Objects, kind
+from market_spine.store.problems import REBUILD, Problem
 from market_spine.store.views import quote
 
-RESTORE = "restore a backup, or make a new store from the payloads with `market-spine rebuild`"
 _UNKNOWN = "NOT EXISTS (SELECT 1 FROM core_manifest m WHERE m.manifest_id = {column})"
 _WRONG = {
     "segments have a manifest_id that is not in the manifest": (
@@ -46,20 +48,66 @@ SELECT COUNT(*) FROM core_segments s
  WHERE s.closed <> (SELECT COUNT(*) FROM core_closures c WHERE c.segment_id = s.segment_id)
 """,
 }
+_COLUMNS = """\
+SELECT t.name, c.name, c.type, c."notnull" OR c.pk > 0, c.pk
+  FROM sqlite_master t JOIN pragma_table_info(t.name) c
+ WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite_%'
+"""
+_INDEXES = """\
+SELECT t.name, i.name, i."unique", COALESCE(c.name, 'an expression') || CASE WHEN c."desc" THEN ' DESC' ELSE '' END
+  FROM sqlite_master t JOIN pragma_index_list(t.name) i JOIN pragma_index_xinfo(i.name) c
+ WHERE t.type = 'table' AND i.origin = 'c' AND c."key"
+ ORDER BY t.name, i.name, c.seqno
+"""
+_MOVED = """\
+SELECT id, SUM(brought), SUM(closed) FROM (
+    SELECT manifest_id AS id, row_count AS brought, 0 AS closed FROM core_segments WHERE table_name = ?
+    UNION ALL
+    SELECT superseded_by, 0, row_count - closed FROM core_segments WHERE table_name = ? AND superseded_by IS NOT NULL
+    UNION ALL
+    SELECT c.superseded_by, 0, 1 FROM core_closures c JOIN core_segments s ON s.segment_id = c.segment_id
+     WHERE s.table_name = ?
+) GROUP BY id
+"""
 _COUNTS = "SELECT COUNT(*), COALESCE(SUM(row_count), 0), COALESCE(SUM(closed), 0) FROM core_segments"
 
 
-def segments(db: Database, domains: Sequence[Domain], *, deep: bool) -> str:
-    """Say what there is of segments; ``deep`` also reads each.
+def objects(db: Database) -> Objects:
+    """See ``Database.objects``."""
+    tables: dict[str, dict[str, KeptColumn]] = {}
+    for table, name, declared, required, key in db.rows(_COLUMNS):
+        tables.setdefault(table, {})[name] = KeptColumn(kind(declared), bool(required), key)
+    indexes: dict[str, Index] = {}
+    for table, name, unique, column in db.rows(_INDEXES):
+        before = indexes[name].columns if name in indexes else ()
+        indexes[name] = Index(table, (*before, column), bool(unique))
+    views = dict(db.rows("SELECT name, sql FROM sqlite_master WHERE type = 'view'"))
+    triggers = dict(db.rows("SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'"))
+    return Objects(tables, indexes, {name: sql.strip() for name, sql in views.items()}, triggers)
 
-    Raises:
-        StoreCorrupt: something is missing, damaged or contradicts itself.
-    """
-    wrong = [f"{count} {what}" for what, sql in _WRONG.items() for ((count,),) in [db.rows(sql)] if count]
+
+def movements(db: Database, table: Table) -> list[tuple[int, int, int]]:
+    """See ``Database.movements``."""
+    rows = db.rows(MOVEMENTS.format(table=quote(table.versions)))
+    if not table.bulk:
+        return rows
+    found = {entry: (brought, closed) for entry, brought, closed in rows}
+    for entry, brought, closed in db.rows(_MOVED, (table.name,) * 3):
+        before = found.get(entry, (0, 0))
+        found[entry] = (before[0] + brought, before[1] + closed)
+    return sorted((entry, *counts) for entry, counts in found.items())
+
+
+def segments(db: Database, domains: Sequence[Domain], *, deep: bool) -> str | list[Problem]:
+    """Say what there is of segments, or what is missing, damaged or contradicts itself; ``deep`` also reads each."""
+    wrong = [
+        Problem(f"{count} {what}", REBUILD) for what, sql in _WRONG.items() for ((count,),) in [db.rows(sql)] if count
+    ]
+    wrong += _columns(db, domains)
     if deep:
         wrong += _damaged(db)
     if wrong:
-        raise StoreCorrupt("; ".join(wrong), hint=RESTORE)
+        return wrong
     ((number, rows, closed),) = db.rows(_COUNTS)
     relations = db.relations()
     tables = [table.versions for domain in domains for table in domain.tables if table.bulk]
@@ -69,7 +117,23 @@ def segments(db: Database, domains: Sequence[Domain], *, deep: bool) -> str:
     )
 
 
-def _damaged(db: Database) -> list[str]:
+def _columns(db: Database, domains: Sequence[Domain]) -> list[Problem]:
+    """What says which columns segments have, and cannot be read."""
+    from market_spine.store.sqlite.segments import kept_columns
+
+    tables = {table.name: table for domain in domains for table in domain.tables}
+    found = []
+    for name, columns in db.rows("SELECT table_name, columns FROM core_segment_schemas ORDER BY schema_id"):
+        if name not in tables:
+            continue
+        try:
+            kept_columns(tables[name], columns)
+        except StoreError as error:
+            found.append(Problem(error.message, REBUILD))
+    return found
+
+
+def _damaged(db: Database) -> list[Problem]:
     import polars as pl
 
     found = []
@@ -78,7 +142,13 @@ def _damaged(db: Database) -> list[str]:
         ((data,),) = db.rows("SELECT data FROM core_segment_data WHERE segment_id = ?", (segment_id,)) or [(b"",)]
         name = f"segment {segment_id} of {table} {key}"
         if hashlib.sha256(data).hexdigest() != sha256:
-            found.append(f"{name} does not match its digest")
-        elif pl.scan_parquet(BytesIO(data)).select(pl.len()).collect().item() != row_count:
-            found.append(f"{name} has not {row_count} rows")
+            found.append(Problem(f"{name} does not match its digest", REBUILD))
+            continue
+        try:
+            count = pl.scan_parquet(BytesIO(data)).select(pl.len()).collect().item()
+        except pl.exceptions.PolarsError as error:
+            found.append(Problem(f"{name} cannot be read ({error})", REBUILD))
+            continue
+        if count != row_count:
+            found.append(Problem(f"{name} has {count} rows, not {row_count}", REBUILD))
     return found

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from market_spine.core.domain import Domain
     from market_spine.core.ports import RowStream
     from market_spine.store.asking import Question
+    from market_spine.store.objects import Objects
+    from market_spine.store.problems import Problem
 
 T = TypeVar("T")
 
@@ -291,7 +293,23 @@ class SqliteDatabase:
         found = self.rows(f"PRAGMA {'integrity_check' if deep else 'quick_check'}(5)")
         return [text for (text,) in found if text != "ok"]
 
-    def own_checks(self, domains: Sequence[Domain], *, deep: bool) -> Mapping[str, Callable[[], str]]:
+    def objects(self) -> Objects:
+        from market_spine.store.sqlite import checking
+
+        return checking.objects(self)
+
+    def replaced_views(self, declared: Mapping[str, str]) -> list[str] | None:
+        found = self.objects().views
+        return sorted(
+            name for name, body in declared.items() if found[name] != f"CREATE VIEW {quote(name)} AS {body.strip()}"
+        )
+
+    def movements(self, table: Table) -> list[tuple[int, int, int]]:
+        from market_spine.store.sqlite import checking
+
+        return checking.movements(self, table)
+
+    def own_checks(self, domains: Sequence[Domain], *, deep: bool) -> Mapping[str, Callable[[], str | list[Problem]]]:
         from market_spine.store.sqlite import checking
 
         return {"segments": lambda: checking.segments(self, domains, deep=deep)}

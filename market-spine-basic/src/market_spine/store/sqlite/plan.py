@@ -27,7 +27,7 @@ _SEGMENTS = """\
 SELECT s.segment_id, s.partition_key, s.size, c.columns, s.closed, s.manifest_id, s.superseded_by,
        m.capture_id, m.captured_at
   FROM core_segments s
-  JOIN core_segment_schemas c ON c.schema_id = s.schema_id
+  LEFT JOIN core_segment_schemas c ON c.schema_id = s.schema_id
   JOIN core_manifest m ON m.manifest_id = s.manifest_id
   LEFT JOIN core_manifest x ON x.manifest_id = s.superseded_by
  WHERE s.table_name = ? AND {visible}

@@ -42,7 +42,7 @@ _ROW_GROUP = 30_000
 _SEGMENT_COLUMNS = "table_name, partition_key, manifest_id, row_count, closed, schema_id, size, sha256"
 _CURRENT = """\
 SELECT s.segment_id, s.row_count, s.closed, s.sha256, c.columns
-  FROM core_segments s JOIN core_segment_schemas c ON c.schema_id = s.schema_id
+  FROM core_segments s LEFT JOIN core_segment_schemas c ON c.schema_id = s.schema_id
  WHERE s.table_name = ? AND s.partition_key = ? AND s.superseded_by IS NULL
  ORDER BY s.segment_id
 """
@@ -56,13 +56,13 @@ _CLOSE_SOME = "UPDATE core_segments SET closed = closed + ? WHERE segment_id = ?
 
 
 class Segment(NamedTuple):
-    """One current segment; ``columns`` as ``core_segment_schemas`` keeps them."""
+    """One segment; ``columns`` as ``core_segment_schemas`` keeps them, None if it does not."""
 
     segment_id: int
     row_count: int
     closed: int
     sha256: str
-    columns: str
+    columns: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +186,7 @@ def _decode(db: Database, table: Table, segment: Segment, columns: Iterable[str]
     return frame.with_columns(pl.lit(None, types[name]).alias(name) for name in wanted if not kept[name])
 
 
-def kept_columns(table: Table, columns: str) -> Mapping[str, bool]:
+def kept_columns(table: Table, columns: str | None) -> Mapping[str, bool]:
     """Stored column to whether a segment's file has it; one that came later is null there.
 
     Args:
@@ -195,8 +195,15 @@ def kept_columns(table: Table, columns: str) -> Mapping[str, bool]:
 
     Raises:
         SchemaError: a column changed its kind, or came later and may not be null.
+        StoreCorrupt: it says nothing that can be read.
     """
-    kinds = dict(json.loads(columns))
+    try:
+        kinds = dict(json.loads(columns or ""))
+    except (ValueError, TypeError) as error:
+        raise StoreCorrupt(
+            f"what columns segments of {table.name} have cannot be read ({error})",
+            hint="make a new store from the payloads with `market-spine rebuild`, or restore a backup",
+        ) from error
     for column in stored_columns(table):
         if kinds.get(column.name, column.kind) != column.kind or (column.name not in kinds and not column.nullable):
             raise SchemaError(
