@@ -213,6 +213,9 @@ SEEN_AT_ONCE = [
     Damage(f"UPDATE core_run_ends SET recorded_at = {_EARLIER}", "runs", "before it began"),
     Damage("UPDATE core_run_starts SET document = 'x'", "runs", "cannot be read"),
     Damage("UPDATE core_run_starts SET scheduler = 'x'", "runs", "scheduler"),
+    Damage("DELETE FROM core_run_partitions WHERE position = 2", "runs", "core_run_partitions"),
+    Damage("DELETE FROM core_run_partitions", "runs", "core_run_partitions"),
+    Damage("UPDATE core_run_partitions SET status = 'completed', reason = NULL", "runs", "core_run_partitions"),
     Damage(f"UPDATE core_window_checks SET checked_through = {_LATER}", "windows", "nothing was committed"),
 ]
 """Found by counting and by comparing records."""
@@ -244,6 +247,7 @@ OBJECTS = [
     ),
     Damage("DROP VIEW market_data_splits; DROP TABLE market_data_splits_versions", "tables", "market_data_splits"),
     Damage("DROP TABLE core_window_checks", "tables", "core_window_checks"),
+    Damage("DROP TABLE core_run_partitions", "tables", "core_run_partitions"),
     Damage("DROP TABLE core_closures", "tables", "core_closures", stores=COLUMNS),
     Damage("DROP SEQUENCE core_manifest_ids", "integrity", "core_manifest_ids", stores=ROWS),
     Damage("SELECT setval('core_manifest_ids', 1)", "integrity", "behind the manifest", stores=ROWS),

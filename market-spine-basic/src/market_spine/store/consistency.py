@@ -13,7 +13,7 @@ from typing import Any
 
 from market_spine.core.capture import source_hash
 from market_spine.core.domain import Domain
-from market_spine.core.manifest import CALC, INGEST, NORMALIZE, Committed, PartRecord
+from market_spine.core.manifest import CALC, INGEST, NORMALIZE, Committed, PartRecord, RunRecord
 from market_spine.core.partition import Partition
 from market_spine.core.schema import Table
 from market_spine.errors import StoreCorrupt
@@ -26,6 +26,11 @@ _ORPHANS = """\
 SELECT COUNT(*), {own} FROM {table} v
  WHERE NOT EXISTS (SELECT 1 FROM core_manifest m WHERE m.manifest_id = v.{column}) AND v.{column} IS NOT NULL
  GROUP BY {own}
+"""
+_CHECKED_SINCE = "SELECT MAX(applied_at) FROM core_migrations WHERE set_name = 'platform' AND number = 6"
+_MET = """\
+SELECT position, domain, partition_key, pipeline, status, reason, kind, duration_ms, recorded_at
+  FROM core_run_partitions WHERE run_id = ? ORDER BY position
 """
 _WORDS = ("committed", "held", "noted", "retracted", "emptied")
 _VERBS = ("accept", "retract", "ack")
@@ -278,13 +283,15 @@ def notices(db: Database) -> str | list[Problem]:
 def runs(db: Database, book: Book) -> str | list[Problem]:
     """Starts and results of runs can be read, and say the same in their columns and in their documents."""
     wrong = []
-    for row in db.rows(f"SELECT {records.RUN_COLUMNS} FROM core_run_ends"):
-        wrong += [Problem(f"run {row[0]}: {what}") for what in _run(row)]
-    for row in db.rows(f"SELECT {records.START_COLUMNS} FROM core_run_starts"):
-        wrong += [Problem(f"start of run {row[0]}: {what}") for what in _start(row)]
-    for name, (start, end) in book.runs.items():
-        if start is not None and end is not None and end <= start:
-            wrong.append(Problem(f"run {name} ended at {moments.to_text(end)}, before it began"))
+    ((since,),) = db.rows(_CHECKED_SINCE)
+    for *row, recorded_at in db.rows(f"SELECT {records.RUN_COLUMNS}, recorded_at FROM core_run_ends"):
+        said = [Problem(f"run {row[0]}: {what}") for what in _run(row)]
+        wrong += said or _met(db, records.run_record(row), recorded_at, since)
+    for start in db.rows(f"SELECT {records.START_COLUMNS} FROM core_run_starts"):
+        wrong += [Problem(f"start of run {start[0]}: {what}") for what in _start(start)]
+    for name, (began, ended) in book.runs.items():
+        if began is not None and ended is not None and ended <= began:
+            wrong.append(Problem(f"run {name} ended at {moments.to_text(ended)}, before it began"))
     return wrong or f"{len(book.runs)} kept"
 
 
@@ -305,6 +312,17 @@ def _run(row: Sequence[Any]) -> list[str]:
         for name, value in told.items()
         if value != getattr(run, name)
     ]
+
+
+def _met(db: Database, run: RunRecord, recorded_at: str, since: str) -> list[Problem]:
+    """Whether what a run found of each partition is what its result says; before ``since`` nothing was kept."""
+    kept = db.rows(_MET, (run.run_id,))
+    said = [(each[0], *each[2:]) for each in records.check_rows(run, recorded_at)]
+    if kept == said or (not kept and recorded_at <= since):
+        return []
+    wrong = [each[2] for each in (kept or said) if each not in said or each not in kept] or [said[-1][2]]
+    what = f"core_run_partitions has {len(kept)} rows of run {run.run_id} that are not the {len(said)} of its result"
+    return [Problem(f"{wrong[0]}: {what}", REBUILD)]
 
 
 def _start(row: Sequence[Any]) -> list[str]:
