@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from market_spine import registry
 from market_spine.app.decisions import Asked
 from market_spine.compose import Hooks, run_decision
-from market_spine.store import open_reader, parse_url
+from market_spine.core.notice import Notice
+from market_spine.store import open_reader, open_writer, parse_url
 from spine.domains.finra.otc_transparency.sample_data import write_sample_data
 from spine.domains.finra.otc_transparency.scheduler import run_finra_schedule
 from spine.domains.market_data.scheduler import run_prices_schedule
@@ -38,8 +39,17 @@ def fill(db: str, folder: Path) -> None:
             Asked(reason="tried", **asked), key, by="ann", mode="run", domain=None, db=db, hooks=hooks()
         )
 
+    def tell() -> None:
+        seen = datetime(2025, 12, 23, 12, tzinfo=UTC)
+        keys = ("2025-11-07|OTC", "2025-11-14|OTC")
+        with open_writer(parse_url(db), registry.domains(), clock=hooks().clock) as writer:
+            for key in keys:
+                notice = Notice("webhook", "finra.otc_transparency", key, "late", seen, "opened", "error")
+                writer.record_notices([notice])
+
     write()
     load()
+    tell()
     write(revise=True)
     load()
     files = sorted(folder.iterdir())
@@ -207,6 +217,8 @@ SEEN_AT_ONCE = [
     Damage("UPDATE core_anomaly_events SET event = 'forgotten'", "anomalies", "cannot be read"),
     Damage(f"UPDATE core_anomaly_events SET occurred_at = {_EARLIER} WHERE event_id = 3", "anomalies", "before"),
     Damage("UPDATE core_anomaly_events SET kind = 'other' WHERE event = 'resolved'", "anomalies", "never seen"),
+    Damage("DELETE FROM core_notifications WHERE notification_id = 1", "notices", "missing"),
+    Damage(f"UPDATE core_notifications SET sent_at = {_EARLIER} WHERE notification_id = 2", "notices", "before"),
     Damage("UPDATE core_run_ends SET result = '{'", "runs", "cannot be read"),
     Damage("UPDATE core_run_ends SET status = 'success', exit_code = 0", "runs", "status"),
     Damage("UPDATE core_run_ends SET failed = 7", "runs", "failed"),

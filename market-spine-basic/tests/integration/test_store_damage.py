@@ -14,9 +14,9 @@ import pytest
 from market_spine import registry
 from market_spine.app.rebuild import MomentClock, rebuild
 from market_spine.compose import utc_now
+from market_spine.core.checking import CheckResult
 from market_spine.errors import MarketSpineError, StoreError
 from market_spine.store import StoreUrl, check, open_reader, open_writer, parse_url, upgrade
-from market_spine.store.checking import CheckResult
 from market_spine.store.fresh import new_store
 from spine.domains.finra.otc_transparency.scheduler import run_finra_schedule
 
