@@ -156,6 +156,15 @@ class CheckRecord(NamedTuple):
     recorded_at: datetime
 
 
+class Reject(NamedTuple):
+    """One row of ``core_rejects``: a refused row of a part, its line, the rule it broke, and what it said."""
+
+    part: str
+    line: int
+    rule: str
+    raw: str
+
+
 @dataclass(frozen=True, slots=True)
 class AnomalyRecord:
     """One row of ``core_anomalies``: an anomaly from first sight to its resolution.

@@ -19,6 +19,7 @@ from market_spine.core.manifest import (
     Known,
     Moves,
     QueryResult,
+    Reject,
     RunRecord,
     RunStart,
 )
@@ -114,6 +115,12 @@ class Reader(Protocol):
 
     def refusals(self, source: str, key_hash: str) -> Mapping[str, Refusal]:
         """What a source last said about each capability, also where that no longer holds."""
+
+    def restated(self, since: datetime, until: datetime, most: int) -> Sequence[Committed]:
+        """The commits between two moments by which captures replaced earlier ones, newest first, without parts."""
+
+    def rejects(self, capture_id: str, most: int) -> Sequence[Reject]:
+        """Rows of a capture that were refused, in the order of its parts and lines."""
 
     def find_capture(self, capture_id: str) -> Committed | None:
         """The first manifest entry (``ingest``) that brought a capture."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from market_spine.core.manifest import INGEST, Committed, DecisionRecord, Known, Moves, PartRecord
+from market_spine.core.manifest import INGEST, Committed, DecisionRecord, Known, Moves, PartRecord, Reject
 from market_spine.store import moments, records
 from market_spine.store.database import Database
 
@@ -183,3 +183,18 @@ def read_entries(db: Database, where: str, params: tuple[Any, ...]) -> Iterator[
 
 def _by_name(parts: list[PartRecord]) -> list[PartRecord]:
     return sorted(parts, key=lambda part: part.name)
+
+
+def read_restated(db: Database, since: str, until: str, most: int) -> list[Committed]:
+    """The commits between two moments by which captures replaced earlier ones, newest first, without their parts."""
+    sql = (
+        f"SELECT {records.MANIFEST_COLUMNS} FROM core_manifest WHERE stage = 'ingest' AND status = 'committed'"
+        " AND is_revision AND committed_at > ? AND committed_at <= ? ORDER BY manifest_id DESC LIMIT ?"
+    )
+    return [records.committed(row, ()) for row in db.rows(sql, (since, until, most))]
+
+
+def read_rejects(db: Database, capture_id: str, most: int) -> list[Reject]:
+    """Rows of a capture that were refused, in the order of its parts and lines."""
+    sql = "SELECT part, line, rule, raw FROM core_rejects WHERE capture_id = ? ORDER BY part, line LIMIT ?"
+    return [Reject(*row) for row in db.rows(sql, (capture_id, most))]

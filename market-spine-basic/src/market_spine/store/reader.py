@@ -18,6 +18,7 @@ from market_spine.core.manifest import (
     Known,
     Moves,
     QueryResult,
+    Reject,
     RunRecord,
 )
 from market_spine.core.notice import NoticeRecord
@@ -109,6 +110,14 @@ class StoreReader:
         """Every manifest entry of a partition, oldest first."""
         with self._db.snapshot():
             return list(manifest.read_entries(self._db, "domain = ? AND partition_key = ?", (domain, key)))
+
+    def restated(self, since: datetime, until: datetime, most: int) -> Sequence[Committed]:
+        """The commits between two moments by which captures replaced earlier ones, newest first, without parts."""
+        return manifest.read_restated(self._db, moments.to_text(since), moments.to_text(until), most)
+
+    def rejects(self, capture_id: str, most: int) -> Sequence[Reject]:
+        """Rows of a capture that were refused, in the order of its parts and lines."""
+        return manifest.read_rejects(self._db, capture_id, most)
 
     def find_capture(self, capture_id: str) -> Committed | None:
         """The first manifest entry (``ingest``) that brought a capture."""

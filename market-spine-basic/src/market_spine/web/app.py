@@ -17,7 +17,20 @@ from market_spine.errors import MarketSpineError, StoreError, UsageError
 from market_spine.store import open_reader
 from market_spine.web import rendering
 from market_spine.web.console import Console
-from market_spine.web.pages import PageMissing, PageSpec, Visit, grid, overview, partition
+from market_spine.web.pages import (
+    PageMissing,
+    PageSpec,
+    Visit,
+    anomalies,
+    calendar,
+    captures,
+    changes,
+    grid,
+    overview,
+    partition,
+    runs,
+    search,
+)
 from market_spine.web.pages.plain import plain
 from market_spine.web.reading import Reading, reading
 from market_spine.web.shield import Shield
@@ -30,10 +43,19 @@ PAGES = (
     PageSpec("/", "overview.html", overview.record, "Overview"),
     PageSpec("/d/{domain}/partitions", "grid.html", grid.record, "Partitions", "partitions"),
     PageSpec("/d/{domain}/p/{key:path}", "partition.html", partition.record, "Partitions"),
+    PageSpec("/captures/{capture_id:path}", "capture.html", captures.record, "Partitions", "rejects"),
+    PageSpec("/runs", "runs.html", runs.listing, "Runs", "runs"),
+    PageSpec("/runs/{run_id}", "run.html", runs.record, "Runs"),
+    PageSpec("/anomalies", "anomalies.html", anomalies.record, "Anomalies", "anomalies"),
+    PageSpec("/changes", "changes.html", changes.record, "Changes", "restatements"),
+    PageSpec("/calendar", "calendar.html", calendar.record, "Calendar", "expected"),
+    PageSpec("/search", "search.html", search.record, "Search", "found"),
 )
 _ENDINGS = ("json", *rendering.TABLES, "")
 """Of several routes the first that fits is taken, so the twins come before their pages."""
+_SECTIONS = (("Runs", "/runs"), ("Anomalies", "/anomalies"), ("Changes", "/changes"), ("Calendar", "/calendar"))
 _IMMUTABLE = {"cache-control": "public, max-age=31536000, immutable"}
+_DIGEST = 64
 _LEAST_PACKED = 500
 """Answers from so many bytes on are compressed."""
 
@@ -52,6 +74,8 @@ def application(console: Console) -> ASGIApp:
             Route("/healthz", _healthy),
             Route("/readyz", partial(_ready, console, limiter)),
             Route("/static/{path:path}", _static),
+            Route("/payloads/{sha256}", partial(_payload, console, limiter)),
+            Route("/calendar.ics", partial(_calendar, console, limiter)),
             *routes,
         ],
         middleware=[Middleware(GZipMiddleware, minimum_size=_LEAST_PACKED, compresslevel=5)],
@@ -90,13 +114,17 @@ def _page(console: Console, page: PageSpec, ending: str, visit: Visit, path: str
         name = path.strip("/").replace("/", "-") or "index"
         disposition = f"attachment; filename*=UTF-8''{rendering.escaped(name)}.{ending}"
         return Response(write(record[page.table]), media_type=kind, headers={"content-disposition": disposition})
+    if record.get("go"):
+        there = rendering.address("/" + "/".join(map(rendering.escaped, record["go"])), {"as_of": site["as_of"]})
+        return Response(status_code=HTTPStatus.SEE_OTHER, headers={"location": there})
     return Response(rendering.html(page.template, record, site), media_type="text/html")
 
 
 def _site(found: Reading, page: PageSpec, visit: Visit, path: str) -> dict[str, Any]:
     """What every page shows around its record."""
     first = next(iter(found.gridded), "")
-    sections = [("Overview", "/"), *([("Partitions", f"/d/{first}/partitions")] if first else [])]
+    grids = [("Partitions", f"/d/{first}/partitions")] if first else []
+    sections = [("Overview", "/"), *grids, *_SECTIONS]
     stem = "/index" if path == "/" else rendering.quoted(path)
     return {
         "title": page.section,
@@ -162,3 +190,38 @@ async def _ready(console: Console, limiter: CapacityLimiter, _request: Request) 
         return Response(rendering.twin({"ready": True}), media_type="application/json")
 
     return await to_thread.run_sync(look, limiter=limiter)
+
+
+async def _payload(console: Console, limiter: CapacityLimiter, request: Request) -> Response:
+    """The exact bytes of a part, to be saved: never shown, whatever they are."""
+    sha256 = request.path_params["sha256"]
+
+    def fetch() -> Response:
+        if len(sha256) != _DIGEST or not set(sha256) <= set("0123456789abcdef"):
+            return _problem(
+                PageMissing("a payload is named by its SHA-256, 64 small hexadecimal digits"), as_json=False
+            )
+        try:
+            with reading(console) as found:
+                data = found.payload(sha256)
+        except MarketSpineError as error:
+            return _problem(error, as_json=False)
+        headers = {"content-disposition": f'attachment; filename="{sha256}.bin"'}
+        return Response(data, media_type="application/octet-stream", headers=headers)
+
+    return await to_thread.run_sync(fetch, limiter=limiter)
+
+
+async def _calendar(console: Console, limiter: CapacityLimiter, _request: Request) -> Response:
+    """What is expected, for other calendars to subscribe to."""
+
+    def make() -> Response:
+        try:
+            with reading(console) as found:
+                record = plain(calendar.record(found, Visit({}, {}, {})))
+                data = calendar.icalendar(record, found.now)
+        except MarketSpineError as error:
+            return _problem(error, as_json=False)
+        return Response(data, media_type="text/calendar; charset=utf-8")
+
+    return await to_thread.run_sync(make, limiter=limiter)

@@ -218,3 +218,8 @@ def columns_of(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> tuple
     told = {name: max((len(str(row["key"][name] or "")) for row in rows), default=0) for name in names}
     short = [name for name in names if 0 < told[name] <= _LONGEST]
     return short, [name for name in names if told[name] > _LONGEST]
+
+
+def sizes(restatements: Sequence[Mapping[str, Any]]) -> list[int]:
+    """How many rows each restatement moved, oldest first."""
+    return [each["added"] + each["removed"] + each["changed"] for each in reversed(restatements)]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import cached_property
-from typing import NamedTuple
 
 from market_spine.app.captures import CaptureState, list_captures
+from market_spine.app.changes import moment_of
 from market_spine.app.states import Grid, PartitionState, partition_states, states_of
 from market_spine.compose import market_day
 from market_spine.core.domain import Domain
@@ -23,13 +23,6 @@ WINDOW = 30
 
 CHECKS = 200
 """Most runs whose checks of a partition are shown."""
-
-
-class Restatement(NamedTuple):
-    """The latest restatement of a partition: the entry that brought it."""
-
-    domain: str
-    committed: Committed
 
 
 class Reading:
@@ -57,6 +50,14 @@ class Reading:
     def gridded(self) -> dict[str, Domain]:
         """The domains that have partitions, by their short names."""
         return {name: domain for name, domain in self.console.domains.items() if domain.partition_fields}
+
+    def short(self, name: str) -> str:
+        """The short name of a domain; the name itself where it is not installed."""
+        return next((short for short, domain in self.console.domains.items() if domain.name == name), name)
+
+    def point(self, given: str | None, flag: str) -> datetime | None:
+        """The moment that a moment or a capture in an address names; None if it is left away."""
+        return moment_of(self.store, flag, given) if given else None
 
     def known(self, domain: Domain) -> Mapping[str, Known]:
         """What the manifest says of every partition of a domain."""
@@ -102,9 +103,9 @@ class Reading:
         found = [each for each in self.open_anomalies if (each.domain, each.anomaly.partition_key) == (domain, key)]
         return sorted(found, key=lambda each: each.anomaly.severity != "error")
 
-    def runs(self, domain: str | None = None, limit: int = 20) -> Sequence[RunRecord]:
-        """Past runs, newest first."""
-        return self.store.runs(domain, limit)
+    def runs(self, domain: str | None = None, limit: int = 20, before: str | None = None) -> Sequence[RunRecord]:
+        """Past runs, newest first; those before a run if it is named."""
+        return self.store.runs(domain, limit, before=before)
 
     def find_run(self, run_id: str) -> RunRecord | None:
         """One run, whole."""
@@ -114,15 +115,17 @@ class Reading:
         """What the latest runs that met a partition found of it, newest first."""
         return self.store.checks(domain, key, CHECKS)
 
-    def restatements(self, limit: int) -> list[Restatement]:
-        """The partitions whose current capture restated an earlier one, latest first."""
-        found = [
-            Restatement(domain.name, known.current)
-            for domain in self.gridded.values()
-            for known in self.known(domain).values()
-            if known.current is not None and known.current.entry.is_revision and known.current.entry.change
-        ]
-        return sorted(found, key=lambda each: each.committed.committed_at, reverse=True)[:limit]
+    def restated(self, since: datetime, until: datetime, most: int) -> Sequence[Committed]:
+        """The restatements between two moments, newest first."""
+        return self.store.restated(since, until, most)
+
+    def restatements(self, limit: int) -> Sequence[Committed]:
+        """The latest restatements."""
+        return self.store.restated(datetime.min.replace(tzinfo=UTC), self.moment, limit)
+
+    def payload(self, sha256: str) -> bytes:
+        """The exact bytes kept under a digest; raises StoreCorrupt where there are none."""
+        return self.store.payload(sha256)
 
     def captures(self, domain: Domain, partition: Partition) -> list[CaptureState]:
         """The captures of a partition, oldest first."""

@@ -40,15 +40,11 @@ def record(reading: Reading, visit: Visit) -> Record:
         "domains": [_domain(reading, name, domain, grids[name]) for name, domain in reading.gridded.items()],
         "runs": runs,
         "restatements": [
-            {"domain": _short(reading, each.domain), **plain_change(each.committed)}
+            {"domain": reading.short(each.entry.partition.domain), **plain_change(each)}
             for each in reading.restatements(_LISTED // 2)
         ],
         "expected": expected,
     }
-
-
-def _short(reading: Reading, name: str) -> str:
-    return next((short for short, domain in reading.console.domains.items() if domain.name == name), name)
 
 
 def _headline(grids: dict[str, Grid], needing: int) -> str:
@@ -119,7 +115,7 @@ def _warnings(reading: Reading, told: set[tuple[str, str]]) -> list[dict[str, An
         mark = (each.domain, each.anomaly.kind, "" if grouped else each.anomaly.partition_key)
         if mark in items or len(items) >= _LISTED:
             continue
-        item = plain_anomaly(each) | {"domain": _short(reading, each.domain), "state": State.WARNED.value}
+        item = plain_anomaly(each) | {"domain": reading.short(each.domain), "state": State.WARNED.value}
         items[mark] = item | {
             "why": each.anomaly.message,
             "todo": str(each.anomaly.details.get("hint", "")),

@@ -48,7 +48,7 @@ def record(reading: Reading, visit: Visit) -> Record:
         "held_text": words.captured(state, reading.today),
         "anomalies": [plain_anomaly(each) for each in anomalies],
         "timeline": _timeline(reading, domain, partition, captures),
-        "captures": [_capture(each) for each in reversed(captures)],
+        "captures": [capture_document(each) for each in reversed(captures)],
         "difference": _difference(reading, domain, partition, captures, visit),
         "neighbours": _neighbours(reading, domain, partition),
         "beside": _beside(reading, domain, partition),
@@ -104,7 +104,8 @@ def _event_day(domain: Domain, partition: Partition) -> date | None:
     return None
 
 
-def _capture(capture: CaptureState) -> dict[str, Any]:
+def capture_document(capture: CaptureState) -> dict[str, Any]:
+    """A capture as plain values."""
     entry = capture.committed.entry
     change = entry.change
     return {
