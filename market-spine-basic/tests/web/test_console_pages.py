@@ -26,6 +26,17 @@ PAGES = (
     "/d/prices/partitions",
     *(f"/d/finra/p/{quote(key)}" for key in (LATE, FAILED, HELD, REVISED, WARNED, "2025-12-19|OTC")),
     "/d/prices/p/AAPL%7Cmock",
+    "/captures/finra.otc_transparency:OTC:2025-11-14:20251216",
+    "/captures/finra.otc_transparency:NMS_TIER_1:2025-12-05:20251222",
+    "/runs",
+    "/runs?domain=prices&limit=1",
+    "/anomalies",
+    "/anomalies?state=all&kind=late",
+    "/changes?since=2025-12-01&until=2025-12-23",
+    "/changes?since=2025-12-16&until=2025-12-23&rows=compare",
+    "/calendar",
+    "/search",
+    "/search?q=2025-11",
 )
 
 

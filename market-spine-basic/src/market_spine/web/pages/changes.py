@@ -19,7 +19,7 @@ _MOVERS = 15
 
 
 def record(reading: Reading, visit: Visit) -> Record:
-    """The restatements after ``since`` and up to ``until``, both moments or captures; by default the last four weeks."""
+    """The restatements after ``since`` and up to ``until``, both moments or captures; else the last weeks."""
     until = reading.point(visit.query.get("until"), "until") or reading.moment
     since = reading.point(visit.query.get("since"), "since") or until - timedelta(days=_DAYS)
     if since > until:
