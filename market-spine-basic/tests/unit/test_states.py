@@ -120,4 +120,4 @@ def test_counts_follow_the_states() -> None:
     cells = [
         PartitionState(partition_key=str(number), state=state) for number, state in enumerate(["late", "held", "late"])
     ]
-    assert list(Grid([cells]).counts.items()) == [("held", 1), ("late", 2)]
+    assert list(Grid("garden", date(2025, 1, 6), [cells]).counts.items()) == [("held", 1), ("late", 2)]

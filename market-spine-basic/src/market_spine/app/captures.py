@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from market_spine.app.draft import partition_scope
 from market_spine.app.replay import compare, overlay, replay
@@ -16,6 +16,8 @@ from market_spine.core.revision import RowDiff, diff_rows
 from market_spine.errors import UsageError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import polars as pl
 
 
@@ -38,6 +40,21 @@ class CaptureState:
     decisions: tuple[DecisionRecord, ...] = ()
 
     @property
+    def capture_id(self) -> str:
+        """Its id."""
+        return self.committed.entry.capture_id
+
+    @property
+    def captured_at(self) -> datetime:
+        """When it was first committed, as a capture or as held; UTC."""
+        return self.committed.captured_at
+
+    @property
+    def row_count(self) -> int:
+        """Rows of its first table."""
+        return self.committed.entry.row_count
+
+    @property
     def overrode(self) -> tuple[str, ...]:
         """Kinds of the guards that a person let it past."""
         kinds = [each.decision.kind for each in self.decisions if each.decision.verb == "accept"]
@@ -52,6 +69,88 @@ class CaptureState:
             "current": "current: what readers see",
         }
         return told.get(self.status, self.status)
+
+    def document(self) -> dict[str, Any]:
+        """Its JSON form."""
+        entry = self.committed.entry
+        change = entry.change
+        counts = change and {
+            "rows_added": change.added,
+            "rows_removed": change.removed,
+            "rows_changed": change.changed,
+        }
+        return {
+            "capture_id": entry.capture_id,
+            "status": self.status,
+            "captured_at": self.captured_at.isoformat(),
+            "row_count": entry.row_count,
+            "rejected": entry.rejected,
+            "duplicates": entry.duplicates,
+            "is_revision": entry.is_revision,
+            "revision_summary": counts,
+            "source_hash": entry.source_hash,
+            "content_hash": entry.content_hash,
+            "legs": list(self.legs),
+            "overrode": list(self.overrode),
+            "decisions": [
+                {
+                    "verb": each.decision.verb,
+                    "kind": each.decision.kind,
+                    "by": each.decision.decided_by,
+                    "reason": each.decision.reason,
+                    "decided_at": each.decided_at.isoformat(),
+                }
+                for each in self.decisions
+            ],
+            "parts": [
+                {
+                    "name": part.name,
+                    "sha256": part.sha256,
+                    "origin": part.origin,
+                    "size": part.size,
+                    "carried": part.carried,
+                }
+                for part in entry.parts
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureDiff:
+    """Two captures of a partition, and the rows in which they differ.
+
+    Attributes:
+        partition_key: whose captures they are.
+        old: the earlier one.
+        new: the later one.
+        key: the columns that identify a row.
+        rows: what was added and removed, and what changed as it was and as it is: Polars frames.
+    """
+
+    partition_key: str
+    old: CaptureState
+    new: CaptureState
+    key: tuple[str, ...]
+    rows: RowDiff
+
+    def document(self) -> dict[str, Any]:
+        """Its JSON form."""
+        pairs = [(_plain(old), _plain(new)) for old, new in self.rows.pairs()]
+        return {
+            "partition_key": self.partition_key,
+            "from": self.old.capture_id,
+            "from_status": self.old.status,
+            "to": self.new.capture_id,
+            "to_status": self.new.status,
+            "added": [_plain(row) for row in self.rows.added.iter_rows(named=True)],
+            "removed": [_plain(row) for row in self.rows.removed.iter_rows(named=True)],
+            "changed": [{"key": {name: new[name] for name in self.key}, "old": old, "new": new} for old, new in pairs],
+        }
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """Dates as ISO text."""
+    return {name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in row.items()}
 
 
 def list_captures(store: Reader, domain: Domain, partition: Partition) -> list[CaptureState]:
@@ -130,6 +229,15 @@ def choose_captures(
             hint="name them with --from and --to; market-spine captures lists them",
         )
     return by_id[old], by_id[new]
+
+
+def compare_captures(
+    store: Reader, domain: Domain, partition: Partition, old: str | None = None, new: str | None = None
+) -> CaptureDiff:
+    """Compare two captures; which, if they are not named, and the errors, are those of ``choose_captures``."""
+    before, after = choose_captures(store, domain, partition, old, new)
+    rows = diff_captures(store, domain, partition, before, after)
+    return CaptureDiff(partition.key, before, after, domain.tables[0].key, rows)
 
 
 def diff_captures(store: Reader, domain: Domain, partition: Partition, old: CaptureState, new: CaptureState) -> RowDiff:

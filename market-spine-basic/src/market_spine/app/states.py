@@ -165,8 +165,10 @@ class PartitionState:
 
 @dataclass(frozen=True)
 class Grid:
-    """A domain's partitions as rows of the grid, newest first."""
+    """A domain's partitions as rows of the grid, newest first; ``today`` is the day on which they are judged."""
 
+    domain: str
+    today: date
     rows: Sequence[Sequence[PartitionState]] = field(default_factory=list)
 
     @property
@@ -180,13 +182,22 @@ class Grid:
         counted = Counter(each.state for each in self.states)
         return {state.value: counted[state] for state in State if counted[state]}
 
+    def document(self) -> dict[str, Any]:
+        """Its JSON form."""
+        return {
+            "domain": self.domain,
+            "today": self.today.isoformat(),
+            "counts": self.counts,
+            "partitions": [state.document() for state in self.states],
+        }
+
 
 def partition_states(store: Reader, domain: Domain, today: date, count: int) -> Grid:
     """The states of a domain's partitions, at most ``count`` rows of the grid."""
     known = store.known(domain.name)
     rows = domain.grid(today, count, known.keys())
     states = iter(_decided(store, domain, today, [partition for row in rows for partition in row], known))
-    return Grid([[next(states) for _ in row] for row in rows])
+    return Grid(domain.name, today, [[next(states) for _ in row] for row in rows])
 
 
 def states_of(store: Reader, domain: Domain, today: date, partitions: Sequence[Partition]) -> list[PartitionState]:

@@ -23,7 +23,6 @@ from market_spine.errors import StoreUnavailable
 if TYPE_CHECKING:
     from market_spine.app.captures import CaptureState
     from market_spine.core.manifest import DecisionRecord
-    from market_spine.core.revision import RowDiff
 
 _COLUMNS = ("capture_id", "status", "captured_at", "rows", "rejected", "revision", "source_hash", "parts", "decisions")
 
@@ -43,7 +42,7 @@ def captures(partition: str, domain: str | None, db: str | None, as_json: bool) 
         found, where = locate(partition, domain, store.partition_keys)
         listed = list_captures(store, found, where)
     if as_json:
-        output.write_json({"partition_key": where.key, "captures": [_document(capture) for capture in listed]})
+        output.write_json({"partition_key": where.key, "captures": [capture.document() for capture in listed]})
         return
     output.write_table(_COLUMNS, [_row(capture) for capture in listed])
 
@@ -78,39 +77,27 @@ def payload(capture: str, out: Path, part: str | None, db: str | None) -> None:
 @json_option
 def diff(partition: str, old: str | None, new: str | None, domain: str | None, db: str | None, as_json: bool) -> None:
     """Show the normalized rows in which two captures of PARTITION differ, with old and new values."""
-    from market_spine.app.captures import choose_captures, diff_captures
+    from market_spine.app.captures import compare_captures
     from market_spine.compose import reader
     from market_spine.registry import locate
 
     with closing(reader(db)) as store:
         found, where = locate(partition, domain, store.partition_keys)
-        table = found.tables[0]
-        before, after = choose_captures(store, found, where, old, new)
-        rows = diff_captures(store, found, where, before, after)
+        compared = compare_captures(store, found, where, old, new)
     if as_json:
-        output.write_json(
-            {
-                "partition_key": where.key,
-                "from": before.committed.entry.capture_id,
-                "from_status": before.status,
-                "to": after.committed.entry.capture_id,
-                "to_status": after.status,
-                "added": _plain(rows.added.to_dicts()),
-                "removed": _plain(rows.removed.to_dicts()),
-                "changed": _changed(rows, table.key),
-            }
-        )
+        output.write_json(compared.document())
         return
+    rows, key = compared.rows, compared.key
     change = rows.change
-    output.write(f"{where.key}: {before.committed.entry.capture_id} -> {after.committed.entry.capture_id}")
-    for capture in (before, after):
+    output.write(f"{where.key}: {compared.old.capture_id} -> {compared.new.capture_id}")
+    for capture in (compared.old, compared.new):
         if capture.status in ("held", "retracted"):
-            output.write(f"{capture.committed.entry.capture_id} is {capture.outcome}")
+            output.write(f"{capture.capture_id} is {capture.outcome}")
     output.write(f"{change.added} added, {change.removed} removed, {change.changed} changed")
     listed = [
-        *(("+", _key(row, table.key), _values(row, table.key)) for row in _plain(rows.added.to_dicts())),
-        *(("-", _key(row, table.key), _values(row, table.key)) for row in _plain(rows.removed.to_dicts())),
-        *(("~", _key(row["old"], table.key), _moved(row)) for row in _changed(rows, table.key)),
+        *(("+", _key(row, key), _values(row, key)) for row in rows.added.iter_rows(named=True)),
+        *(("-", _key(row, key), _values(row, key)) for row in rows.removed.iter_rows(named=True)),
+        *(("~", _key(new, key), _moved(old, new)) for old, new in rows.pairs()),
     ]
     if listed:
         output.write_table(("", "row", "values"), listed)
@@ -140,64 +127,6 @@ def _decided(record: DecisionRecord) -> str:
     return f"{decision.verb}{past} by {decision.decided_by}: {decision.reason}"
 
 
-def _document(capture: CaptureState) -> dict[str, Any]:
-    """A capture's JSON form."""
-    entry = capture.committed.entry
-    change = entry.change
-    counts = change and {
-        "rows_added": change.added,
-        "rows_removed": change.removed,
-        "rows_changed": change.changed,
-    }
-    return {
-        "capture_id": entry.capture_id,
-        "status": capture.status,
-        "captured_at": capture.committed.captured_at.isoformat(),
-        "row_count": entry.row_count,
-        "rejected": entry.rejected,
-        "duplicates": entry.duplicates,
-        "is_revision": entry.is_revision,
-        "revision_summary": counts,
-        "source_hash": entry.source_hash,
-        "content_hash": entry.content_hash,
-        "legs": list(capture.legs),
-        "overrode": list(capture.overrode),
-        "decisions": [
-            {
-                "verb": each.decision.verb,
-                "kind": each.decision.kind,
-                "by": each.decision.decided_by,
-                "reason": each.decision.reason,
-                "decided_at": each.decided_at.isoformat(),
-            }
-            for each in capture.decisions
-        ],
-        "parts": [
-            {
-                "name": part.name,
-                "sha256": part.sha256,
-                "origin": part.origin,
-                "size": part.size,
-                "carried": part.carried,
-            }
-            for part in entry.parts
-        ],
-    }
-
-
-def _changed(rows: RowDiff, key: tuple[str, ...]) -> list[dict[str, Any]]:
-    pairs = zip(_plain(rows.old.to_dicts()), _plain(rows.new.to_dicts()), strict=True)
-    return [{"key": {name: new[name] for name in key}, "old": old, "new": new} for old, new in pairs]
-
-
-def _plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Dates as ISO text."""
-    return [
-        {name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in row.items()}
-        for row in rows
-    ]
-
-
 def _key(row: dict[str, Any], key: tuple[str, ...]) -> str:
     return " ".join(str(row[name]) for name in key if row[name] != "")
 
@@ -206,6 +135,5 @@ def _values(row: dict[str, Any], key: tuple[str, ...]) -> str:
     return ", ".join(f"{name} {value}" for name, value in row.items() if name not in key and value is not None)
 
 
-def _moved(row: dict[str, Any]) -> str:
-    old, new = row["old"], row["new"]
+def _moved(old: dict[str, Any], new: dict[str, Any]) -> str:
     return ", ".join(f"{name} {old[name]} -> {new[name]}" for name in new if old[name] != new[name])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
@@ -37,17 +36,7 @@ def status(count: int, run_date: str | None, domain: str | None, db: str | None,
     with closing(reader(db)) as store:
         grids = [(each, partition_states(store, each, today, count)) for each in chosen]
     if as_json:
-        output.write_json(
-            [
-                {
-                    "domain": each.name,
-                    "today": today.isoformat(),
-                    "counts": grid.counts,
-                    "partitions": [state.document() for state in grid.states],
-                }
-                for each, grid in grids
-            ]
-        )
+        output.write_json([grid.document() for _, grid in grids])
         return
     for each, grid in grids:
         if grid.states:
@@ -100,7 +89,7 @@ def runs(
             records = store.runs(name, limit, key=key, before=before)
         checks = store.checks(name, key, limit, before=before) if name and key and not as_json else []
     if as_json:
-        output.write_json([json.loads(record.result) for record in records])
+        output.write_json([record.document() for record in records])
     elif run_id is not None and records[0].exit_code is None:
         output.write(f"{records[0].status}: begun on {records[0].started_at.isoformat(timespec='seconds')}")
     elif run_id is not None:
@@ -154,24 +143,9 @@ def anomalies(ctx: click.Context, everything: bool, domain: str | None, db: str 
     name = registry.find(domain).name if domain else None
     with closing(reader(db)) as store:
         records = store.anomalies(name, open_only=not everything)
-    rows = [
-        {
-            "domain": record.domain,
-            "partition_key": record.anomaly.partition_key,
-            "kind": record.anomaly.kind,
-            "severity": record.anomaly.severity,
-            "count": record.count,
-            "first_seen": record.first_seen.isoformat(timespec="seconds"),
-            "last_seen": record.last_seen.isoformat(timespec="seconds"),
-            "resolved_at": record.resolved_at.isoformat(timespec="seconds") if record.resolved_at else None,
-            "acknowledged_at": record.acknowledged_at.isoformat(timespec="seconds") if record.acknowledged_at else None,
-            "message": record.anomaly.message,
-        }
-        for record in records
-    ]
+    rows = [record.document() for record in records]
     if as_json:
-        details = [dict(record.anomaly.details) for record in records]
-        output.write_json([{**row, "details": detail} for row, detail in zip(rows, details, strict=True)])
+        output.write_json(rows)
         return
     columns = (
         "partition_key",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -123,7 +124,7 @@ class RunStart(NamedTuple):
 
 
 class RunRecord(NamedTuple):
-    """One row of ``core_runs``: a scheduler result, whole; or a run that has not ended, ``unfinished``."""
+    """One row of ``core_runs``: a scheduler result, whole, as JSON; or a run that has not ended, ``unfinished``."""
 
     run_id: str
     domain: str
@@ -137,6 +138,11 @@ class RunRecord(NamedTuple):
     failed: int
     skipped: int
     result: str
+
+    def document(self) -> dict[str, Any]:
+        """The result, as docs/contract.md describes it; of a run without one, what was recorded at its start."""
+        found: dict[str, Any] = json.loads(self.result)
+        return found
 
 
 class CheckRecord(NamedTuple):
@@ -179,6 +185,26 @@ class AnomalyRecord:
     count: int
     resolved_at: datetime | None
     acknowledged_at: datetime | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Its JSON form; moments to the second."""
+
+        def text(moment: datetime | None) -> str | None:
+            return moment.isoformat(timespec="seconds") if moment else None
+
+        return {
+            "domain": self.domain,
+            "partition_key": self.anomaly.partition_key,
+            "kind": self.anomaly.kind,
+            "severity": self.anomaly.severity,
+            "count": self.count,
+            "first_seen": text(self.first_seen),
+            "last_seen": text(self.last_seen),
+            "resolved_at": text(self.resolved_at),
+            "acknowledged_at": text(self.acknowledged_at),
+            "message": self.anomaly.message,
+            "details": dict(self.anomaly.details),
+        }
 
 
 class DecisionRecord(NamedTuple):

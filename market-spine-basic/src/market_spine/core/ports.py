@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from market_spine.core.anomaly import Anomaly
@@ -26,7 +26,7 @@ from market_spine.core.manifest import (
 from market_spine.core.notice import Notice, NoticeRecord
 from market_spine.core.partition import Partition, Scope
 from market_spine.core.revision import Change
-from market_spine.core.schema import Table
+from market_spine.core.schema import RelationInfo, Table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -129,20 +129,76 @@ class Reader(Protocol):
         """Run one read-only statement and take all its rows; see ``ask``. Raises UsageError for very many."""
 
     def ask(
-        self, sql: str, as_of: datetime | str | None = None, *, seconds: float = SECONDS
+        self,
+        sql: str,
+        as_of: datetime | str | None = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        pinned: bool = False,
+        seconds: float = SECONDS,
     ) -> AbstractContextManager[RowStream]:
         """Run one read-only statement, optionally as of a moment or of a capture id; its rows come piece by piece.
+
+        ``params`` are the values of its ``$name`` parameters. With ``pinned``, ``as_of`` is the moment of what was
+        the latest commit: as long as it still is, the statement may name all that it may name without a moment.
 
         Raises UsageError for anything but a single reading statement, for one that takes longer than ``seconds``
         or more memory than a statement may, for a moment that has not passed yet, and, with ``as_of``, for
         schema-qualified or physical names.
         """
 
+    def table(
+        self,
+        name: str,
+        *,
+        columns: Sequence[str] | None = None,
+        where: Mapping[str, Any] | None = None,
+        start: date | str | None = None,
+        end: date | str | None = None,
+        as_of: datetime | str | None = None,
+        pinned: bool = False,
+        seconds: float = SECONDS,
+    ) -> AbstractContextManager[FrameStream]:
+        """Rows of a table or view, typed as declared, in no particular order; they come piece by piece.
+
+        Args:
+            name: a table or view of the store.
+            columns: which of its columns; None: all.
+            where: column to the value, or to the values, that a row may have; None is NULL.
+            start: the first day, in the relation's first column of dates.
+            end: the last day, itself included.
+            as_of: as ``ask`` takes it.
+            pinned: as ``ask`` takes it.
+            seconds: how long it may take until the last row was read.
+
+        Raises UsageError for names that there are not, and for values that a column cannot have.
+        """
+
+    def described(self) -> Sequence[RelationInfo]:
+        """Every table and view: those of the domains in the order of their declarations, then the platform's."""
+
+    def settled(self, as_of: datetime | str) -> datetime:
+        """The moment that a moment, its text, or a capture id stands for, once it has passed; see ``ask``."""
+
+    def latest(self) -> datetime | None:
+        """The moment of the latest commit; None in a store without commits."""
+
     def close(self) -> None: ...
 
 
-class RowStream(Protocol):
-    """The rows of a statement. They can be read once, in one of two ways; both raise UsageError and StoreError."""
+class FrameStream(Protocol):
+    """Rows as frames. They can be read once; reading raises UsageError and StoreError."""
+
+    @property
+    def schema(self) -> Mapping[str, pl.DataType]:
+        """The columns' names, and their types in frames. Raises UsageError if two have the same name."""
+
+    def frames(self) -> Iterator[pl.DataFrame]:
+        """The rows as frames of these types, piece by piece; none if there are no rows."""
+
+
+class RowStream(FrameStream, Protocol):
+    """The rows of a statement. They can be read once, in one of three ways."""
 
     @property
     def columns(self) -> Sequence[str]:

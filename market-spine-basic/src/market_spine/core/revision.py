@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import polars as pl
 
@@ -36,6 +36,10 @@ class RowDiff(NamedTuple):
     def change(self) -> Change:
         """The counts."""
         return Change(self.added.height, self.removed.height, self.new.height)
+
+    def pairs(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+        """Each changed row as it was, and as it is."""
+        return zip(self.old.iter_rows(named=True), self.new.iter_rows(named=True), strict=True)
 
 
 def diff_rows(old: pl.DataFrame, new: pl.DataFrame, key: Sequence[str]) -> RowDiff:

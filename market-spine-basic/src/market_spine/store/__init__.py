@@ -8,6 +8,7 @@ folders ``sqlite`` and ``postgres`` are its adapters.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from market_spine.core.domain import Domain
@@ -72,6 +73,7 @@ def open_reader(
     clock: Clock | None = None,
     wait_seconds: float = WAIT_SECONDS,
     missing_ok: bool = False,
+    as_of: datetime | None = None,
 ) -> StoreReader:
     """Open a store so that nothing can be written through it.
 
@@ -81,6 +83,7 @@ def open_reader(
         clock: tells whether a moment has passed; by default the database's own.
         wait_seconds: how long an as-of query waits for a writer to finish.
         missing_ok: read an empty store where there is none, without creating it.
+        as_of: a moment that has passed (``Reader.settled``): everything is read as it was known then.
 
     Raises:
         StoreUnavailable: there is none, or it is not a database.
@@ -88,7 +91,7 @@ def open_reader(
     """
     from market_spine.store import opening
 
-    return opening.reader(url, domains, clock, wait_seconds, missing_ok)
+    return opening.reader(url, domains, clock, wait_seconds, missing_ok, as_of)
 
 
 def open_ledger(url: StoreUrl, domains: Sequence[Domain], **how: Unpack[_Writing]) -> StoreLedger:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from market_spine.core.domain import Domain
     from market_spine.core.partition import Scope
-    from market_spine.core.ports import RowStream
+    from market_spine.core.ports import FrameStream, RowStream
     from market_spine.core.schema import Table
-    from market_spine.store.asking import Question
+    from market_spine.store.asking import Choice, Question
     from market_spine.store.objects import Objects
     from market_spine.store.problems import Problem
 
@@ -149,6 +149,12 @@ class Database(Protocol):
 
         Raises UsageError for anything the statement does wrong, also while its rows are read.
         """
+
+    def choose(self, choice: Choice) -> AbstractContextManager[FrameStream]:
+        """Choose rows of a table on a fresh connection that cannot write; see ``StoreReader.table``."""
+
+    def show_past(self, moment: str) -> None:
+        """From now on, let the platform's tables show only what was known at a moment; of a reading connection."""
 
     def version(self) -> str:
         """Name and version of the database, and the encoding of its text."""

@@ -8,7 +8,7 @@ from market_spine.core.ports import Clock
 from market_spine.errors import StoreCorrupt
 from market_spine.store.database import Database
 
-_LATEST = """\
+LATEST = """\
 SELECT MAX(moment) FROM (
     SELECT MAX(committed_at) AS moment FROM core_manifest
     UNION ALL SELECT MAX(occurred_at) FROM core_anomaly_events
@@ -18,6 +18,7 @@ SELECT MAX(moment) FROM (
     UNION ALL SELECT MAX(sent_at) FROM core_notifications
 ) AS moments
 """
+"""SELECT of the latest commit moment, as ``to_text`` spells it; null in a store without commits."""
 
 
 def to_text(moment: datetime) -> str:
@@ -42,7 +43,7 @@ def from_text(text: str) -> datetime:
 
 def latest_moment(db: Database) -> datetime | None:
     """The latest commit moment that the connection can see; None in a store without commits."""
-    ((latest,),) = db.rows(_LATEST)
+    ((latest,),) = db.rows(LATEST)
     return None if latest is None else from_text(latest)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 from market_spine.core.domain import Domain
@@ -12,6 +13,7 @@ from market_spine.errors import SchemaError, StoreUnavailable
 from market_spine.store import migrations, objects
 from market_spine.store.database import Database
 from market_spine.store.location import StoreUrl
+from market_spine.store.moments import to_text
 from market_spine.store.reader import StoreReader
 from market_spine.store.writer import StoreWriter
 
@@ -79,9 +81,15 @@ def _within(db: Database, work: Callable[[], list[str]]) -> list[str]:
 
 
 def reader(
-    url: StoreUrl, domains: Sequence[Domain], clock: Clock | None, wait_seconds: float, missing_ok: bool
+    url: StoreUrl,
+    domains: Sequence[Domain],
+    clock: Clock | None,
+    wait_seconds: float,
+    missing_ok: bool,
+    past: datetime | None = None,
 ) -> StoreReader:
-    """A reader; over an empty store in memory if there is none and ``missing_ok``."""
+    """A reader, of what was known at a moment if one is given; over an empty store in memory if there is none
+    and ``missing_ok``."""
     if missing_ok and url.kind == "sqlite" and not Path(url.path).exists():
         return _empty(domains, clock)
     db = for_reading(url, wait_seconds)
@@ -89,10 +97,12 @@ def reader(
         if not db.steadily(lambda: _is_readable(url, db, domains, missing_ok)):
             db.close()
             return _empty(domains, clock)
+        if past is not None:
+            db.show_past(to_text(past))
     except BaseException:
         db.close()
         raise
-    return StoreReader(db, domains, clock or db.now)
+    return StoreReader(db, domains, clock or db.now, past)
 
 
 def _is_readable(url: StoreUrl, db: Database, domains: Sequence[Domain], missing_ok: bool) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
-from functools import wraps
+from datetime import date, datetime
+from itertools import chain
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from market_spine.core.domain import Domain
 from market_spine.core.manifest import (
@@ -23,12 +23,13 @@ from market_spine.core.manifest import (
 )
 from market_spine.core.notice import NoticeRecord
 from market_spine.core.partition import Scope
-from market_spine.core.ports import SECONDS, Clock, RowStream
-from market_spine.core.schema import Table
+from market_spine.core.ports import SECONDS, Clock, FrameStream, RowStream
+from market_spine.core.schema import RelationInfo, Table
 from market_spine.errors import StoreCorrupt, UsageError
-from market_spine.store import codec, manifest, moments, past, records, statements
-from market_spine.store.asking import MOST_ROWS, Question
+from market_spine.store import codec, manifest, moments, past, records, statements, views
+from market_spine.store.asking import MOST_ROWS, Choice, Question
 from market_spine.store.database import Database
+from market_spine.store.steady import steadily
 
 if TYPE_CHECKING:
     import polars as pl
@@ -43,31 +44,14 @@ _BEFORE = "recorded_at < (SELECT recorded_at FROM core_runs WHERE run_id = ?)"
 _MOST = 2**63 - 1
 """The largest number that a database takes."""
 
-R = TypeVar("R")
 
-
-def _steadily(reader: type[R]) -> type[R]:
-    """Let every public method see one state, also of a file that others may change: see ``Database.steadily``."""
-    for name, method in list(vars(reader).items()):
-        if not name.startswith("_") and name != "close":
-            setattr(reader, name, _steady(method))
-    return reader
-
-
-def _steady(method: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(method)
-    def read(self: StoreReader, *arguments: Any, **named: Any) -> Any:
-        return self._db.steadily(lambda: method(self, *arguments, **named))
-
-    return read
-
-
-@_steadily
+@steadily
 class StoreReader:
     """Reads through one connection; each method sees one state of the store. Closes as a context manager."""
 
-    def __init__(self, db: Database, domains: Sequence[Domain], clock: Clock) -> None:
+    def __init__(self, db: Database, domains: Sequence[Domain], clock: Clock, past: datetime | None = None) -> None:
         self._db = db
+        self._past = past
         self._domains = tuple(domains)
         self._clock = clock
 
@@ -148,6 +132,7 @@ class StoreReader:
         """The rows known in a scope, now or as of a moment that has passed, typed as declared, sorted by key."""
         wanted = table.names if columns is None else tuple(columns)
         needed = [name for name in table.names if name in wanted or name in table.key]
+        as_of = self._past if as_of is None else as_of
         if as_of is None:
             frame = self._db.read_frame(table, scope, needed)
         else:
@@ -265,7 +250,15 @@ class StoreReader:
             return QueryResult(tuple(answer.columns), rows)
 
     @contextmanager
-    def ask(self, sql: str, as_of: datetime | str | None = None, *, seconds: float = SECONDS) -> Iterator[RowStream]:
+    def ask(
+        self,
+        sql: str,
+        as_of: datetime | str | None = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        pinned: bool = False,
+        seconds: float = SECONDS,
+    ) -> Iterator[RowStream]:
         """Run one read-only statement, optionally as of a moment or of a capture; its rows come piece by piece.
 
         Args:
@@ -273,6 +266,8 @@ class StoreReader:
             as_of: a moment (without zone: UTC), its ISO text (a date: its first instant in UTC), or a
                 capture id, which stands for the moment its capture became current. All views and
                 ``core_*`` tables then show what was known at that moment, for ever the same.
+            params: the values of ``$name`` parameters; see ``binding.bind``.
+            pinned: ``as_of`` was the latest commit's moment; while it still is, the present is asked.
             seconds: how long it may take until the last row was read.
 
         Raises:
@@ -282,9 +277,73 @@ class StoreReader:
             StoreLocked: a writer stayed busy, so that what was known at the moment is not settled yet.
         """
         statements.check(sql)
-        moment = None if as_of is None else self._db.steadily(lambda: self._settled(as_of))
-        with self._db.query(Question(sql, self._domains, moment, seconds)) as answer:
+        if params is not None:
+            from market_spine.store.binding import bind
+
+            sql = bind(sql, params)
+        with self._db.query(Question(sql, self._domains, self._at(as_of, pinned=pinned), seconds, pinned)) as answer:
             yield answer
+
+    @contextmanager
+    def table(
+        self,
+        name: str,
+        *,
+        columns: Sequence[str] | None = None,
+        where: Mapping[str, Any] | None = None,
+        start: date | str | None = None,
+        end: date | str | None = None,
+        as_of: datetime | str | None = None,
+        pinned: bool = False,
+        seconds: float = SECONDS,
+    ) -> Iterator[FrameStream]:
+        """Rows of a table or view, piece by piece; arguments and errors are those of ``Reader.table``."""
+        from market_spine.store import selecting
+        from market_spine.store.binding import statement
+
+        moment = self._at(as_of, pinned=pinned)
+        table = selecting.declared(self._domains, name)
+        if table is not None:
+            kinds = selecting.kinds_of(table)
+            wanted = selecting.chosen_columns(table.name, kinds, columns)
+            given = selecting.conditions(table.name, kinds, where, start, end)
+            choice = Choice(table, wanted, given, self._domains, moment, seconds, pinned)
+            with self._db.choose(choice) as rows:
+                yield rows
+            return
+        whole = f"SELECT * FROM {views.quote(name)}"
+        with self._db.query(Question(whole, self._domains, moment, seconds, pinned)) as answer:
+            if columns is None and not where and start is None and end is None:
+                yield answer
+                return
+            kinds = selecting.kinds_in(answer.schema)
+        wanted = selecting.chosen_columns(name, kinds, columns)
+        chosen = statement(name, wanted, selecting.conditions(name, kinds, where, start, end))
+        with self._db.query(Question(chosen, self._domains, moment, seconds, pinned)) as answer:
+            yield answer
+
+    def described(self) -> list[RelationInfo]:
+        """Every table and view, as they are now."""
+        from market_spine.store import selecting
+
+        with self._db.query(Question(selecting.COLUMNS, self._domains, None, SECONDS)) as answer:
+            return selecting.relations(self._domains, chain.from_iterable(answer.batches()))
+
+    def settled(self, as_of: datetime | str) -> datetime:
+        """The moment that a moment, its text, or a capture id stands for, once it has passed."""
+        return moments.from_text(self._settled(as_of))
+
+    def latest(self) -> datetime | None:
+        """The moment of the latest commit; None in a store without commits."""
+        return self._past or moments.latest_moment(self._db)
+
+    def _at(self, as_of: datetime | str | None, *, pinned: bool) -> str | None:
+        """The moment to ask as of. Where nothing has to be looked up any thread may ask."""
+        if as_of is None:
+            return None if self._past is None else moments.to_text(self._past)
+        if pinned and isinstance(as_of, datetime):
+            return moments.to_text(as_of)
+        return self._db.steadily(lambda: self._settled(as_of))
 
     def _settled(self, as_of: datetime | str) -> str:
         """A moment after which nothing can be committed before it any more."""

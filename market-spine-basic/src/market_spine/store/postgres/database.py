@@ -15,20 +15,22 @@ from psycopg.pq import TransactionStatus
 
 from market_spine.core.partition import Scope
 from market_spine.core.schema import Table
+from market_spine.store import binding
+from market_spine.store.asking import Question
 from market_spine.store.database import ALONE, MOVEMENTS, ROW_ID
 from market_spine.store.location import StoreUrl
 from market_spine.store.moments import from_text
 from market_spine.store.postgres.connect import connect, encoding, translated
 from market_spine.store.postgres.watching import Watched
 from market_spine.store.replacing import scope_condition
-from market_spine.store.views import quote
+from market_spine.store.views import as_of_views, quote
 
 if TYPE_CHECKING:
     import polars as pl
 
     from market_spine.core.domain import Domain
-    from market_spine.core.ports import RowStream
-    from market_spine.store.asking import Question
+    from market_spine.core.ports import FrameStream, RowStream
+    from market_spine.store.asking import Choice
     from market_spine.store.objects import Objects
     from market_spine.store.problems import Problem
 
@@ -77,6 +79,7 @@ class PostgresDatabase:
         self._wait = wait_seconds
         self._read_only = read_only
         self._pinned = False
+        self._past: str | None = None
         self._connection, self._schema = connect(url, wait_seconds, read_only=read_only)
 
     @contextmanager
@@ -89,6 +92,7 @@ class PostgresDatabase:
         with translated(self._url, self._wait):
             if self._connection.closed and not self._pinned:
                 self._connection, self._schema = connect(self._url, self._wait, read_only=self._read_only)
+                self._shadow(self._connection)
             yield self._connection
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -271,6 +275,28 @@ class PostgresDatabase:
         from market_spine.store.postgres import query
 
         return query.ask(self._url, self._wait, question)
+
+    def choose(self, choice: Choice) -> AbstractContextManager[FrameStream]:
+        from market_spine.store.postgres import query
+
+        sql = binding.statement(choice.table.name, choice.columns, choice.conditions)
+        question = Question(sql, choice.domains, choice.moment, choice.seconds, choice.pinned)
+        return query.ask(self._url, self._wait, question)
+
+    def show_past(self, moment: str) -> None:
+        self._past = moment
+        with self._linked() as connection:
+            self._shadow(connection)
+
+    def _shadow(self, connection: Watched) -> None:
+        """Put what was known at the moment before the tables, under their names."""
+        if self._past is None:
+            return
+        connection.execute(f"SET search_path = pg_temp, {quote(self._schema)}")
+        with connection.transaction():
+            connection.execute("SET TRANSACTION READ WRITE")
+            for name, body in as_of_views((), self._past, quote(self._schema), ()):
+                connection.execute(f"CREATE TEMP VIEW {quote(name)} AS {body}")
 
     def version(self) -> str:
         with self._linked() as connection:

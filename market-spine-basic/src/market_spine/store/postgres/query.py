@@ -10,21 +10,25 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from itertools import islice
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import psycopg
 
 from market_spine.errors import StoreUnavailable, UsageError
-from market_spine.store.asking import Question
+from market_spine.store.asking import Question, at, refuse_same_names
 from market_spine.store.location import StoreUrl
+from market_spine.store.moments import LATEST
 from market_spine.store.postgres.connect import connect, safe_cause, said, translated
-from market_spine.store.postgres.watching import Watched
+from market_spine.store.postgres.watching import Described, Watched
 from market_spine.store.views import as_of_views, quote
 from market_spine.wording import nearest
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _ViewBuilder = Callable[[str, frozenset[str]], Sequence[tuple[str, str]]]
 """(schema that holds the relations, their names) -> (name, SELECT) of views in dependency order."""
@@ -45,6 +49,7 @@ _NUMBERS = re.compile(r":(relid|opno|funcid|opfuncid|aggfnoid|winfnoid|tsmhandle
 _TREE = f"""\
 SELECT ev_action::text FROM pg_rewrite WHERE ev_class = 'pg_temp.{_INSPECTED}'::regclass
 """
+_BODY = f"SELECT pg_get_viewdef('pg_temp.{_INSPECTED}'::regclass)"
 _RELATIONS = f"""\
 SELECT n.nspname, c.relname, n.oid = pg_my_temp_schema()
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -73,15 +78,18 @@ _BATCH = 5_000
 @contextmanager
 def ask(url: StoreUrl, wait_seconds: float, question: Question) -> Iterator[PostgresRows]:
     """Run a statement; see ``Database.query``."""
-    moment = question.moment
-    views = None if moment is None else partial(as_of_views, question.domains, moment)
     connection, schema = connect(url, wait_seconds, read_only=False)
     with closing(connection), translated(url, wait_seconds):
-        _prepare(connection, schema, views)
+        _begin(connection)
+        ((latest,),) = connection.execute(LATEST).fetchall()
+        question = at(question, latest)
+        moment = question.moment
+        if moment is not None:
+            _show_past(connection, schema, partial(as_of_views, question.domains, moment))
         connection.execute(f"SET LOCAL statement_timeout = {max(1, round(question.seconds * 1000))}")
         answer = PostgresRows(connection, url, question)
         with answer.errors():
-            _inspect(connection, question.sql, schema, as_of=moment is not None)
+            answer.body = _inspect(connection, question.sql, schema, as_of=moment is not None)
             connection.execute("SET TRANSACTION READ ONLY")
             answer.types = connection.prepare_and_describe(question.sql.encode())
         yield answer
@@ -95,13 +103,14 @@ class PostgresRows:
         self._url = url
         self._question = question
         self._ends = time.monotonic() + question.seconds
-        self.types: Sequence[tuple[str, int]] = ()
-        """Name and number of the type of each column."""
+        self.types: Sequence[Described] = ()
+        self.body = ""
+        """The statement as the server spells it."""
 
     @property
     def columns(self) -> Sequence[str]:
         """The columns' names."""
-        return tuple(name for name, _ in self.types)
+        return tuple(column.name for column in self.types)
 
     def batches(self) -> Iterator[Sequence[tuple[Any, ...]]]:
         """The rows as plain Python values, some thousands at a time."""
@@ -114,9 +123,31 @@ class PostgresRows:
 
     def write_parquet(self, file: IO[bytes]) -> None:
         """Write the rows as a Parquet file whose columns have the statement's types."""
-        from market_spine.store.postgres import parquet
+        from polars.io.plugins import register_io_source
 
-        parquet.write(file, self.types, self.batches())
+        schema = self.schema
+        register_io_source(lambda *_: self.frames(), schema=schema).sink_parquet(file, compression="zstd")
+
+    @property
+    def schema(self) -> Mapping[str, pl.DataType]:
+        """The columns' names, and their types in frames."""
+        from market_spine.store.postgres import frames
+
+        refuse_same_names(self.columns)
+        return frames.types_of(self.types)
+
+    def frames(self) -> Iterator[pl.DataFrame]:
+        """The rows as frames, some ten thousands at a time."""
+        from market_spine.store.postgres import frames
+
+        # The constant before them keeps apart rows without a value and no rows.
+        rows = f"COPY (SELECT 0, q.* FROM ({self.body}) q) TO STDOUT (FORMAT csv)"
+        schema = self.schema
+        with self.errors(), self._connection.cursor() as cursor, cursor.copy(rows) as copy:
+            for frame in frames.pieces(copy, schema):
+                yield frame
+                if time.monotonic() > self._ends:
+                    raise self._late()
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -135,8 +166,8 @@ class PostgresRows:
         return UsageError(f"the statement took longer than {self._question.seconds:g} s", hint="ask for less at once")
 
 
-def _prepare(connection: Watched, schema: str, views: _ViewBuilder | None) -> None:
-    """Open the transaction, and show what was known at the moment if one is asked for."""
+def _begin(connection: Watched) -> None:
+    """Open the transaction, in which temporary views can be made."""
     connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE")
     try:
         connection.execute(f"CREATE TEMP VIEW {_INSPECTED} AS SELECT 1")
@@ -145,8 +176,10 @@ def _prepare(connection: Watched, schema: str, views: _ViewBuilder | None) -> No
             "queries need temporary views, which this role may not make here",
             hint="grant it TEMPORARY on the database, and connect to the primary server",
         ) from error
-    if views is None:
-        return
+
+
+def _show_past(connection: Watched, schema: str, views: _ViewBuilder) -> None:
+    """Show what was known at the moment that is asked for."""
     rows = connection.execute(
         "SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f')",
         (quote(schema),),
@@ -160,8 +193,8 @@ def _prepare(connection: Watched, schema: str, views: _ViewBuilder | None) -> No
     connection.execute("SET LOCAL synchronize_seqscans = off")
 
 
-def _inspect(connection: Watched, sql: str, schema: str, *, as_of: bool) -> None:
-    """Raise UsageError unless the statement only reads, and only what it may."""
+def _inspect(connection: Watched, sql: str, schema: str, *, as_of: bool) -> str:
+    """The statement as the server spells it; raises UsageError unless it only reads, and only what it may."""
     names = ", ".join(f"c{number}" for number in range(len(connection.prepare_and_describe(sql.encode()))))
     connection.execute(f"DROP VIEW pg_temp.{_INSPECTED}")
     connection.run_one(f"CREATE TEMP VIEW {_INSPECTED} ({names}) AS {sql}".encode())
@@ -182,7 +215,9 @@ def _inspect(connection: Watched, sql: str, schema: str, *, as_of: bool) -> None
     refused += [text for (text,) in connection.execute(_OF_EXTENSIONS)]
     if refused:
         raise UsageError(f"the statement does more than read ({', '.join(sorted(refused))})", hint=_HINT)
+    ((body,),) = connection.execute(_BODY).fetchall()
     connection.execute(f"DROP VIEW pg_temp.{_INSPECTED}")
+    return str(body).rstrip().removesuffix(";")
 
 
 def harmless(schema: str, function: str, *, volatile: bool) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import psycopg
 from psycopg import generators
@@ -38,6 +38,14 @@ _IDLE = ("idle", "idle in transaction", "idle in transaction (aborted)")
 
 _frozen: dict[str, float] = {}
 """Server to when a connection to it froze last."""
+
+
+class Described(NamedTuple):
+    """A column of a statement: its name, the number of its type, and what narrows that."""
+
+    name: str
+    kind: int
+    modifier: int
 
 
 class Watched(psycopg.Connection[tuple[Any, ...]]):
@@ -110,11 +118,14 @@ class Watched(psycopg.Connection[tuple[Any, ...]]):
             with suppress(psycopg.Error):
                 self.cancel_safe(timeout=CANCEL_WITHIN)
 
-    def prepare_and_describe(self, sql: bytes) -> list[tuple[str, int]]:
-        """Name and number of the type of each column of a statement; it is only parsed. Raises psycopg.Error."""
+    def prepare_and_describe(self, sql: bytes) -> list[Described]:
+        """The columns of a statement; it is only parsed. Raises psycopg.Error."""
         for send in (lambda: self.pgconn.send_prepare(b"", sql), lambda: self.pgconn.send_describe_prepared(b"")):
             result = self._result(send)
-        return [((result.fname(number) or b"").decode(), result.ftype(number)) for number in range(result.nfields)]
+        return [
+            Described((result.fname(number) or b"").decode(), result.ftype(number), result.fmod(number))
+            for number in range(result.nfields)
+        ]
 
     def run_one(self, sql: bytes) -> None:
         """Run a statement in the protocol that takes only one. Raises psycopg.Error."""

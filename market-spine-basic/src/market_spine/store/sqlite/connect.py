@@ -135,15 +135,15 @@ def _write_ahead(connection: sqlite3.Connection, path: str) -> None:
                 raise StoreUnavailable(f"{path} cannot have a write-ahead log", hint="name a file on a local disk")
 
 
-def connect_for_reading(path: str, wait_seconds: float, *, any_thread: bool = False) -> Connection:
+def connect_for_reading(path: str, wait_seconds: float) -> Connection:
     """Open an existing database file so that nothing can be written through the connection.
 
     What is read through one that is ``bare`` counts only if nobody has changed the file: see ``untorn``.
-    With ``any_thread`` other threads than the present one may use it, one at a time.
+    Any thread may use it, one at a time.
     """
     _check_readable(path)
     with translated(path, wait_seconds):
-        connection = _open(Path(os.path.realpath(path)), "ro", wait_seconds, any_thread=any_thread)
+        connection = _open(Path(os.path.realpath(path)), "ro", wait_seconds)
         try:
             connection.execute("PRAGMA query_only = ON")
         except BaseException:
@@ -168,19 +168,19 @@ def _check_readable(path: str) -> None:
     raise StoreUnavailable(problem, hint="give the path with --db or DATABASE_URL, or run a scheduler first")
 
 
-def _open(real: Path, mode: str, wait_seconds: float, *, any_thread: bool = False) -> Connection:
+def _open(real: Path, mode: str, wait_seconds: float) -> Connection:
     if not sharing.is_others(real):
-        return _connect(real, mode, wait_seconds, any_thread)
+        return _connect(real, mode, wait_seconds)
     with sharing.opening:
         try:
             hold = Hold.take(real, wait_seconds)
         except OSError:
-            return _connect(real, mode, wait_seconds, any_thread)  # it cannot be read: SQLite says so
+            return _connect(real, mode, wait_seconds)  # it cannot be read: SQLite says so
         bare = None
         try:
             if hold.has_log and not sharing.make_side_files(real) and mode == "ro":
                 bare = _bare(real, hold)
-            connection = _connect(real, "ro&immutable=1" if bare else mode, wait_seconds, any_thread)
+            connection = _connect(real, "ro&immutable=1" if bare else mode, wait_seconds)
         except BaseException:
             hold.unlock()
             hold.leave()
@@ -202,7 +202,7 @@ def _bare(real: Path, hold: Hold) -> Bare:
     return bare
 
 
-def _connect(real: Path, mode: str, wait_seconds: float, any_thread: bool) -> Connection:
+def _connect(real: Path, mode: str, wait_seconds: float) -> Connection:
     escaped = str(real).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     address = f"file:{escaped}?mode={mode}"
     connection = sqlite3.connect(
@@ -210,7 +210,7 @@ def _connect(real: Path, mode: str, wait_seconds: float, any_thread: bool) -> Co
         uri=True,
         timeout=min(SLICE, wait_seconds),
         isolation_level=None,
-        check_same_thread=not any_thread,
+        check_same_thread=mode == "rw",
         factory=Connection,
     )
     try:

@@ -25,14 +25,14 @@ from market_spine.store.sqlite.connect import (
     untorn,
 )
 from market_spine.store.sqlite.waiting import SLICE, patiently
-from market_spine.store.views import quote
+from market_spine.store.views import as_of_views, quote
 
 if TYPE_CHECKING:
     import polars as pl
 
     from market_spine.core.domain import Domain
-    from market_spine.core.ports import RowStream
-    from market_spine.store.asking import Question
+    from market_spine.core.ports import FrameStream, RowStream
+    from market_spine.store.asking import Choice, Question
     from market_spine.store.objects import Objects
     from market_spine.store.problems import Problem
 
@@ -58,6 +58,7 @@ class SqliteDatabase:
         self.wait_seconds = wait_seconds
         self._latest_id: int | None = None
         self._is_steady = False
+        self._past: str | None = None
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with translated(self._name, self.wait_seconds):
@@ -117,6 +118,7 @@ class SqliteDatabase:
             if self.connection.bare is not None and self.connection.bare.outdated():
                 self.connection.close()
                 self.connection = connect_for_reading(self._path, self.wait_seconds)
+                self._shadow()
             if found := untorn(self.connection, work):
                 return found[0]
         raise never_steady(self._path)
@@ -284,6 +286,26 @@ class SqliteDatabase:
         from market_spine.store.sqlite import query
 
         return query.ask(self.connection if self._path is None else self._path, question, self.wait_seconds)
+
+    def choose(self, choice: Choice) -> AbstractContextManager[FrameStream]:
+        from market_spine.store.sqlite import tables
+
+        return tables.choose(self.connection if self._path is None else self._path, choice, self.wait_seconds)
+
+    def show_past(self, moment: str) -> None:
+        self._past = moment
+        self._shadow()
+
+    def _shadow(self) -> None:
+        """Put what was known at the moment before the tables, under their names."""
+        if self._past is None:
+            return
+        self.run("PRAGMA query_only = OFF")
+        try:
+            for name, body in as_of_views((), self._past, "main", ()):
+                self.run(f"CREATE TEMP VIEW {quote(name)} AS {body}")
+        finally:
+            self.run("PRAGMA query_only = ON")
 
     def version(self) -> str:
         ((encoding,),) = self.rows("PRAGMA encoding")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import polars as pl
@@ -116,23 +116,27 @@ def fetch(cursor: sqlite3.Cursor, kinds: Mapping[str, str]) -> pl.DataFrame:
     return pl.DataFrame([_typed(frame[name], kind) for name, kind in kinds.items()])
 
 
+def pieces(cursor: sqlite3.Cursor, kinds: Mapping[str, str], count: int) -> Iterator[pl.DataFrame]:
+    """A cursor's rows as typed frames of at most ``count`` rows; ``kinds`` as in ``fetch``, at least one."""
+    for piece in _chunks(cursor, kinds, count):
+        yield pl.DataFrame([_typed(piece[name], kind) for name, kind in kinds.items()])
+
+
 def _fetched(cursor: sqlite3.Cursor, kinds: Mapping[str, str]) -> tuple[pl.DataFrame, int]:
     """A cursor's rows in their stored form, and their number."""
+    if not kinds:
+        rows = cursor.fetchall()
+        return pl.DataFrame(), len(rows)
+    chunks = list(_chunks(cursor, kinds, _FETCH_ROWS))
     stored = {name: _stored_type(kind) for name, kind in kinds.items()}
-    chunks: list[pl.DataFrame] = []
-    height = 0
-    while rows := cursor.fetchmany(_FETCH_ROWS):
-        height += len(rows)
-        columns = zip(*rows, strict=True) if kinds else ()
-        chunks.append(
-            pl.DataFrame(
-                [
-                    pl.Series(name, values, dtype=kind)
-                    for (name, kind), values in zip(stored.items(), columns, strict=True)
-                ]
-            )
-        )
-    return pl.concat(chunks) if chunks else pl.DataFrame(schema=stored), height
+    frame = pl.concat(chunks) if chunks else pl.DataFrame(schema=stored)
+    return frame, frame.height
+
+
+def _chunks(cursor: sqlite3.Cursor, kinds: Mapping[str, str], count: int) -> Iterator[pl.DataFrame]:
+    stored = {name: _stored_type(kind) for name, kind in kinds.items()}
+    while rows := cursor.fetchmany(count):
+        yield pl.DataFrame(rows, schema=stored, orient="row")
 
 
 def _stored_type(kind: str) -> pl.DataType:
@@ -152,5 +156,10 @@ def _typed(column: pl.Series, kind: str | None) -> pl.Series:
     if kind == "date":
         return column.str.to_date("%Y-%m-%d")
     if kind == "moment":
-        return column.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", time_unit="us", time_zone="UTC")
+        return moments(column)
     return column.cast(pl.Boolean) if kind == "boolean" else column
+
+
+def moments(texts: pl.Series) -> pl.Series:
+    """Moments from their text."""
+    return texts.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", time_unit="us", time_zone="UTC")

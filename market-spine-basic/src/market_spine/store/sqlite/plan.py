@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from market_spine.core.kinds import write_value
 from market_spine.core.partition import Value
 from market_spine.core.schema import Table, View
+from market_spine.store.sqlite import visible
 from market_spine.store.sqlite.catalog import TYPES, Relation, Rows, hive, text
 from market_spine.store.sqlite.files import PROTOCOL, StoreFiles
 from market_spine.store.views import quote
@@ -23,24 +24,6 @@ if TYPE_CHECKING:
 
 _MARKED = re.compile(r"\bspine_(\d+)_(\d+)\b")
 _UNREAD = "error('a column that the statement does not use was read')"
-_SEGMENTS = """\
-SELECT s.segment_id, s.partition_key, s.size, c.columns, s.closed, s.manifest_id, s.superseded_by,
-       m.capture_id, m.captured_at
-  FROM core_segments s
-  LEFT JOIN core_segment_schemas c ON c.schema_id = s.schema_id
-  JOIN core_manifest m ON m.manifest_id = s.manifest_id
-  LEFT JOIN core_manifest x ON x.manifest_id = s.superseded_by
- WHERE s.table_name = ? AND {visible}
- ORDER BY s.segment_id
-"""
-_CLOSURES = """\
-SELECT c.segment_id, c.row_number, c.superseded_by
-  FROM core_closures c
-  JOIN core_segments s ON s.segment_id = c.segment_id
-  LEFT JOIN core_manifest m ON m.manifest_id = c.superseded_by
- WHERE s.table_name = ? AND {visible}
- ORDER BY c.segment_id, c.row_number
-"""
 
 
 def used_columns(
@@ -156,26 +139,19 @@ class _Shower:
         """SELECTs of a bulk table's segments: those that have closed rows apart from those that have none."""
         from market_spine.store.sqlite.segments import kept_columns
 
-        visible, params = "s.superseded_by IS NULL", [table.name]
-        if relation.versions:
-            visible = "1 = 1"
-        elif self._moment is not None:
-            visible = "m.committed_at <= ? AND (s.superseded_by IS NULL OR x.committed_at > ?)"
-            params = [table.name, self._moment, self._moment]
-        closed = self._closures(table, versions=relation.versions)
+        closed = visible.closures(self._source, table, self._moment, versions=relation.versions)
         segment = _segment_column(relation)
-        groups: dict[tuple[str, bool], list[str]] = defaultdict(list)
+        groups: dict[tuple[str | None, bool], list[str]] = defaultdict(list)
         folder = f"{PROTOCOL}://{next(self._numbers)}"
-        for found in self._source.execute(_SEGMENTS.format(visible=visible), params):
-            segment_id, key, size, columns, _, manifest_id, superseded_by, capture_id, captured_at = found
-            values: dict[str, object] = dict(zip(table.partition_by, key.split("|"), strict=True))
+        for each in visible.segments(self._source, table, self._moment, versions=relation.versions):
+            values: dict[str, object] = dict(zip(table.partition_by, each.partition_key.split("|"), strict=True))
             if relation.versions:
-                values |= {"manifest_id": manifest_id, "superseded_by": superseded_by or 0}
+                values |= {"manifest_id": each.manifest_id, "superseded_by": each.superseded_by or 0}
             else:
-                values |= {"capture_id": capture_id, "captured_at": captured_at}
-            path = f"{folder}/{hive({**values, segment: segment_id})}/{segment_id}.parquet"
-            self._files.add_segment(path, segment_id, size)
-            groups[columns, segment_id in closed].append(path)
+                values |= {"capture_id": each.capture_id, "captured_at": each.captured_at}
+            path = f"{folder}/{hive({**values, segment: each.segment_id})}/{each.segment_id}.parquet"
+            self._files.add_segment(path, each.segment_id, each.size)
+            groups[each.columns, each.segment_id in closed].append(path)
         return [
             self._scan(table, relation, kept_columns(table, columns), paths, has_closed, closed, used)
             for (columns, has_closed), paths in groups.items()
@@ -215,16 +191,6 @@ class _Shower:
             for name, column in columns.items()
         )
         return f"SELECT {shown} FROM {scan} p LEFT JOIN {name} c ON {matched}"
-
-    def _closures(self, table: Table, *, versions: bool) -> dict[int, list[tuple[int, int]]]:
-        """Segment to its closed rows' numbers, and the entries that closed them."""
-        visible, params = "1 = 1", [table.name]
-        if not versions and self._moment is not None:
-            visible, params = "m.committed_at <= ?", [table.name, self._moment]
-        found: dict[int, list[tuple[int, int]]] = defaultdict(list)
-        for segment_id, number, superseded_by in self._source.execute(_CLOSURES.format(visible=visible), params):
-            found[segment_id].append((number, superseded_by))
-        return found
 
     def _closed_table(self, closed: Mapping[int, list[tuple[int, int]]]) -> str:
         """A table in DuckDB of closed rows."""

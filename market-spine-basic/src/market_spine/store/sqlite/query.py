@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from decimal import Decimal
 from functools import partial
 from threading import Timer
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import duckdb
 
 from market_spine.errors import StoreCorrupt, UsageError
-from market_spine.store.asking import Question
+from market_spine.store.asking import Question, at, refuse_same_names
+from market_spine.store.moments import LATEST
 from market_spine.store.sqlite import plan, statement
 from market_spine.store.sqlite.catalog import Catalog, catalog, text
 from market_spine.store.sqlite.connect import Connection, connect_for_reading, never_steady, translated
 from market_spine.store.sqlite.files import PROTOCOL, StoreFiles
 from market_spine.store.views import quote
+
+if TYPE_CHECKING:
+    import polars as pl
 
 MEMORY = "768MB"
 """Most memory that DuckDB takes for one statement, decoded segments included. Nothing goes to the disk instead."""
@@ -44,8 +49,10 @@ _SETTINGS = (
 def ask(place: str | sqlite3.Connection, question: Question, wait_seconds: float) -> Iterator[DuckRows]:
     """Run a statement on a database file, or on a database in memory; see ``Database.query``."""
     named = place if isinstance(place, str) else "the empty store"
-    with translated(named, wait_seconds), closing(_source(place, wait_seconds)) as source:
+    with translated(named, wait_seconds), closing(opened(place, wait_seconds)) as source:
         source.execute("BEGIN")
+        ((latest,),) = source.execute(LATEST)
+        question = at(question, latest)
         known = catalog(source, question.domains, question.moment)
         files = StoreFiles(source)
         with closing(_engine(question, files)) as engine:
@@ -57,23 +64,24 @@ def ask(place: str | sqlite3.Connection, question: Question, wait_seconds: float
                 answer.prepare(source)
                 yield answer
             except Exception as error:
-                if _is_torn(source):
+                if is_torn(source):
                     raise never_steady(named) from error
                 raise
             finally:
                 timer.cancel()
-            if _is_torn(source):
+            if is_torn(source):
                 raise never_steady(named)
 
 
-def _is_torn(source: sqlite3.Connection) -> bool:
+def is_torn(source: sqlite3.Connection) -> bool:
     """Whether what was read may stem from two states of the file."""
     return isinstance(source, Connection) and source.bare is not None and source.bare.torn()
 
 
-def _source(place: str | sqlite3.Connection, wait_seconds: float) -> sqlite3.Connection:
+def opened(place: str | sqlite3.Connection, wait_seconds: float) -> sqlite3.Connection:
+    """A connection of its own, which any thread may use, one at a time."""
     if isinstance(place, str):
-        return connect_for_reading(place, wait_seconds, any_thread=True)
+        return connect_for_reading(place, wait_seconds)
     copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     copy.deserialize(place.serialize())
     return copy
@@ -141,16 +149,35 @@ class DuckRows:
 
     def write_parquet(self, file: IO[bytes]) -> None:
         """Write the rows as a Parquet file whose columns have the statement's types."""
-        names = ", ".join(
-            # Parquet has no integers of 16 bytes, which sums of integers are.
-            f"CAST({quote(name)} AS BIGINT) AS {quote(name)}" if kind == "HUGEINT" else quote(name)
-            for name, kind in self._columns
-        )
         options = "FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false"
         with self._errors():
-            self._engine.execute(
-                f"COPY (SELECT {names} FROM ({self._sql}\n)) TO {text(self._files.write_to(file))} ({options})"
-            )
+            self._engine.execute(f"COPY ({self._typed()}\n) TO {text(self._files.write_to(file))} ({options})")
+
+    @property
+    def schema(self) -> Mapping[str, pl.DataType]:
+        """The columns' names, and their types in frames."""
+        import polars as pl
+
+        refuse_same_names(self.columns)
+        with self._errors():
+            return dict(pl.DataFrame(self._engine.sql(f"SELECT * FROM ({self._typed()}\n) LIMIT 0")).schema)
+
+    def frames(self) -> Iterator[pl.DataFrame]:
+        """The rows as frames, as DuckDB computes them."""
+        import nanoarrow
+        import polars as pl
+
+        refuse_same_names(self.columns)
+        with self._errors():
+            for piece in nanoarrow.c_array_stream(self._engine.sql(self._typed())):
+                yield pl.DataFrame(piece)
+
+    def _typed(self) -> str:
+        """The statement with columns of types that Parquet and frames have."""
+        shown = [_shown(name, kind) for name, kind in self._columns]
+        if shown == [quote(name) for name in self.columns]:
+            return self._sql
+        return f"SELECT {', '.join(shown)} FROM ({self._sql}\n)"
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -186,6 +213,22 @@ def _spelt(row: tuple[Any, ...], spelling: Sequence[tuple[int, Callable[[Any], A
         if values[number] is not None:
             values[number] = plain(values[number])
     return tuple(values)
+
+
+_PORTABLE = re.compile(
+    r"(VARCHAR|BOOLEAN|DOUBLE|FLOAT|U?(BIG|SMALL|TINY)?INT(EGER)?|DATE|TIME|TIMESTAMP.*|BLOB|DECIMAL.*)(\[\d*\])*"
+)
+"""Types that Parquet and frames have, too, and lists of them."""
+_FOREIGN = re.compile(r"\b(U?HUGEINT|INTERVAL|MAP|UNION|UUID|BIT|ENUM|TIME WITH|NULL)\b")
+_CAST = {"HUGEINT": "BIGINT", "UHUGEINT": "DOUBLE", "HUGEINT[]": "BIGINT[]"}
+"""Sums of whole numbers have 16 bytes, which neither has."""
+
+
+def _shown(name: str, kind: str) -> str:
+    """A column with a type that Parquet and frames have; what is of no such type becomes text."""
+    if _PORTABLE.fullmatch(kind) or (kind.startswith("STRUCT(") and not _FOREIGN.search(kind)):
+        return quote(name)
+    return f"CAST({quote(name)} AS {_CAST.get(kind, 'VARCHAR')}) AS {quote(name)}"
 
 
 _SIMPLE = frozenset(("VARCHAR", "BOOLEAN", "DOUBLE", "BIGINT", "INTEGER", "HUGEINT", "SMALLINT", "TINYINT", '"NULL"'))
