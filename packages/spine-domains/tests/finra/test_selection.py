@@ -96,7 +96,7 @@ def test_exactly_the_named_partitions_run(folder: Path, db: str) -> None:
         ({"last": "2025-11-21"}, "--to needs --from"),
         ({"first": "2025-11-21", "weeks": "all"}, "--weeks and --from choose in two ways"),
         ({"partitions": "2025-11-21|OTC", "tiers": "OTC"}, "--partitions and --tiers choose in two ways"),
-        ({"partitions": "2025-11-20|OTC"}, "--partitions: 2025-11-20 in '2025-11-20|OTC' is a Thursday"),
+        ({"partitions": "2025-11-20|T9"}, "--partitions: unknown tier 'T9'"),
         ({"partitions": " , "}, "--partitions: '' is not allowed"),
         ({"partitions": ""}, "--partitions: '' is not allowed"),
         ({"first": "2025-11-21", "last": "2025-11-14"}, "--from 2025-11-21 lies after --to 2025-11-14"),

@@ -31,11 +31,11 @@ def test_only_takes_symbols_by_their_state_before_the_batch_is_made(desk: Any) -
     [
         ({"partitions": "AAPL|mock,MSFT|polygon"}, "a run asks one source, and these are mock, polygon"),
         ({"partitions": "AAPL|mock", "source": "polygon"}, "a run asks one source, and these are mock, polygon"),
-        ({"partitions": "AAPL"}, "--partitions: 'AAPL' is not a partition key"),
+        ({"partitions": "AAPL"}, "--partitions: 'AAPL' fits no known partition of market_data"),
     ],
 )
 def test_partitions_of_several_sources_are_refused(desk: Any, flags: dict[str, str], words: str) -> None:
-    """One run asks one source; a key without one is no key."""
+    """One run asks one source; a key without one needs a known partition."""
     result = desk.run(None, **flags)
     assert result.exit_code == 1
     assert result.error is not None
