@@ -12,6 +12,8 @@ from market_spine.errors import UsageError
 
 DEFAULT_DATABASE = "data/market_spine.db"
 
+_SIZE = re.compile(r"([0-9]{1,15}) ?([KMG]?)(?:i?B)?", re.IGNORECASE)
+_SHIFTS = {"": 0, "K": 10, "M": 20, "G": 30}
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
@@ -73,6 +75,17 @@ def trimmed(name: str, text: str) -> str:
             f"{name}: the value has a control character (U+{ord(control[0]):04X})", hint="type the value anew"
         )
     return found
+
+
+def size(name: str, default: int, environ: Mapping[str, str] = os.environ) -> int:
+    """Bytes, from a variable such as ``2GiB``, ``500M`` or ``1000000``; raises UsageError."""
+    text = variable(name, "", environ)
+    if not text:
+        return default
+    found = _SIZE.fullmatch(text)
+    if not found or not int(found[1]):
+        raise UsageError(f"{name}: {text!r} is not allowed; it takes a size such as 2GiB, 500MiB or 1000000")
+    return int(found[1]) << _SHIFTS[found[2].upper()]
 
 
 def user() -> str:

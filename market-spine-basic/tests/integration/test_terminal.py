@@ -41,3 +41,33 @@ def test_narrow_terminal_cuts_nothing_short(loaded: Home, columns: int, drawn: b
     assert ("━" in text) is drawn
     assert "harbor:2025-03-01:20250302.2" in text
     assert "…" not in text
+
+
+def test_text_of_a_file_cannot_move_the_cursor(start: Home) -> None:
+    """Rows with escape sequences and direction marks, shown by query, diff and explain, are spelt out on a terminal."""
+    (start.path / "in").mkdir()
+    hostile = "e\x1b[2J\u202evil"
+    run = ("schedule", "harbor", "--days", "2025-03-01", "--data-dir", "in", "--run-date", "2025-03-02")
+    for tons in (1, 2):
+        (start.path / "in/2025-03-01.txt").write_text(f"{hostile} {tons}\n")
+        assert start(*run).code == 0
+    for command in (
+        ("query", "SELECT ship FROM harbor_landing"),
+        ("query", "SELECT ship FROM harbor_landing", "--format", "csv"),
+        ("diff", "2025-03-01"),
+        ("explain", "harbor_landing", "day=2025-03-01", f"ship={hostile}"),
+    ):
+        shown = start.terminal(*command)
+        assert "\\x1b[2J\\u202evil" in shown, command
+        assert "\x1b[2J" not in shown, command
+        assert "\u202e" not in shown, command
+    plain = start("query", "SELECT ship FROM harbor_landing", "--format", "csv").stdout
+    assert plain == f"ship\n{hostile}\n"
+
+
+def test_an_argument_cannot_move_the_cursor(loaded: Home) -> None:
+    """What was typed or pasted comes back in an error as one line without escapes."""
+    shown = loaded.terminal("captures", "\x1b]0;owned\x07\nerror: all is lost", code=1)
+    assert "\x1b]" not in shown
+    assert "\\x1b]0;owned\\x07" in shown
+    assert len(shown.splitlines()) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 
@@ -12,7 +13,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market_spine.core.compression import decompress
+from market_spine.core.compression import decompress, refuse_expansion
 from market_spine.errors import ContentError
 
 
@@ -135,3 +136,32 @@ def test_a_cut_or_damaged_archive_never_crashes(data: st.DataObject) -> None:
         decompress(bytes(archive), "week.zip")
     except ContentError as error:
         assert error.kind in ("corrupt", "truncated", "archive", "too_large")  # noqa: PT017 - any outcome is right
+
+
+@pytest.mark.parametrize("form", ["gzip", "zstd", "zip"])
+def test_a_bomb_is_refused_before_it_is_kept(form: str) -> None:
+    """What would expand beyond the limit, a thousandfold, is counted, and no more of it kept than of a real file."""
+    bomb = {**COMPRESSORS, "zip": zipped}[form](bytes(400 << 20))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ContentError) as caught:
+            decompress(bomb, "x", 300 << 20)
+        assert tracemalloc.get_traced_memory()[1] < 150 << 20
+    finally:
+        tracemalloc.stop()
+    assert caught.value.kind == "too_large"
+
+
+def test_an_unlikely_file_that_fits_is_read_whole() -> None:
+    """A file that expands a thousandfold, and to less than the limit, comes back exactly."""
+    content = bytes(70 << 20)
+    assert decompress(gzip.compress(content), "x", 71 << 20) == content
+
+
+@pytest.mark.parametrize("form", ["gzip", "zstd", "zip"])
+def test_expansion_can_be_refused_without_keeping_any_of_it(form: str) -> None:
+    """The limit of a source holds for what a file expands to, to the byte."""
+    data = {**COMPRESSORS, "zip": zipped}[form](b"x" * 1000)
+    refuse_expansion(data, "x", 1000)
+    with pytest.raises(ContentError, match="more than 999 bytes"):
+        refuse_expansion(data, "x", 999)

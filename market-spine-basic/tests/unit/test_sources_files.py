@@ -7,13 +7,14 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from market_spine.errors import SourceError
-from market_spine.sources.files import Folder
+from market_spine.sources.files import Folder, read_file
 
 
 @pytest.fixture(params=["path", "file", "memory"])
@@ -43,6 +44,40 @@ def test_read_gives_exact_bytes(folder: Folder) -> None:
     """Bytes come back untouched."""
     assert folder.read("b.csv") == b"\x00\xff\r\n"
     assert folder.read("a.txt") == b""
+
+
+@pytest.mark.parametrize(("most", "fits"), [(4, True), (3, False)])
+def test_a_file_larger_than_is_allowed_is_refused(folder: Folder, most: int, fits: bool) -> None:
+    """A file of as many bytes as are allowed is read, one byte more is too large, and the message says how many."""
+    allowed = folder._replace(most=most)
+    if fits:
+        assert len(allowed.read("b.csv")) == 4
+        return
+    with pytest.raises(SourceError) as caught:
+        allowed.read("b.csv")
+    assert caught.value.kind == "too_large"
+    assert "b.csv" in caught.value.message
+    assert "3 bytes" in caught.value.message
+
+
+def test_no_memory_is_spent_on_a_file_beyond_the_limit(tmp_path: Path) -> None:
+    """A file of more than 2 GiB is refused by its size alone."""
+    with (tmp_path / "huge.csv").open("wb") as file:
+        file.truncate((2 << 30) + 1)
+    tracemalloc.start()
+    try:
+        with pytest.raises(SourceError, match="2,147,483,648 bytes"):
+            Folder(str(tmp_path)).read("huge.csv")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_without_a_size_is_read_up_to_the_limit() -> None:
+    """A device that never ends is refused once it has given more than is allowed."""
+    with pytest.raises(SourceError) as caught:
+        read_file(Path("/dev/zero"), 1 << 20, "/dev/zero")
+    assert caught.value.kind == "too_large"
 
 
 @pytest.mark.parametrize("name", ["deeper/c.csv", "../x", "..", ".", "", "/etc/passwd", "a\\b", "a\0b"])
@@ -128,7 +163,7 @@ def test_folders_travel_between_processes(folder: Folder) -> None:
 def test_local_folders_do_not_import_fsspec(tmp_path: Path) -> None:
     """Reading a local folder costs no import of fsspec."""
     code = (
-        "import sys; from market_spine.sources.files import Folder; "
+        "import sys; from market_spine.sources.files import Folder, read_file; "
         f"Folder({str(tmp_path)!r}).names(); print('fsspec' in sys.modules)"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -16,8 +16,9 @@ from market_spine.app.foreseen import Foreseen, Foresight
 from market_spine.app.scheduling import SchedulerResult
 from market_spine.cli.main import ScheduleCommand
 from market_spine.cli.options import Selecting, TrimmedPath, db_option, json_option
+from market_spine.cli.outfile import STDOUT, refuse_existing, save
 from market_spine.cli.schedule import LOG_LEVELS, execute
-from market_spine.errors import StoreUnavailable, UsageError
+from market_spine.errors import UsageError
 from market_spine.sources.redaction import redact
 
 PLAN_VERSION = 1
@@ -25,17 +26,21 @@ _OWN = ("db", "workers", "mode", "only", "partitions")
 """Flags that a plan does not keep: an address may hold a password, and the rest is said by the plan."""
 
 
-def make_plan(out: Path, domain: str, flags: Mapping[str, Any], schedule: Callable[..., int]) -> int:
+def make_plan(out: Path, overwrite: bool, domain: str, flags: Mapping[str, Any], schedule: Callable[..., int]) -> int:
     """Run a dry run and write its plan to a file; returns the exit code.
 
     Args:
         out: the file.
+        overwrite: it may be there already.
         domain: the domain's short name.
         flags: the scheduler's, as given.
         schedule: calls it, given ``flags``, ``foresight`` and ``told``.
     """
     if flags["mode"] != "dry-run":
         raise UsageError("--out writes the plan of a dry run", hint="add --mode dry-run")
+    if out == STDOUT:
+        raise UsageError("--out - is stdout, where the result goes", hint="name a file")
+    refuse_existing(out, overwrite=overwrite)
     for name, value in flags.items():
         if name not in _OWN and isinstance(value, str) and redact(value) != value:
             raise UsageError(
@@ -45,7 +50,8 @@ def make_plan(out: Path, domain: str, flags: Mapping[str, Any], schedule: Callab
 
     def write(result: SchedulerResult) -> None:
         if result.error is None:
-            _write(out, _document(domain, flags, foresight, result))
+            text = json.dumps(_document(domain, flags, foresight, result), indent=2) + "\n"
+            save(out, lambda file: file.write(text.encode()), overwrite=overwrite)
 
     return schedule(dict(flags), foresight=foresight, told=write)
 
@@ -62,15 +68,6 @@ def _document(domain: str, flags: Mapping[str, Any], foresight: Foresight, resul
         "partitions": [{"partition_key": key, **foresight.partitions[key]._asdict()} for key in keys],
         "result": json.loads(result.to_json()),
     }
-
-
-def _write(out: Path, document: Mapping[str, Any]) -> None:
-    partial = out.with_name(f"{out.name}.partial")
-    try:
-        partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        partial.replace(out)
-    except OSError as error:
-        raise StoreUnavailable(f"--out: {out} cannot be written: {error.strerror}", kind="output") from error
 
 
 def _failed(error: Any, started: datetime, finished: datetime) -> SchedulerResult:

@@ -11,14 +11,13 @@ import click
 from market_spine.cli import output
 from market_spine.cli.options import (
     CAPTURES,
-    TrimmedPath,
     capture_argument,
     db_option,
     domain_option,
     json_option,
     partition_argument,
 )
-from market_spine.errors import StoreUnavailable
+from market_spine.cli.outfile import STDOUT, out_option, refuse_existing, save
 
 if TYPE_CHECKING:
     from market_spine.app.captures import CaptureState
@@ -49,21 +48,20 @@ def captures(partition: str, domain: str | None, db: str | None, as_json: bool) 
 
 @click.command()
 @capture_argument
-@click.option("--out", required=True, type=TrimmedPath(path_type=Path, dir_okay=False), help="File to write.")
+@out_option("File to write; - is stdout.", required=True)
 @click.option("--part", metavar="NAME", help="Which part, if the capture has several.")
 @db_option
-def payload(capture: str, out: Path, part: str | None, db: str | None) -> None:
-    """Write the exact bytes of CAPTURE, as the source had them, to a file."""
+def payload(capture: str, out: Path, overwrite: bool, part: str | None, db: str | None) -> None:
+    """Write the exact bytes of CAPTURE, as the source had them, to a file or to stdout."""
     from market_spine.app.captures import capture_part
     from market_spine.compose import reader
 
+    refuse_existing(out, overwrite=overwrite)
     with closing(reader(db)) as store:
         found, status = capture_part(store, capture, part)
-    try:
-        out.write_bytes(found.data)
-    except OSError as error:
-        raise StoreUnavailable(f"--out: {out} cannot be written: {error.strerror}", kind="output") from error
-    output.write(f"{out}: {len(found.data)} bytes, SHA-256 {found.sha256}, from {found.origin}" + status)
+    save(out, lambda file: file.write(found.data), overwrite=overwrite)
+    if out != STDOUT:
+        output.write(f"{out}: {len(found.data)} bytes, SHA-256 {found.sha256}, from {found.origin}" + status)
 
 
 @click.command()

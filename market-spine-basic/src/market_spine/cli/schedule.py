@@ -18,7 +18,8 @@ from market_spine.app.scheduling import SchedulerResult
 from market_spine.app.task import Outcome
 from market_spine.cli import output
 from market_spine.cli.main import ScheduleCommand
-from market_spine.cli.options import TrimmedPath, db_option
+from market_spine.cli.options import db_option
+from market_spine.cli.outfile import out_option
 from market_spine.cli.supervise import Signals
 from market_spine.cli.telling import Telling
 from market_spine.core.domain import Domain
@@ -52,12 +53,13 @@ def schedule_command(domain: Domain, name: str) -> Callable[[Callable[..., Any]]
         return failure(domain, error, started, finished)
 
     def declare(function: Callable[..., SchedulerResult]) -> ScheduleCommand:
-        def callback(*, as_json: bool, log_level: str, out: Path | None, **flags: Any) -> int:
+        def callback(*, as_json: bool, log_level: str, out: Path | None, overwrite: bool, **flags: Any) -> int:
             if out is None:
                 return execute(function, answer, flags, as_json=as_json, log_level=log_level, scheduled=True)
             from market_spine.cli.apply import make_plan
 
-            return make_plan(out, name, flags, partial(execute, function, answer, as_json=as_json, log_level=log_level))
+            schedule = partial(execute, function, answer, as_json=as_json, log_level=log_level)
+            return make_plan(out, overwrite, name, flags, schedule)
 
         callback.__doc__ = function.__doc__
         callback.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
@@ -76,11 +78,7 @@ def common_options(function: C) -> C:
             metavar="[run|dry-run]",
             help="dry-run compares and plans, and writes nothing.",
         ),
-        click.option(
-            "--out",
-            type=TrimmedPath(path_type=Path, dir_okay=False),
-            help="Write the plan of a dry run to a file, for market-spine apply.",
-        ),
+        out_option("Write the plan of a dry run to a file, for market-spine apply."),
         click.option("--partitions", metavar="KEY,...", help="Exactly these partitions, instead of a selection."),
         click.option(
             "--only",

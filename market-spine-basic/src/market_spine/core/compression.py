@@ -6,10 +6,16 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+from market_spine.core.sizes import too_large
 from market_spine.errors import ContentError
 
 MAX_BYTES = 1 << 29
 """How far a payload may expand; real ones are below a tenth of this."""
+
+_UNLIKELY_BYTES, _UNLIKELY_RATIO = 1 << 26, 100
+"""Text expands to tens of times its size at most: beyond both of these it is counted before it is kept."""
+_SHOWN = 60
+"""How much of the name of an archive's file a message shows."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -40,24 +46,38 @@ def decompress(data: bytes, origin: str, limit: int = MAX_BYTES) -> bytes:
             for one that expands beyond ``limit``, ``archive`` for a zip archive of no or several files, or one
             that needs a password.
     """
-    if data.startswith(_GZIP_MAGIC):
-        chunks = _gunzip(data, origin)
-    elif data.startswith(_ZSTD_MAGIC) or (data[1:4] == _ZSTD_SKIPPABLE and data[0] >> 4 == 5):
-        chunks = _unzstd(data, origin)
-    elif data.startswith(_ZIP_MAGIC):
-        chunks = _unzip(data, origin)
-    else:
+    chunks = _expanded(data, origin, limit)
+    if chunks is None:
         return data
     out = bytearray()
     for chunk in chunks:
         out += chunk
         if len(out) > limit:
-            raise ContentError(
-                f"{origin} expands to more than {limit:,} bytes",
-                kind="too_large",
-                hint="check what the file is; split it if it is real",
-            )
+            raise too_large(origin, limit)
+        if len(out) > _UNLIKELY_BYTES and len(out) > _UNLIKELY_RATIO * len(data):
+            # A bomb, most likely: what is left is counted before more of it is kept.
+            out.clear()
+            refuse_expansion(data, origin, limit)
+            return b"".join(_expanded(data, origin, limit) or ())
     return bytes(out)
+
+
+def refuse_expansion(data: bytes, origin: str, limit: int) -> None:
+    """Raise ContentError, kind ``too_large``, if the data expands to more than the limit; keeps none of it."""
+    count = 0
+    for chunk in _expanded(data, origin, limit) or ():
+        count += len(chunk)
+        if count > limit:
+            raise too_large(origin, limit)
+
+
+def _expanded(data: bytes, origin: str, limit: int) -> Iterator[bytes] | None:
+    """What the data expands to, piece by piece; None if it is not compressed."""
+    if data.startswith(_GZIP_MAGIC):
+        return _gunzip(data, origin)
+    if data.startswith(_ZSTD_MAGIC) or (data[1:4] == _ZSTD_SKIPPABLE and data[0] >> 4 == 5):
+        return _unzstd(data, origin)
+    return _unzip(data, origin, limit) if data.startswith(_ZIP_MAGIC) else None
 
 
 def _gunzip(data: bytes, origin: str) -> Iterator[bytes]:
@@ -95,7 +115,7 @@ def _unzstd(data: bytes, origin: str) -> Iterator[bytes]:
         raise _truncated(origin, "Zstandard")
 
 
-def _unzip(data: bytes, origin: str) -> Iterator[bytes]:
+def _unzip(data: bytes, origin: str, limit: int) -> Iterator[bytes]:
     import io
     import zipfile
 
@@ -109,10 +129,12 @@ def _unzip(data: bytes, origin: str) -> Iterator[bytes]:
     # What macOS packs beside each file is no content of it.
     members = [each for each in archive.infolist() if not each.is_dir() and not each.filename.startswith("__MACOSX/")]
     if len(members) != 1:
-        named = ", ".join(each.filename for each in members[:5]) or "none"
+        named = ", ".join(each.filename[:_SHOWN] for each in members[:5]) or "none"
         raise ContentError(f"{origin} holds {len(members)} files ({named}), not one", kind="archive", hint=hint)
     if members[0].flag_bits & 1:
         raise ContentError(f"{origin} needs a password", kind="archive", hint=hint)
+    if members[0].file_size > limit:
+        raise too_large(origin, limit)
     try:
         with archive.open(members[0]) as stream:
             while chunk := stream.read(_GZIP_CHUNK):

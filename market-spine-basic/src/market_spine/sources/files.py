@@ -9,10 +9,46 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from market_spine import stopping
+from market_spine.core.sizes import MAX_FILE_BYTES
 from market_spine.errors import Interrupted, SourceError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
+
+_PIECE = 1 << 26
+"""Bytes read at once: most files are one piece, which is not copied."""
+
+
+def read_file(path: Path, most: int, what: str) -> bytes:
+    """The bytes of a local file, told by its size beforehand, or as it is read where it has none.
+
+    Args:
+        path: of a file, a device or a pipe.
+        most: how many bytes there may be.
+        what: the file, for messages.
+
+    Raises:
+        OSError: it cannot be read.
+        SourceError: kind ``too_large``.
+    """
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise _too_large(what, most)
+        pieces, left = [], most
+        while piece := file.read(min(_PIECE, left + 1)):
+            left -= len(piece)
+            if left < 0:
+                raise _too_large(what, most)
+            pieces.append(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _too_large(what: str, most: int) -> SourceError:
+    return SourceError(
+        f"{what} is larger than {most:,} bytes",
+        kind="too_large",
+        hint="check what the file is; split it, or allow more",
+    )
 
 
 class Folder(NamedTuple):
@@ -22,9 +58,11 @@ class Folder(NamedTuple):
 
     Attributes:
         location: a local path or an fsspec URL.
+        most: how large a file may be, in bytes.
     """
 
     location: str
+    most: int = MAX_FILE_BYTES
 
     @property
     def shown(self) -> str:
@@ -54,13 +92,13 @@ class Folder(NamedTuple):
         """The exact bytes of one file of the folder; raises SourceError as ``names`` does.
 
         Raises:
-            SourceError: also, kind ``source_name``, if ``name`` would lead out of the folder.
+            SourceError: also, kind ``source_name``, if ``name`` would lead out of the folder, and ``too_large``.
         """
         if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
             raise SourceError(f"{name!r} is not the name of a file in {self.shown}", kind="source_name")
         if "://" not in self.location:
             with self._translated(f"{name} in {self.shown}"):
-                return stopping.within(Path(self.location, name).read_bytes)
+                return stopping.within(lambda: self._local_bytes(name))
         with self._translated(f"{name} in {self.shown}"):
             return stopping.within(lambda: self._remote_bytes(name))
 
@@ -74,9 +112,15 @@ class Folder(NamedTuple):
         entries = system.ls(path, detail=True)
         return sorted(entry["name"].rstrip("/").rpartition("/")[2] for entry in entries if entry["type"] == "file")
 
+    def _local_bytes(self, name: str) -> bytes:
+        return read_file(Path(self.location, name), self.most, f"{name} in {self.shown}")
+
     def _remote_bytes(self, name: str) -> bytes:
         system, path = self._open()
-        content: bytes = system.cat_file(f"{path.rstrip('/')}/{name}")
+        address = f"{path.rstrip('/')}/{name}"
+        if (system.size(address) or 0) > self.most:
+            raise _too_large(f"{name} in {self.shown}", self.most)
+        content: bytes = system.cat_file(address)
         return content
 
     def _open(self) -> tuple[AbstractFileSystem, str]:
@@ -89,7 +133,7 @@ class Folder(NamedTuple):
     def _translated(self, what: str) -> Iterator[None]:
         try:
             yield
-        except Interrupted:
+        except (Interrupted, SourceError):
             raise
         except (FileNotFoundError, NotADirectoryError) as error:
             raise SourceError(

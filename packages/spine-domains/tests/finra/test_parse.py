@@ -127,7 +127,7 @@ def test_lines_that_are_not_utf8_are_rejected() -> None:
         (PLAIN.replace(b"Asia", b"As\0a"), "not_text", "NUL"),
         (PLAIN.replace(b"totalWeeklyTradeCount", b"trades"), "missing_columns", "totalWeeklyTradeCount;"),
         (PLAIN.replace(b"tierDescription", b"t"), "missing_columns", "tierDescription or tierIdentifier"),
-        (b"hello\nworld\n", "missing_columns", "its first line is: hello"),
+        (b"hello\nworld\n", "missing_columns", "its first line names none of them"),
         (PLAIN.split(b"\n", 1)[1], "missing_columns", "OTC|AABB"),
         (PLAIN.replace(b"issueName", b"mpid"), "duplicate_columns", "mpid"),
         (f"{HEADER}\n{ONE}\n{TWO[:40]}".encode(), "truncated", "line, 3, ends after"),
@@ -141,6 +141,38 @@ def test_refusals(data: bytes, kind: str, said: str) -> None:
     error = refused(data)
     assert error.kind == kind
     assert said in error.message
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"root:$6$SECRET:19000:0:99999:7:::\n",
+        b"SECRET|x|y|z|1|2|3|4\n",
+        b"SECRET,MPID,b\n",
+        b"<html><title>SECRET</title></html>",
+        b"<password>SECRET</password>",
+        b'{"password": "SECRET", "SECRET": 1, "statusCode": "SECRET"}',
+        b"[SECRET]\nkey=SECRET\n",
+        b"MPID SECRET\n",
+        b"\x00SECRET",
+        gzip.compress(b"SECRET=1\n"),
+    ],
+)
+def test_what_a_file_of_another_kind_says_is_not_repeated(data: bytes) -> None:
+    """A link to a system file under a weekly file's name is refused without a word of its contents."""
+    assert "SECRET" not in f"{refused(data).message} {refused(data).hint}"
+
+
+def test_a_field_of_more_than_a_megabyte_is_refused() -> None:
+    """A field may have a million bytes and no more, wherever it stands, packed or not; a long file has many fields."""
+    for size, fits in ((1_000_000, True), (1_000_001, False)):
+        line = ONE.replace("Asia Broadband Inc", "x" * size)
+        for data in (f"{HEADER}\n{line}\n".encode(), gzip.compress(f"{HEADER}\n{ONE}\n{line}".encode())):
+            if fits:
+                assert parse_file(data, "x").rows_read
+            else:
+                assert refused(data).kind == "field_too_large"
+    assert parse_file(f"{HEADER}\n{ONE}\n".encode() + f"{TWO}\n".encode() * 30_000, "x").rows_read == 30_001
 
 
 def test_a_short_last_line_with_a_line_end_is_a_reject() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from market_spine.core.capture import Absent, Payload
 from market_spine.core.manifest import Known
-from market_spine.errors import SourceError
+from market_spine.errors import MarketSpineError, SourceError
 from spine.domains.finra.otc_transparency.partitions import parse_partition
 from spine.domains.finra.otc_transparency.source import FileSource, parse_name
 
@@ -200,3 +200,15 @@ def test_looking_for_files_imports_no_frames() -> None:
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_source_can_be_set_to_smaller_files(tmp_path: Path, packed: bool) -> None:
+    """The limit of the folder holds for the file as it is and for what it expands to."""
+    content = b"x" * 1000
+    name = "otc_week_2025-11-14.csv" + (".gz" if packed else "")
+    (tmp_path / name).write_bytes(gzip.compress(content) if packed else content)
+    assert isinstance(FileSource(str(tmp_path), 1000).fetch(OTC, Known(OTC.key)), Payload)
+    with pytest.raises(MarketSpineError) as caught:
+        FileSource(str(tmp_path), 999).fetch(OTC, Known(OTC.key))
+    assert (caught.value.kind, name in caught.value.message) == ("too_large", True)

@@ -183,3 +183,12 @@ def test_the_grid_lists_what_is_held() -> None:
     """No calendar says which symbols there could be, so the grid has those that are held."""
     rows: Any = DOMAIN.grid(LATEST, 2, {"MSFT|polygon", "AAPL|polygon", "TSLA|polygon"})
     assert [[partition.key for partition in row] for row in rows] == [["AAPL|polygon"], ["MSFT|polygon"]]
+
+
+@pytest.mark.parametrize("line", ["root:SECRET:0:0", "SECRET and more of it", '"' + "SECRET" * 40_000, "SECRET=1"])
+def test_a_line_that_is_nothing_like_a_symbol_is_not_repeated(line: str) -> None:
+    """A file that was not meant may hold secrets: the message has its line's number, not its text."""
+    with pytest.raises(UsageError) as caught:
+        partitions.parse_symbols_file("--symbols-file /etc/shadow", f"AAPL\n{line}\n")
+    assert "line 2" in caught.value.message
+    assert "SECRET" not in caught.value.message

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from market_spine.core import jsontext
 from market_spine.core.capture import Part
+from market_spine.core.sizes import refuse_long_field
 from market_spine.errors import ContentError
 
 if TYPE_CHECKING:
@@ -23,16 +24,17 @@ Pairs = tuple[tuple[str, Any], ...]
 
 
 def read_json(part: Part) -> Any:
-    """A part as JSON, objects as dictionaries; raises ContentError, kind ``not_json``."""
+    """A part as JSON, objects as dictionaries; raises ContentError, kinds ``not_json``, ``field_too_large``."""
     return _load(part, None)
 
 
 def read_json_pairs(part: Part) -> Any:
-    """A part as JSON, objects as ``Pairs``; raises ContentError, kind ``not_json``."""
+    """A part as JSON, objects as ``Pairs``; raises ContentError as ``read_json`` does."""
     return _load(part, tuple)
 
 
 def _load(part: Part, hook: Any) -> Any:
+    refuse_long_field(part.data, (b'"', b","), part.origin)
     try:
         return jsontext.read_json(part.data, hook)
     except ValueError as error:
@@ -44,16 +46,27 @@ def _load(part: Part, hook: Any) -> Any:
 
 
 def read_csv(part: Part, columns: Sequence[str]) -> list[dict[str, str]]:
-    """A part as CSV rows by column name; raises ContentError, kind ``not_csv``, if a column is missing."""
+    """A part as CSV rows by column name; raises ContentError, kind ``not_csv`` if a column is missing or a field
+    cannot be read, ``field_too_large``."""
+    refuse_long_field(part.data, (b",", b"\n"), part.origin)
     text = part.data.decode("utf-8-sig", "replace")
     reader = csv.DictReader(io.StringIO(text))
-    if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
+    try:
+        header = reader.fieldnames or ()
+        rows = list(reader)
+    except csv.Error as error:
+        raise ContentError(
+            f"{part.origin} answered with text that cannot be read: {error}",
+            hint="run again; if it stays so, the vendor has changed its answers",
+            kind="not_csv",
+        ) from error
+    if missing := [name for name in columns if name not in header]:
         raise ContentError(
             f"{part.origin} answered without the column {missing[0]!r}: {shown(part.data)}",
             hint="run again; if it stays so, the vendor has changed its answers",
             kind="not_csv",
         )
-    return [{name: value or "" for name, value in row.items() if name is not None} for row in reader]
+    return [{name: value or "" for name, value in row.items() if name is not None} for row in rows]
 
 
 def number(value: Any) -> float | None:

@@ -20,6 +20,7 @@ from spine.domains.market_data.schema import NAME, PRICES
 
 _SYMBOL = re.compile(r"[A-Za-z][A-Za-z0-9]{0,9}(?:\.[A-Za-z]{1,2}){0,2}")
 _VENDORS_CASE = re.compile(r"[A-Z][A-Z0-9]*(?:p[A-Z]?|r|w|rw)(?:[.-][A-Z]+)*|[^a-z]*")
+_LIKE_A_SYMBOL = re.compile(r"[A-Za-z0-9.$^/ -]{0,12}")
 _HEADERS = frozenset(("symbol", "symbols", "ticker", "tickers"))
 _DASHED_PREFERRED = re.compile(r"([A-Z][A-Z0-9]*)-P-([A-Z])")
 _SOURCE = re.compile(r"[a-z][a-z0-9_]*")
@@ -87,10 +88,13 @@ def parse_symbols_file(flag: str, text: str) -> tuple[str, ...]:
     symbols: dict[str, None] = {}
     for number, line in rows if column is None else rows[1:]:
         cells = [line] if column is None else _cells(line)
+        cell = cells[column or 0] if (column or 0) < len(cells) else ""
         try:
-            symbols.setdefault(parse_symbol(cells[column or 0] if (column or 0) < len(cells) else ""))
+            symbols.setdefault(parse_symbol(cell))
         except UsageError as error:
-            raise UsageError(f"{flag}: line {number}: {error.message}", hint=error.hint) from error
+            # What does not look like a symbol at all may be a secret: the file is perhaps not the one that was meant.
+            said = error.message if _LIKE_A_SYMBOL.fullmatch(cell) else f"{len(cell)} characters that are no symbol"
+            raise UsageError(f"{flag}: line {number}: {said}", hint=error.hint) from error
     if not symbols:
         raise UsageError(f"{flag} names no symbol", hint="write one symbol a line")
     return tuple(symbols)
@@ -99,7 +103,14 @@ def parse_symbols_file(flag: str, text: str) -> tuple[str, ...]:
 def _cells(line: str) -> list[str]:
     """The cells of a line, separated by commas, semicolons or tabs."""
     delimiter = next((mark for mark in ",;\t" if mark in line), ",")
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
+    return [cell.strip() for cell in line.split(delimiter)] if '"' not in line else _quoted(line, delimiter)
+
+
+def _quoted(line: str, delimiter: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
+    except csv.Error:
+        return [""]
 
 
 def make_partition(symbol: str, source: str) -> Partition:

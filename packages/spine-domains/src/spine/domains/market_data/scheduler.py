@@ -20,8 +20,9 @@ from market_spine.core.domain import Source as SourcePort
 from market_spine.core.manifest import INGEST
 from market_spine.core.ports import Reader, RequestLedger
 from market_spine.core.quota import key_hash, parse_limits
-from market_spine.errors import MarketSpineError, UsageError
+from market_spine.errors import MarketSpineError, SourceError, UsageError
 from market_spine.settings import trimmed, variable
+from market_spine.sources.files import read_file
 from spine.domains.market_data import DOMAIN, vendors
 from spine.domains.market_data import partitions as priced
 from spine.domains.market_data.calling import Access
@@ -31,6 +32,8 @@ from spine.domains.market_data.source import OfflineSource, VendorSource
 from spine.domains.market_data.vendors import Offline, Vendor
 
 SOURCE_VARIABLE = "PRICE_SOURCE"
+MAX_SYMBOLS_FILE = 16 << 20
+"""How large a file of symbols may be, in bytes."""
 DRY_SOURCE = "alpha_vantage"
 """What a dry run without any source plans for."""
 
@@ -183,9 +186,11 @@ def _symbols(given: str | Sequence[str] | None, path: str | None) -> tuple[str, 
     named = priced.parse_symbols("--symbols", texts) if any(text.strip() for text in texts) else ()
     path = trimmed("--symbols-file", path)
     try:
-        content = Path(path).read_text(encoding="utf-8")
+        content = read_file(Path(path), MAX_SYMBOLS_FILE, path).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--symbols-file: {path} cannot be read ({error})", hint="check the path") from error
+    except SourceError as error:
+        raise UsageError(f"--symbols-file: {error.message}", hint="check the path") from error
     read = priced.parse_symbols_file(f"--symbols-file {path}", content)
     return tuple(dict.fromkeys((*named, *read)))
 

@@ -7,12 +7,16 @@ files, and the column names of the API. The delimiter is always ``|`` and nothin
 from __future__ import annotations
 
 import codecs
+import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from market_spine.core.compression import decompress
+from market_spine.core.sizes import refuse_long_field
 from market_spine.errors import ContentError
+from spine.domains.finra.otc_transparency.partitions import find_tier
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,6 +39,8 @@ REQUIRED = (SYMBOL, NAME, SHARES, TRADES)
 OPTIONAL = (MPID, CRD, NOTIONAL, ISSUE, PRODUCT, SUMMARY, WEEK_START, UPDATED, PUBLISHED, REPORTED)
 _KNOWN = {name.lower(): name for name in (*REQUIRED, TIER_NAME, TIER_CODE, *OPTIONAL)}
 
+_PAGE = re.compile(rb"<!doctype html>|<html>", re.IGNORECASE)
+_MEMBER = re.compile(rb'"(statusCode|statusDescription|%b)"' % "|".join(_KNOWN.values()).encode())
 _BLANKS = " \t\v\f"
 """A line of nothing but these is blank."""
 _AGAIN = "fetch the file again"
@@ -76,8 +82,8 @@ def parse_file(data: bytes, origin: str) -> ParsedFile:
 
     Raises:
         ContentError: kinds ``empty_file``, ``header_only``, ``html``, ``json``, ``utf16``, ``not_text``,
-            ``wrong_delimiter``, ``missing_columns``, ``duplicate_columns``, ``truncated``, and those of
-            ``decompress``.
+            ``field_too_large``, ``wrong_delimiter``, ``missing_columns``, ``duplicate_columns``, ``truncated``, and
+            those of ``decompress``.
     """
     import polars as pl
 
@@ -119,13 +125,13 @@ def _plain_text(data: bytes, origin: str) -> bytes:
         raise ContentError(f"{origin} is empty ({len(data)} bytes)", kind="empty_file", hint=_AGAIN)
     if shown.startswith(b"<"):
         raise ContentError(
-            f"{origin} is a web page, not a weekly file: {_show(shown.decode('utf-8', 'backslashreplace'))}",
+            f"{origin} is a web page, not a weekly file{_begins(shown, _PAGE)}",
             kind="html",
             hint="the site answered with a page; download the file itself",
         )
     if shown.startswith((b"{", b"[")):
         raise ContentError(
-            f"{origin} is JSON, not a weekly file: {_show(shown.decode('utf-8', 'backslashreplace'))}",
+            f"{origin} is JSON, not a weekly file{_begins(shown, _MEMBER)}",
             kind="json",
             hint=_DOWNLOAD,
         )
@@ -133,6 +139,7 @@ def _plain_text(data: bytes, origin: str) -> bytes:
         raise ContentError(
             f"{origin} is no text: it holds a NUL byte at position {position:,}", kind="not_text", hint=_AGAIN
         )
+    refuse_long_field(data, (b"|", b"\n", b"\r"), origin)
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return data
@@ -170,7 +177,7 @@ def _read_header(header: str, origin: str) -> list[str]:
     if missing:
         _refuse_other_delimiter(header, origin)
         raise ContentError(
-            f"{origin} lacks the columns {', '.join(missing)}; its first line is: {_show(header)}",
+            f"{origin} lacks the columns {', '.join(missing)}; its first line {_shown_header(header, columns)}",
             kind="missing_columns",
             hint=_DOWNLOAD,
         )
@@ -186,10 +193,11 @@ def _read_header(header: str, origin: str) -> list[str]:
 
 def _refuse_other_delimiter(header: str, origin: str) -> None:
     for name, delimiter in (("commas", ","), ("semicolons", ";"), ("tabs", "\t")):
-        found = [field for field in header.split(delimiter) if field.strip(' "').lower() in _KNOWN]
+        fields = [field.strip(' "').lower() for field in header.split(delimiter)]
+        found = [_KNOWN[field] for field in fields if field in _KNOWN]
         if len(found) > 1:
             raise ContentError(
-                f"{origin} is delimited by {name}, not by |: {_show(header)}",
+                f"{origin} is delimited by {name}, not by |: its first line names {', '.join(found)}",
                 kind="wrong_delimiter",
                 hint=_DOWNLOAD,
             )
@@ -214,6 +222,20 @@ def _known_fields(table: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
         pl.col(f"field_{index}").alias(column) for index, column in enumerate(columns) if column in _KNOWN.values()
     ]
     return table.select("line", "fields").unnest("fields").select("line", *known)
+
+
+def _begins(start: bytes, expected: re.Pattern[bytes]) -> str:
+    """What a file of another kind begins with, as far as it is known words: what else it says may be a secret."""
+    found = dict.fromkeys(each.decode() for each in expected.findall(start))
+    return f": {', '.join(found)}" if found else ""
+
+
+def _shown_header(header: str, columns: Sequence[str]) -> str:
+    """A first line, if it is FINRA's header with some names changed or a row of hers without one."""
+    known = [name for name in columns if name in _KNOWN.values()]
+    if len(known) > 1 or (len(columns) > len(REQUIRED) and find_tier(columns[0])):
+        return f"is: {_show(header)}"
+    return f"names {known[0] if known else 'none of them'}"
 
 
 def _show(text: str) -> str:

@@ -14,8 +14,9 @@ from market_spine.compose import Hooks, Request, Selection, run_schedule, tellin
 from market_spine.core.domain import Publication
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader
+from market_spine.core.sizes import MAX_FILE_BYTES
 from market_spine.errors import UsageError
-from market_spine.settings import secret, trimmed, variable
+from market_spine.settings import secret, size, trimmed, variable
 from market_spine.sources.files import Folder
 from market_spine.sources.redaction import redact
 from spine.domains.finra.otc_transparency import DOMAIN
@@ -177,7 +178,7 @@ class _Wanted(NamedTuple):
         if source == "file":
             data_dir = trimmed("--data-dir", self.data_dir or "") or variable("FINRA_DATA_DIR", DATA_DIR)
             config.update(source=source, data_dir=Folder(data_dir).shown)
-            folder = FileSource(data_dir)
+            folder = FileSource(data_dir, size("FINRA_MAX_FILE", MAX_FILE_BYTES))
             plan = self.weeks.plan(today, self._available(folder.available, open_reader), open_reader, config)
             unknown = folder.unrecognised()
             told = f"Files whose names say no tier and week were left out: {', '.join(unknown)}."

@@ -11,9 +11,10 @@ from functools import cached_property
 from typing import NamedTuple
 
 from market_spine.core.capture import Absent, Part, Payload
-from market_spine.core.compression import decompress
+from market_spine.core.compression import MAX_BYTES, decompress, refuse_expansion
 from market_spine.core.manifest import Known
 from market_spine.core.partition import Partition
+from market_spine.core.sizes import MAX_FILE_BYTES
 from market_spine.errors import ContentError, SourceError
 from market_spine.sources.files import Folder
 from spine.domains.finra.otc_transparency import partitions
@@ -94,9 +95,11 @@ class FileSource:
 
     Attributes:
         data_dir: a local path or an fsspec URL.
+        most: how large a file may be, packed and unpacked, in bytes.
     """
 
     data_dir: str
+    most: int = MAX_FILE_BYTES
 
     def fetch(self, partition: Partition, known: Known) -> Payload | Absent:
         """The partition's files, byte for byte, as parts ``ATS`` and ``NON_ATS``.
@@ -154,9 +157,11 @@ class FileSource:
         return dict(found)
 
     def _fetch_part(self, candidates: list[WeeklyFile]) -> Part:
-        folder = Folder(self.data_dir)
+        folder = Folder(self.data_dir, self.most)
         first = candidates[0]
         data = folder.read(first.name)
+        if self.most < MAX_BYTES:
+            refuse_expansion(data, first.name, self.most)
         for other in candidates[1:]:
             if not _same_content(data, folder.read(other.name)):
                 raise SourceError(

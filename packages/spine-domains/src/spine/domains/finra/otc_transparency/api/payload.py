@@ -12,6 +12,8 @@ import io
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from market_spine.core.sizes import refuse_long_field
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -86,7 +88,9 @@ def read_records(body: bytes) -> tuple[pl.DataFrame, frozenset[str]]:
 
     Raises:
         ValueError: it is neither, it is cut off, or a value has the wrong type.
+        ContentError: kind ``field_too_large``.
     """
+    refuse_long_field(body, (b'"', b","), "an answer of FINRA's API")
     start = body.lstrip()[:1]
     if not start:
         return empty_rows(), frozenset()
@@ -121,7 +125,7 @@ def _read_text(body: bytes) -> tuple[pl.DataFrame, frozenset[str]]:
     names = {name.lower(): name for name in COLUMNS}
     columns = [names.get(name.strip().lower(), "") for name in header]
     if not set(columns) >= _REQUIRED:
-        raise ValueError(f"text that begins {','.join(header)[:60]!r}")
+        raise ValueError("delimited text without the columns of records")
     if any(len(line) != len(columns) for line in lines):
         raise ValueError("delimited text with broken lines")
     read = {
