@@ -109,7 +109,11 @@ def test_every_command_with_out_refuses_a_file_that_is_there(loaded: Home) -> No
 
 @pytest.mark.process
 @pytest.mark.parametrize(
-    "command", [("changes", "--since", CAPTURE), ("schedule", "harbor", "--mode", "dry-run", "--days", "2025-03-01")]
+    "command",
+    [
+        ("changes", "--since", CAPTURE),
+        ("schedule", "harbor", "--mode", "dry-run", "--days", "2025-03-01", "--data-dir", "in"),
+    ],
 )
 def test_what_answers_on_stdout_writes_no_file_there(loaded: Home, command: tuple[str, ...]) -> None:
     """Where stdout has the answer, --out - is refused."""

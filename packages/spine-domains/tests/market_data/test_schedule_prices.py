@@ -59,6 +59,7 @@ def test_flags_and_defaults_are_those_of_the_guide() -> None:
         "partitions": None,
         "only": None,
         "out": None,
+        "overwrite": False,
     }
 
 
