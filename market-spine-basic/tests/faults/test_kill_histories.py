@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from copy import deepcopy
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -64,8 +65,9 @@ class Historian:
         return None
 
     def end(self) -> None:
-        """Let it end, and wait."""
-        self._process.communicate()
+        """Let it end if it has not, and wait."""
+        if self._process.stdin is not None and not self._process.stdin.closed:
+            self._process.communicate()
 
 
 def wrote(book: Book, slot: str) -> tuple[Any, ...]:
@@ -114,15 +116,18 @@ def test_histories_killed_anywhere_equal_the_model(
     book = Book(parse_url(database), ledger, Random(seed))
     book.begin()
 
-    def new_historian() -> Historian:
-        return Historian(database, random.randrange(1, FARTHEST))
+    with ExitStack() as stack:
 
-    historian = new_historian()
-    for _ in range(STEPS):
-        historian, died = make(book, book.choose(), historian, new_historian)
-        kills += died
-        book.write_down()
-    historian.end()
+        def new_historian() -> Historian:
+            made = Historian(database, random.randrange(1, FARTHEST))
+            stack.callback(made.end)
+            return made
+
+        historian = new_historian()
+        for _ in range(STEPS):
+            historian, died = make(book, book.choose(), historian, new_historian)
+            kills += died
+            book.write_down()
     assert kills >= STEPS // 10
     book.check()
     target, clock = parse_url(new_database()), MomentClock(book.now)
