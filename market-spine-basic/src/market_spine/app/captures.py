@@ -258,7 +258,7 @@ def _after(store: Reader, domain: Domain, partition: Partition, state: CaptureSt
     """The partition's rows after a capture of a range: as they stood then, or as accepting it would make them."""
     table = domain.tables[0]
     scope = partition_scope(table, partition)
-    if state.status != "held":
+    if state.committed.entry.status != "held":
         return store.read(table, scope, as_of=state.committed.committed_at)
     payload = replay(store, domain, partition, state.committed.entry)
     return overlay(store.read(table, scope), payload.tables[table.name], payload.ranges[table.name], table.key)

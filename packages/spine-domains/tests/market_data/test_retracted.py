@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from datetime import date, timedelta
 from typing import Any
 
 import pytest
 
+from market_spine.app.captures import choose_captures, diff_captures
 from market_spine.app.decisions import Asked
-from market_spine.compose import Hooks, run_decision
+from market_spine.compose import Hooks, reader, run_decision
+from spine.domains.market_data import DOMAIN
 
 from .penny_share import PartOf, bars_part, sopa
 from .quiet_vendor import correct, held_book, names, poll, quiet
@@ -75,6 +78,35 @@ def test_retracted_bars_that_return_among_others_are_told(desk: Any, part: PartO
     (told,) = desk.load("SOPA|mock", bars_part(part, other[2:42])).anomalies
     assert (told.kind, told.severity) == ("retracted_rows", "warning")
     assert second in told.message and bars[20]["date"] in told.message and "1 rows" in told.message
+
+
+def test_a_capture_that_never_was_current_is_compared_as_accepting_it_would_make_it(desk: Any, part: PartOf) -> None:
+    """A held answer, and the same once it is retracted, differs from the current one by its bars; a retracted one that
+    was current by what it changed then."""
+    bars = sopa(1.0)
+    wild = [{**bar, "volume": 1000 * bar["volume"]} for bar in bars]
+    desk.load("SOPA|mock", bars_part(part, bars[:40]))
+    desk.wait(timedelta(hours=1))
+    wrong = [{**bar, "close": bar["close"] * 1.02} if place == 20 else bar for place, bar in enumerate(bars)]
+    restated = desk.load("SOPA|mock", bars_part(part, wrong[1:42])).runs[0].capture_id
+    desk.wait(timedelta(hours=1))
+    assert desk.load("SOPA|mock", bars_part(part, wild[2:44])).exit_code == 1
+
+    def change(name: str) -> tuple[int, ...]:
+        with closing(reader(desk.db, desk.clock)) as store:
+            partition = DOMAIN.partition("SOPA|mock")
+            known = store.known(DOMAIN.name, ["SOPA|mock"])["SOPA|mock"]
+            first, second = choose_captures(store, DOMAIN, partition, known.captures[0], name)
+            assert second.outcome.split(":")[0] in ("held", "retracted", "superseded", "current")
+            return tuple(diff_captures(store, DOMAIN, partition, first, second).change)
+
+    held = f"{restated.rpartition('.')[0]}.3"
+    # Of 40 known bars 38 lie in the held range, which has four more, two of them restated's.
+    assert (change(held), change(restated)) == ((4, 0, 38), (2, 0, 1))
+    decide(desk, "retract", held)
+    assert (change(held), change(restated)) == ((4, 0, 38), (2, 0, 1))
+    decide(desk, "retract", restated)
+    assert (change(held), change(restated)) == ((4, 0, 38), (2, 0, 1))
 
 
 @pytest.mark.server
