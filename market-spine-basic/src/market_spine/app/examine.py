@@ -10,7 +10,7 @@ from market_spine.app.draft import Draft, covered_scopes, partition_scope
 from market_spine.app.replay import WHOLE, Comparison, compare, growing_tables, is_whole, keep_refused_rows, replay
 from market_spine.app.retracted import returning, same_bytes_retracted
 from market_spine.app.task import Task
-from market_spine.core.anomaly import Anomaly
+from market_spine.core.anomaly import MISSING_LEG, Anomaly
 from market_spine.core.capture import Part, Payload, capture_id, source_hash
 from market_spine.core.decision import Decision
 from market_spine.core.domain import Concern, Normalized
@@ -274,7 +274,7 @@ def _judge(
         noted = guards.rejected_rows(content.normalized, task.partition.key, found.kept if found else 0)
         draft.anomalies.extend([*content.normalized.anomalies, *odd.anomalies, *told, *([noted] if noted else [])])
         # A leg that never came is missing until it does.
-        still = set() if set(legs) == set(task.run.domain.legs) else {"missing_leg"}
+        still = set() if set(legs) == set(task.run.domain.legs) else {MISSING_LEG}
         draft.resolves = frozenset(task.open_anomalies) - still
     overrode = tuple(guard.kind for guard in holds) if hold is None else ()
     if overrode and not accepted:

@@ -25,7 +25,7 @@ from market_spine.app.plausibility import (
 )
 from market_spine.app.scheduling import RunStatus
 from market_spine.app.task import Nearby, Outcome, Run, Task
-from market_spine.core.anomaly import Anomaly
+from market_spine.core.anomaly import MISSING_LEG, Anomaly
 from market_spine.core.domain import Domain
 from market_spine.core.manifest import Entry, legs_of
 from market_spine.core.partition import Partition
@@ -100,12 +100,10 @@ class Lines:
 
 
 def beside(run: Run, tasks: Sequence[Task], store: Reader) -> list[Task]:
-    """The tasks, those of partitions that hold nothing with their neighbours as they are now."""
+    """The tasks, those that may bring something for the first time with their neighbours as they are now."""
     lines = Lines(run.domain, store, _count(run))
-    lines.read(task.partition for task in tasks if task.known.current is None)
-    return [
-        task if task.known.current is not None else task._replace(nearby=lines.nearby(task.partition)) for task in tasks
-    ]
+    lines.read(task.partition for task in tasks if task.is_awaited)
+    return [task._replace(nearby=lines.nearby(task.partition)) if task.is_awaited else task for task in tasks]
 
 
 def _count(run: Run) -> int:
@@ -173,7 +171,7 @@ def _odd(
     if own is None:
         return []
     legs, nearby, found = legs_of(own, domain.legs), lines.nearby(partition), []
-    if "missing_leg" not in told and (lacking := missing_legs(key, legs, nearby.before, domain.legs)):
+    if MISSING_LEG not in told and (lacking := missing_legs(key, legs, nearby.before, domain.legs)):
         found.append(lacking)
     if rules is None or len(alike(legs, planned.nearest, domain.legs, rules.neighbours)) >= rules.least_neighbours:
         return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from market_spine.app.replay import Comparison, replay
 from market_spine.app.task import Task
-from market_spine.core.anomaly import Anomaly
+from market_spine.core.anomaly import MISSING_LEG, Anomaly
 from market_spine.core.domain import Concern, Domain, Normalized
 from market_spine.core.manifest import Entry, legs_of
 from market_spine.core.plausibility import RowPlausibility
@@ -58,18 +58,22 @@ def judge(
     rules, table = task.run.rules, task.run.domain.tables[0]
     key, rows = task.partition.key, normalized.tables[table.name]
     findings = Findings()
-    if rules is not None and found is not None and not normalized.ranges:
-        findings = against_known(rules, key, table.key, found.before[table.name], rows, found.diff)
-    if found is None:
-        if rules is not None:
+    if rules is not None and not normalized.ranges:
+        came: Sequence[str] = ()
+        if found is not None:
+            before = found.before[table.name]
+            findings = against_known(rules, key, table.key, before, rows, found.diff)
+            came = [value for value in _values(rules, rows) if value not in _values(rules, before)]
+        if found is None or came:
             neighbours = alike(legs, task.nearby.nearest, task.run.domain.legs, rules.neighbours)
 
             def read(entry: Entry) -> pl.DataFrame:
                 return replay(store(), task.run.domain, entry.partition, entry).tables[table.name]
 
-            findings = against_neighbours(rules, key, own_columns(table), rows, neighbours, read)
-        if lacking := missing_legs(key, legs, task.nearby.before, task.run.domain.legs):
-            findings = findings._replace(anomalies=(*findings.anomalies, lacking))
+            beside = against_neighbours(rules, key, own_columns(table), rows, neighbours, read, came)
+            findings = findings.joined(beside, key)
+    if found is None and (lacking := missing_legs(key, legs, task.nearby.before, task.run.domain.legs)):
+        findings = findings._replace(anomalies=(*findings.anomalies, lacking))
     if found is not None:
         findings = findings._replace(anomalies=(*findings.anomalies, *restated_beside(key, task.run.domain, found)))
     if normalized.proven:
@@ -132,10 +136,12 @@ def against_known(
 
 def values_apart(rules: RowPlausibility, known: pl.DataFrame) -> list[str]:
     """The values that are judged by themselves, too; none if there is but one."""
-    if not rules.apart:
-        return []
-    values = known[rules.apart].unique().sort().to_list()
+    values = _values(rules, known)
     return values if len(values) > 1 else []
+
+
+def _values(rules: RowPlausibility, rows: pl.DataFrame) -> list[str]:
+    return rows[rules.apart].unique().sort().to_list() if rules.apart else []
 
 
 def only(rules: RowPlausibility, frame: pl.DataFrame, value: str) -> pl.DataFrame:
@@ -294,6 +300,7 @@ def against_neighbours(
     rows: pl.DataFrame,
     neighbours: Sequence[Entry],
     read: Callable[[Entry], pl.DataFrame],
+    came: Sequence[str] = (),
 ) -> Findings:
     """Compare a first capture with the nearest ones of its line.
 
@@ -304,14 +311,15 @@ def against_neighbours(
         rows: its rows.
         neighbours: captures of the same legs, nearest first.
         read: reads a capture's rows.
+        came: the parts that are new in a partition that is held: they alone are compared.
     """
     if len(neighbours) < rules.least_neighbours:
         return Findings()
-    problem = odd_size(rules, key, rows.height, neighbours)
+    problem = "" if came else odd_size(rules, key, rows.height, neighbours)
     if not problem:
         frames = cache(lambda place: read(neighbours[place]))
         names = [entry.partition.key for entry in neighbours]
-        problem = _odd_parts(rules, key, columns, rows, names, frames)
+        problem = _odd_parts(rules, key, columns, rows, names, frames, came)
     return Findings((Concern("implausible", problem),) if problem else ())
 
 
@@ -322,6 +330,7 @@ def _odd_parts(
     rows: pl.DataFrame,
     names: Sequence[str],
     frames: Callable[[int], pl.DataFrame],
+    came: Sequence[str],
 ) -> str:
     """Why the sizes, or one part alone, cannot be right beside the nearest; empty if they can.
 
@@ -332,10 +341,11 @@ def _odd_parts(
         rows: its rows.
         names: keys of its neighbours, nearest first.
         frames: gives the rows of a neighbour by its place among them.
+        came: the parts that alone are compared; none: all are, together and each.
     """
-    if problem := odd_ratio(rules, key, columns, rows, frames(0), names[0]):
+    if not came and (problem := odd_ratio(rules, key, columns, rows, frames(0), names[0])):
         return problem
-    for value in values_apart(rules, frames(0)):
+    for value in came or values_apart(rules, frames(0)):
         own, nearest = only(rules, rows, value), only(rules, frames(0), value)
         # Only where the nearest speaks against it are others read.
         if odd_count(rules, "", own.height, [nearest.height]):
@@ -354,4 +364,4 @@ def missing_legs(key: str, legs: tuple[str, ...], before: Entry | None, every: S
     if before is None or not missing or not legs:
         return None
     message = f"{key} came with {'+'.join(legs)} alone, and {before.partition.key} has {'+'.join(had)}"
-    return Anomaly("missing_leg", "warning", key, message, {"legs": list(legs), "missing": missing})
+    return Anomaly(MISSING_LEG, "warning", key, message, {"legs": list(legs), "missing": missing})

@@ -149,8 +149,8 @@ def _tasks(plan: Plan, known: Mapping[str, Known], anomalies: Sequence[AnomalyRe
 
 
 def _beside(run: Run, tasks: list[Task], store: Reader) -> list[Task]:
-    """The tasks, those of partitions that hold nothing with what a first capture is compared with."""
-    if not any(task.known.current is None and run.domain.place(task.partition) for task in tasks):
+    """The tasks, those that may bring something for the first time with what that is compared with."""
+    if not any(task.is_awaited and run.domain.place(task.partition) for task in tasks):
         return tasks
     from market_spine.app.neighbours import beside
 

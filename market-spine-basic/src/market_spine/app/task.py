@@ -7,7 +7,7 @@ from datetime import date
 from typing import Literal, NamedTuple
 
 from market_spine.app.scheduling import PipelineRun
-from market_spine.core.anomaly import Anomaly, Severity
+from market_spine.core.anomaly import MISSING_LEG, Anomaly, Severity
 from market_spine.core.capture import Absent
 from market_spine.core.domain import Domain, Source
 from market_spine.core.manifest import Entry, Known
@@ -100,6 +100,11 @@ class Task(NamedTuple):
     known: Known
     open_anomalies: Mapping[str, Severity] = {}
     nearby: Nearby = Nearby()
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether it may bring what is compared with neighbours: a first capture, or a leg that was missing."""
+        return self.known.current is None or MISSING_LEG in self.open_anomalies
 
 
 class Outcome(NamedTuple):

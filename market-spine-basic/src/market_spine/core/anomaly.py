@@ -10,6 +10,8 @@ Severity = Literal["info", "warning", "error"]
 
 LATE = "late"
 """Kind of the anomaly that says that a published partition is not there."""
+MISSING_LEG = "missing_leg"
+"""Kind of the anomaly that says that a partition lacks a leg which the one before it has."""
 HELD = "held_capture"
 """The detail of a guard's anomaly that names the capture it holds."""
 

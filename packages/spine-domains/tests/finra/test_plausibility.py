@@ -273,6 +273,25 @@ def test_a_leg_of_a_first_capture_is_judged_by_itself(desk: Desk, leg: str, firs
     assert desk.told()[0] == hold
 
 
+@pytest.mark.parametrize(
+    ("late", "hold"),
+    [(sizes(5), "implausible"), (scaled(sizes(), 1000), "implausible"), (sizes(205), None), (sizes(), None)],
+)
+def test_a_leg_that_arrives_late_is_judged_like_a_first_capture(desk: Desk, late: Sizes, hold: str | None) -> None:
+    """Three weeks have both legs, the fourth the larger alone; when the other comes, it is compared with theirs."""
+    for week in WEEKS[4:7]:
+        desk.put(text(sizes()), week)
+        desk.put(firms(sizes(1600)), week, "_non_ats")
+    desk.put(firms(sizes(1600)), leg="_non_ats")
+    desk.load(*WEEKS[4:7])
+    assert desk.told() == (None, {"missing_leg": "warning"})
+    desk.put(text(late))
+    assert desk.told()[0] == hold
+    assert desk.open() == ({(f"{WEEK}|OTC", hold), (f"{WEEK}|OTC", "missing_leg")} if hold else set())
+    desk.put(text(sizes()))
+    assert desk.told()[0] is None and desk.open() == set()
+
+
 @pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("odd", [0, 1, 3])
 def test_first_captures_of_one_run_are_compared_with_each_other(desk: Desk, odd: int, workers: int) -> None:
