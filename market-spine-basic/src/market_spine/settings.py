@@ -56,6 +56,22 @@ def auto_migrate(environ: Mapping[str, str] = os.environ) -> bool:
     return environ.get("MARKET_SPINE_AUTO_MIGRATE", "1").strip().lower() not in {"0", "false", "no"}
 
 
+def clock_wait(environ: Mapping[str, str] = os.environ) -> float:
+    """Seconds to wait for a clock that is behind the last commit: ``MARKET_SPINE_CLOCK_WAIT``, none by default.
+
+    Raises:
+        UsageError: it is no number of seconds.
+    """
+    text = variable("MARKET_SPINE_CLOCK_WAIT", "0", environ)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise UsageError(f"MARKET_SPINE_CLOCK_WAIT: {text!r} is no number of seconds")
+    return seconds
+
+
 def variable(name: str, default: str, environ: Mapping[str, str] = os.environ) -> str:
     """An environment variable, ``trimmed``, or its default if unset or blank."""
     return trimmed(name, environ.get(name, "")) or default

@@ -18,7 +18,7 @@ from market_spine.store.writer import StoreWriter
 from market_spine.testing import run_command
 
 BEFORE = ["reachable", "schema", "tables", "indexes", "views", "integrity", "manifest", "rows"]
-AFTER = ["payloads", "decisions", "anomalies", "notices", "runs", "windows"]
+AFTER = ["payloads", "clock", "decisions", "anomalies", "notices", "runs", "windows"]
 
 
 def _wrong(url: StoreUrl, domain: Domain, *, deep: bool = False) -> dict[str, str]:

@@ -48,10 +48,10 @@ def test_commit_moments_only_grow(
 ) -> None:
     """With a clock that goes backwards every commit, event and run is still later than the one before."""
     put("first", kale=1)
-    clock.now -= timedelta(hours=5)
+    clock.now -= timedelta(minutes=2)
     with writer.commit(partition) as commit:
         commit.note(Anomaly("late", "warning", partition.key, "late"))
-    clock.now -= timedelta(hours=5)
+    clock.now -= timedelta(minutes=2)
     writer.record_run(_run("a"))
     put("second", kale=2)
     assert _moments(writer) == [f"2025-01-06T12:00:0{2}.00000{n}+00:00" for n in range(4)]

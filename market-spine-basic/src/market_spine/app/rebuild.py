@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -36,12 +36,18 @@ _ACCEPT = "run again with --accept-version-change to take what the installed cod
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a rebuild did. ``changed`` names the stages that came out otherwise than the manifest says."""
+    """What a rebuild did.
+
+    Attributes:
+        changed: the stages that came out otherwise than the manifest says.
+        moved: what was committed at another moment than the log says.
+    """
 
     commits: int
     runs: int
     partitions: int
     changed: tuple[str, ...]
+    moved: tuple[str, ...] = ()
 
 
 class MomentClock:
@@ -62,6 +68,7 @@ def rebuild(
     domains: Sequence[Domain],
     *,
     accept: bool,
+    last: datetime | None = None,
 ) -> Report:
     """Replay a log.
 
@@ -73,6 +80,7 @@ def rebuild(
         domains: the domains whose code derives the rows.
         accept: let stages come out otherwise than the manifest says; their entries then tell the new version,
             hashes and counts.
+        last: nothing is to be of a later moment; what is, for a clock was ahead, is moved to before it, in its order.
 
     Raises:
         MarketSpineError: kind ``version_change``, naming the partitions, if the installed code has other
@@ -81,6 +89,9 @@ def rebuild(
         StoreCorrupt: a payload is missing or damaged, or the log contradicts itself.
     """
     by_name = {domain.name: domain for domain in domains}
+    moved: list[str] = []
+    if last is not None:
+        log, moved = not_after(log, last)
     commits = [past for past in log if isinstance(past, PastCommit)]
     _check_domains(commits, by_name)
     if not accept:
@@ -102,7 +113,54 @@ def rebuild(
         _refuse("rebuild_differs", "the installed code derives something else", changed)
     partitions = {past.partition for past in commits if past.entries}
     runs = {past.run.run_id for past in log if isinstance(past, PastRun)}
-    return Report(len(commits), len(runs), len(partitions), tuple(changed))
+    return Report(len(commits), len(runs), len(partitions), tuple(changed), tuple(moved))
+
+
+Past = PastCommit | PastRun | PastNotices
+
+
+def not_after(log: Sequence[Past], last: datetime) -> tuple[list[Past], list[str]]:
+    """A log none of whose transactions is later than a moment, and what was moved for that.
+
+    What lies later comes immediately before the moment, a microsecond apart and in its order, and so does what it
+    would overtake then. What runs say of their own start and end is no later than when it was recorded; their results
+    stay as they were told, as do the names of captures.
+    """
+    found: list[Past] = []
+    moments: dict[datetime, datetime] = {}
+    latest = last
+    for past in reversed(log):
+        moments[past.moment] = min(past.moment, latest)
+        latest = moments[past.moment] - timedelta(microseconds=1)
+    moved = []
+    for past in log:
+        now = moments[past.moment]
+        if now != past.moment:
+            moved.append(f"{_told(past)}: {past.moment.isoformat()} -> {now.isoformat()}")
+        found.append(_at(past, now, moments))
+    return found, moved
+
+
+def _told(past: Past) -> str:
+    if isinstance(past, PastCommit):
+        return past.partition.key
+    if isinstance(past, PastRun):
+        return f"{'start' if isinstance(past.run, RunStart) else 'result'} of run {past.run.run_id}"
+    return "notices"
+
+
+def _at(past: Past, moment: datetime, moments: Mapping[datetime, datetime]) -> Past:
+    if isinstance(past, PastNotices):
+        notices = tuple(
+            each._replace(first_seen=moments.get(each.first_seen, each.first_seen)) for each in past.notices
+        )
+        return PastNotices(moment, notices)
+    if isinstance(past, PastCommit):
+        return past._replace(moment=moment)
+    run = past.run._replace(started_at=min(past.run.started_at, moment))
+    if not isinstance(run, RunStart) and run.finished_at is not None:
+        run = run._replace(finished_at=min(run.finished_at, moment))
+    return PastRun(moment, run)
 
 
 def replayed(domain: Domain, past: PastCommit, source: Reader, target: Writer, clock: Clock) -> list[str]:

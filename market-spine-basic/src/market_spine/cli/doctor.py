@@ -22,6 +22,7 @@ from market_spine.cli.options import db_option, json_option
 from market_spine.core.checking import CheckResult, checked
 from market_spine.errors import MarketSpineError, SchemaError, StoreUnavailable
 from market_spine.store import StoreUrl, exists, parse_url
+from market_spine.store.moments import FURTHEST_AHEAD
 
 if TYPE_CHECKING:
     from market_spine.core.domain import Domain
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 LEAST_FREE = 2**30
 """Bytes that should be free on the disk, whatever the size of the database."""
-FURTHEST_AHEAD = timedelta(minutes=5)
 """How far the store's last moment may lie ahead of the clock, and a host's clock beside the server's."""
 CALENDAR_LEFT = timedelta(days=365)
 """How much of the calendar there should be left."""
@@ -171,7 +171,7 @@ def _clock(store: Reader, clock: Clock) -> str:
     if ends and max(ends) - stored > FURTHEST_AHEAD:
         raise StoreUnavailable(
             f"the last commit is of {_shown(max(ends))}, ahead of the clock, which says {_shown(stored)}",
-            hint="set the clock; if it is right, it was wrong then: wait until that moment has passed",
+            hint="set the clock; if it is right, it was wrong then: market-spine rebuild --not-after puts that right",
         )
     return f"{_shown(stored)}, " + (f"last commit {_shown(max(ends))}" if ends else "nothing is committed yet")
 

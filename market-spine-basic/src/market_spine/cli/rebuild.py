@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import asdict
+from datetime import UTC, datetime
 
 import click
 
 from market_spine.cli import output
 from market_spine.cli.options import db_option, json_option
+from market_spine.errors import UsageError
 
 
 @click.command()
@@ -19,9 +21,15 @@ from market_spine.cli.options import db_option, json_option
     is_flag=True,
     help="Take what the installed code computes where that differs from the manifest.",
 )
+@click.option(
+    "--not-after",
+    "last",
+    metavar="MOMENT",
+    help="Move what is of a later moment, because a clock was ahead, to immediately before this one.",
+)
 @db_option
 @json_option
-def rebuild(into: str, accept: bool, db: str | None, as_json: bool) -> None:
+def rebuild(into: str, accept: bool, last: str | None, db: str | None, as_json: bool) -> None:
     """Replay every commit of a database into a new one, from its payloads and manifest alone.
 
     Capture ids, moments, rows and every answer as of every moment come out the same. Works offline and leaves
@@ -35,13 +43,30 @@ def rebuild(into: str, accept: bool, db: str | None, as_json: bool) -> None:
     from market_spine.store.fresh import new_store
 
     url = parse_url(into)
+    moment = None if last is None else _moment(last, utc_now())
     clock = MomentClock(utc_now())
     old = parse_url(settings.database(db).url)
     with closing(reader(db)) as source, new_store(url, registry.domains(), clock, like=old) as target:
-        report = replay(source.log(), source, target, clock, registry.domains(), accept=accept)
+        report = replay(source.log(), source, target, clock, registry.domains(), accept=accept, last=moment)
     if as_json:
         output.write_json({"into": url.display, **asdict(report)})
         return
     output.write(f"{url.display}: {report.commits} commits of {report.partitions} partitions, {report.runs} runs")
     for name in report.changed:
         output.write(f"changed: {name}")
+    for move in report.moved:
+        output.write(f"moved: {move}")
+
+
+def _moment(text: str, now: datetime) -> datetime:
+    """What ``--not-after`` names; without zone it is UTC."""
+    try:
+        found = datetime.fromisoformat(text)
+        moment = (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(
+            f"--not-after: {text!r} is no moment", hint=f"give one such as {now:%Y-%m-%dT%H:%M}Z"
+        ) from error
+    if moment > now:
+        raise UsageError(f"--not-after: {text} has not been yet", hint="give a moment that has passed")
+    return moment

@@ -9,7 +9,7 @@ from functools import cache
 from market_spine.core.checking import CheckResult
 from market_spine.core.domain import Domain
 from market_spine.errors import MarketSpineError, StoreCorrupt
-from market_spine.store import codec, consistency, migrations, objects, opening
+from market_spine.store import codec, consistency, migrations, moments, objects, opening
 from market_spine.store.consistency import Book
 from market_spine.store.database import Database
 from market_spine.store.location import StoreUrl
@@ -27,6 +27,20 @@ SELECT DISTINCT m.partition_key, m.capture_id, p.part, p.sha256, k.size
  WHERE m.status <> 'noted' AND (k.sha256 IS NULL OR k.size <> p.size)
  ORDER BY m.partition_key, m.capture_id, p.part
 """
+_MOMENTS = {
+    "core_manifest": "committed_at",
+    "core_anomaly_events": "occurred_at",
+    "core_decisions": "decided_at",
+    "core_run_starts": "recorded_at",
+    "core_run_ends": "recorded_at",
+    "core_run_partitions": "recorded_at",
+    "core_notifications": "sent_at",
+    "core_window_checks": "checked_at",
+    "core_refusals": "learnt_at",
+    "core_migrations": "applied_at",
+}
+"""When each kind of thing was learnt; calls to vendors are planned ahead."""
+
 _PAYLOAD = "SELECT codec, size, data FROM core_payloads WHERE sha256 = ?"
 _NAMING = """\
 SELECT DISTINCT m.partition_key, m.capture_id
@@ -80,6 +94,7 @@ def _tests(url: StoreUrl, db: Database, domains: Sequence[Domain], deep: bool) -
     yield "rows", lambda: consistency.rows(db, domains, book())
     yield from db.own_checks(domains, deep=deep).items()
     yield "payloads", lambda: _payloads(db, deep)
+    yield "clock", lambda: _clock(db)
     yield "decisions", lambda: consistency.decisions(db, book())
     yield "anomalies", lambda: consistency.anomalies(db, book())
     yield "notices", lambda: consistency.notices(db)
@@ -108,6 +123,18 @@ def _schema(url: StoreUrl, db: Database, domains: Sequence[Domain]) -> str:
     migrations.check_readable(db, domains)
     ((number,),) = db.rows(f"SELECT COUNT(*) FROM {migrations.TABLE} WHERE set_name NOT LIKE 'views:%'")
     return f"up to date, {number} migrations applied"
+
+
+def _clock(db: Database) -> str | list[Problem]:
+    now = db.now()
+    hint = f"set the clock if it is wrong; else market-spine rebuild --into NEW --not-after {now:%Y-%m-%dT%H:%M:%SZ}"
+    wrong = [
+        Problem(f"{table} knows of {latest}, and the clock says {moments.to_text(now)}", hint)
+        for table, column in _MOMENTS.items()
+        for ((latest,),) in [db.rows(f"SELECT MAX({column}) FROM {table}")]
+        if latest is not None and latest > moments.to_text(now + moments.FURTHEST_AHEAD)
+    ]
+    return wrong or f"no moment lies ahead of {moments.to_text(now)}"
 
 
 def _integrity(db: Database, deep: bool) -> str | list[Problem]:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from market_spine import stopping
 from market_spine.core.ports import Clock
-from market_spine.errors import StoreCorrupt
+from market_spine.errors import StoreCorrupt, StoreError
 from market_spine.store.database import Database
+
+logger = logging.getLogger(__name__)
+
+FURTHEST_AHEAD = timedelta(minutes=5)
+"""How far the last commit may lie ahead of the clock: clocks differ by seconds, and a commit that has to come after it
+would be of a moment that has not been."""
 
 LATEST = """\
 SELECT MAX(moment) FROM (
@@ -53,7 +62,35 @@ def next_moment(db: Database, clock: Clock) -> datetime:
     Call it in a writing transaction as the last step that may take long: from here on no other transaction
     becomes visible before this one ends, so that what is committed later is later in time too, though clocks
     may go backwards.
+
+    Raises:
+        StoreError: kind ``clock``: the last commit lies too far ahead.
     """
     db.last_in_line()
     now, latest = clock(), latest_moment(db)
-    return now if latest is None else max(now, latest + timedelta(microseconds=1))
+    if latest is None:
+        return now
+    if latest - now > FURTHEST_AHEAD:
+        raise StoreError(
+            f"the last commit is of {to_text(latest)}, and the clock says {to_text(now)}: what is committed now would"
+            " be of a moment that has not been",
+            hint="set the clock; if it is right, it was wrong then: "
+            f"market-spine rebuild --into NEW --not-after {now.isoformat(timespec='seconds')} puts that right",
+            kind="clock",
+        )
+    return max(now, latest + timedelta(microseconds=1))
+
+
+def wait_out(db: Database, clock: Clock, most: float, pause: Callable[[float], None] = stopping.sleep) -> None:
+    """Wait, but no longer than ``most`` seconds, until the last commit no longer lies too far ahead of the clock.
+
+    Raises:
+        Interrupted: the run is to stop.
+    """
+    latest = latest_moment(db)
+    if latest is None:
+        return
+    ahead = (latest - clock() - FURTHEST_AHEAD).total_seconds()
+    if 0 < ahead <= most:
+        logger.warning("waiting %.0f s: the last commit is of %s, ahead of the clock", ahead, to_text(latest))
+        pause(ahead)

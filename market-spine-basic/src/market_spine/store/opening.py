@@ -7,10 +7,11 @@ from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
+from market_spine import settings
 from market_spine.core.domain import Domain
 from market_spine.core.ports import Clock
 from market_spine.errors import SchemaError, StoreUnavailable
-from market_spine.store import migrations, objects
+from market_spine.store import migrations, moments, objects
 from market_spine.store.database import Database
 from market_spine.store.location import StoreUrl
 from market_spine.store.moments import to_text
@@ -29,6 +30,8 @@ def writer(
     """A writer over an up-to-date schema, and the names of the migrations that this took."""
     db = _for_writing(url, wait_seconds, create_parent)
     try:
+        if (seconds := settings.clock_wait()) and migrations.TABLE in db.relations():
+            moments.wait_out(db, clock or db.now, seconds)
         applied = migrations.migrate(db, domains, clock or db.now, allowed=auto_migrate)
     except BaseException:
         db.close()

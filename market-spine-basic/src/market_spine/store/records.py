@@ -227,23 +227,38 @@ def run_record(row: Sequence[Any]) -> RunRecord:
 
 
 def check_rows(run: RunRecord, recorded_at: str) -> list[tuple[Any, ...]]:
-    """The rows of ``core_run_partitions`` of a result: its position, then ``CHECK_COLUMNS``."""
+    """The rows of ``core_run_partitions`` of a result: its position, then ``CHECK_COLUMNS``.
+
+    Raises:
+        StoreCorrupt: the result cannot be read.
+    """
     # From the document itself: so the two cannot differ, also where a rebuild records an older one again.
-    return [
-        (
-            position,
-            run.run_id,
-            run.domain,
-            storable(each["partition_key"]),
-            each["pipeline"],
-            each["status"],
-            each.get("reason"),
-            each["error"]["kind"] if each.get("error") else None,
-            each["duration_ms"],
-            recorded_at,
-        )
-        for position, each in enumerate(json.loads(run.result).get("runs", ()), start=1)
-    ]
+    try:
+        return [_check_row(run, position, each, recorded_at) for position, each in enumerate(_met(run.result), start=1)]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StoreCorrupt(
+            f"the result of run {run.run_id} cannot be read ({error})", hint="restore a backup"
+        ) from error
+
+
+def _met(result: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = _fields(result).get("runs", [])
+    return found
+
+
+def _check_row(run: RunRecord, position: int, each: Mapping[str, Any], recorded_at: str) -> tuple[Any, ...]:
+    return (
+        position,
+        run.run_id,
+        run.domain,
+        storable(each["partition_key"]),
+        each["pipeline"],
+        each["status"],
+        each.get("reason"),
+        each["error"]["kind"] if each.get("error") else None,
+        each["duration_ms"],
+        recorded_at,
+    )
 
 
 @_kept_in("core_run_partitions")
