@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from market_spine.errors import MarketSpineError, StoreError, UsageError
 from market_spine.store import open_reader
-from market_spine.web import rendering
+from market_spine.web import exports, rendering
 from market_spine.web.console import Console
 from market_spine.web.pages import (
     PageMissing,
@@ -28,6 +28,7 @@ from market_spine.web.pages import (
     grid,
     overview,
     partition,
+    query,
     runs,
     search,
 )
@@ -49,6 +50,7 @@ PAGES = (
     PageSpec("/anomalies", "anomalies.html", anomalies.record, "Anomalies", "anomalies"),
     PageSpec("/changes", "changes.html", changes.record, "Changes", "restatements"),
     PageSpec("/calendar", "calendar.html", calendar.record, "Calendar", "expected"),
+    PageSpec("/query", "query.html", query.record, "SQL"),
     PageSpec("/search", "search.html", search.record, "Search", "found"),
 )
 _ENDINGS = ("json", *rendering.TABLES, "")
@@ -75,6 +77,7 @@ def application(console: Console) -> ASGIApp:
             Route("/readyz", partial(_ready, console, limiter)),
             Route("/static/{path:path}", _static),
             Route("/payloads/{sha256}", partial(_payload, console, limiter)),
+            *(Route(f"/query.{each}", partial(_export, console, limiter, each)) for each in exports.WRITERS),
             Route("/calendar.ics", partial(_calendar, console, limiter)),
             *routes,
         ],
@@ -89,12 +92,16 @@ def _path(page: PageSpec, ending: str) -> str:
     return f"{stem}.{ending}" if ending else stem
 
 
+def _visit(request: Request) -> Visit:
+    several = {name: request.query_params.getlist(name) for name in request.query_params}
+    query = {name: values[0] for name, values in several.items()}
+    return Visit({name: str(value) for name, value in request.path_params.items()}, query, several)
+
+
 async def _answer(
     console: Console, limiter: CapacityLimiter, page: PageSpec, ending: str, request: Request
 ) -> Response:
-    several = {name: request.query_params.getlist(name) for name in request.query_params}
-    query = {name: values[0] for name, values in several.items()}
-    visit = Visit({name: str(value) for name, value in request.path_params.items()}, query, several)
+    visit = _visit(request)
     path = request.url.path.removesuffix(f".{ending}") if ending else request.url.path
     return await to_thread.run_sync(_page, console, page, ending, visit, path, limiter=limiter)
 
@@ -102,7 +109,7 @@ async def _answer(
 def _page(console: Console, page: PageSpec, ending: str, visit: Visit, path: str) -> Response:
     """One page, in one of its forms."""
     try:
-        with reading(console) as found:
+        with reading(console, visit.query.get("as_of")) as found:
             record = plain(page.record(found, visit))
             site = _site(found, page, visit, path)
     except MarketSpineError as error:
@@ -124,13 +131,13 @@ def _site(found: Reading, page: PageSpec, visit: Visit, path: str) -> dict[str, 
     """What every page shows around its record."""
     first = next(iter(found.gridded), "")
     grids = [("Partitions", f"/d/{first}/partitions")] if first else []
-    sections = [("Overview", "/"), *grids, *_SECTIONS]
+    sections = [("Overview", "/"), *grids, *_SECTIONS, *([("SQL", "/query")] if found.console.sql else [])]
     stem = "/index" if path == "/" else rendering.quoted(path)
     return {
         "title": page.section,
         "section": page.section,
         "sections": sections,
-        "as_of": None,
+        "as_of": found.as_of.isoformat() if found.as_of else None,
         "moment": found.moment.isoformat(),
         "today": found.today.isoformat(),
         "errors": sum(each.anomaly.severity == "error" for each in found.open_anomalies),
@@ -210,6 +217,18 @@ async def _payload(console: Console, limiter: CapacityLimiter, request: Request)
         return Response(data, media_type="application/octet-stream", headers=headers)
 
     return await to_thread.run_sync(fetch, limiter=limiter)
+
+
+async def _export(console: Console, limiter: CapacityLimiter, ending: str, request: Request) -> Response:
+    """What a statement answers, to be saved."""
+
+    def make() -> Response:
+        try:
+            return exports.export(console, _visit(request), ending)
+        except MarketSpineError as error:
+            return _problem(error, as_json=False)
+
+    return await to_thread.run_sync(make, limiter=limiter)
 
 
 async def _calendar(console: Console, limiter: CapacityLimiter, _request: Request) -> Response:

@@ -27,6 +27,7 @@ class Console:
         domains: short name to domain, in the order of the pages.
         clock: tells the moment; its day in New York judges what is due.
         hosts: the names by which the console may be asked for, without ports.
+        sql: whether SQL is answered.
         threads: requests answered at once; further ones wait.
     """
 
@@ -34,6 +35,7 @@ class Console:
     domains: dict[str, Domain]
     clock: Clock
     hosts: frozenset[str] = LOOPBACK
+    sql: bool = True
     threads: int = 8
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, date, datetime
 from functools import cached_property
 
@@ -14,7 +14,7 @@ from market_spine.compose import market_day
 from market_spine.core.domain import Domain
 from market_spine.core.manifest import AnomalyRecord, CheckRecord, Committed, Known, RunRecord
 from market_spine.core.partition import Partition
-from market_spine.core.ports import Reader
+from market_spine.core.ports import Reader, RowStream
 from market_spine.store import open_reader
 from market_spine.web.console import Console
 
@@ -28,11 +28,11 @@ CHECKS = 200
 class Reading:
     """What one page reads; answers that several parts of a page need are read once."""
 
-    def __init__(self, console: Console, store: Reader) -> None:
+    def __init__(self, console: Console, store: Reader, as_of: datetime | None) -> None:
         self.console = console
         self.store = store
         self.now = console.now()
-        self.as_of: datetime | None = None
+        self.as_of = as_of
         self._grids: dict[tuple[str, int], Grid] = {}
         self._known: dict[str, Mapping[str, Known]] = {}
 
@@ -127,13 +127,23 @@ class Reading:
         """The exact bytes kept under a digest; raises StoreCorrupt where there are none."""
         return self.store.payload(sha256)
 
+    def ask(self, statement: str, seconds: float) -> AbstractContextManager[RowStream]:
+        """The answer to a reading statement, as of the moment that is shown."""
+        return self.store.ask(statement, self.as_of, seconds=seconds)
+
     def captures(self, domain: Domain, partition: Partition) -> list[CaptureState]:
         """The captures of a partition, oldest first."""
         return list_captures(self.store, domain, partition)
 
 
 @contextmanager
-def reading(console: Console) -> Iterator[Reading]:
-    """Open the store for one request, for reading alone; where there is none, an empty one."""
-    with closing(open_reader(console.url, console.all_domains, clock=None, missing_ok=True)) as store:
-        yield Reading(console, store)
+def reading(console: Console, as_of: str | None = None) -> Iterator[Reading]:
+    """Open the store for one request, for reading alone; where there is none, an empty one.
+
+    Args:
+        console: whose store.
+        as_of: a moment or a capture; by default what is known now is read.
+    """
+    with closing(open_reader(console.url, console.all_domains, missing_ok=True)) as store:
+        moment = moment_of(store, "as_of", as_of) if as_of else None
+        yield Reading(console, store, moment)

@@ -90,6 +90,7 @@ def environment() -> Environment:
         "size": size,
         "seconds": seconds,
         "part": escaped,
+        "float_text": repr,
         "json": lambda value: json.dumps(value, indent=2 if isinstance(value, dict) else None, ensure_ascii=False),
     }
     found.globals |= {"asset": asset, "drawing": drawing}
