@@ -143,6 +143,8 @@ def _site(found: Reading, page: PageSpec, visit: Visit, path: str) -> dict[str, 
         "errors": sum(each.anomaly.severity == "error" for each in found.open_anomalies),
         "store": found.console.url.display,
         "twin": rendering.address(f"{stem}.json", visit.query),
+        "path": rendering.quoted(path),
+        "query": dict(visit.query),
         "link": rendering.linker(rendering.quoted(path), visit.query),
     }
 

@@ -223,3 +223,21 @@ def columns_of(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> tuple
 def sizes(restatements: Sequence[Mapping[str, Any]]) -> list[int]:
     """How many rows each restatement moved, oldest first."""
     return [each["added"] + each["removed"] + each["changed"] for each in reversed(restatements)]
+
+
+def strip(runs: Sequence[Mapping[str, Any]], sessions: int, width: float) -> tuple[str, str]:
+    """The sessions with a row and those without, each as the data of one path: a box for each run."""
+    scale = width / max(1, sessions)
+    paths = {True: "", False: ""}
+    for run in runs:
+        paths[run["present"]] += (
+            f"M{run['start'] * scale:.1f} 0h{run['length'] * scale:.1f}v12h-{run['length'] * scale:.1f}z"
+        )
+    return paths[True], paths[False]
+
+
+def ticks(first: str, last: str, width: float) -> list[tuple[float, str]]:
+    """Months between two days, where a drawing of that width has them."""
+    if first >= last:
+        return []
+    return Axis(moment(first), moment(last), width).ticks()

@@ -6,17 +6,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, date, datetime
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from market_spine.app.captures import CaptureState, list_captures
 from market_spine.app.changes import moment_of
 from market_spine.app.states import Grid, PartitionState, partition_states, states_of
 from market_spine.compose import market_day
 from market_spine.core.domain import Domain
-from market_spine.core.manifest import AnomalyRecord, CheckRecord, Committed, Known, RunRecord
+from market_spine.core.manifest import INGEST, AnomalyRecord, CheckRecord, Committed, Known, RunRecord
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader, RowStream
 from market_spine.store import open_reader
 from market_spine.web.console import Console
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from market_spine.store.reader import StoreReader
 
 WINDOW = 30
 """Rows of a grid that are shown unless more are asked for: about seven months of weeks."""
@@ -129,7 +135,20 @@ class Reading:
 
     def ask(self, statement: str, seconds: float) -> AbstractContextManager[RowStream]:
         """The answer to a reading statement, as of the moment that is shown."""
-        return self.store.ask(statement, self.as_of, seconds=seconds)
+        return self.store.ask(statement, seconds=seconds)
+
+    def rows(self, name: str, **chosen: Any) -> pl.DataFrame:
+        """Rows of a table or view; arguments are those of ``Reader.table``."""
+        import polars as pl
+
+        with self.store.table(name, **chosen) as found:
+            return pl.concat([pl.DataFrame(schema=dict(found.schema)), *found.frames()])
+
+    def moments_of(self, domain: Domain, partition: Partition) -> list[Committed]:
+        """Every commit that brought or held a capture of a partition, also after the moment that is shown."""
+        with closing(_opened(self.console)) as present:
+            entries = present.history(domain.name, partition.key)
+        return [each for each in entries if each.entry.stage == INGEST and each.entry.status in ("held", "committed")]
 
     def captures(self, domain: Domain, partition: Partition) -> list[CaptureState]:
         """The captures of a partition, oldest first."""
@@ -142,8 +161,15 @@ def reading(console: Console, as_of: str | None = None) -> Iterator[Reading]:
 
     Args:
         console: whose store.
-        as_of: a moment or a capture; by default what is known now is read.
+        as_of: a moment or a capture; everything is then read as it was known at that moment.
     """
-    with closing(open_reader(console.url, console.all_domains, missing_ok=True)) as store:
-        moment = moment_of(store, "as_of", as_of) if as_of else None
+    moment = None
+    if as_of:
+        with closing(_opened(console)) as store:
+            moment = store.settled(as_of)
+    with closing(_opened(console, moment)) as store:
         yield Reading(console, store, moment)
+
+
+def _opened(console: Console, moment: datetime | None = None) -> StoreReader:
+    return open_reader(console.url, console.all_domains, missing_ok=True, as_of=moment)

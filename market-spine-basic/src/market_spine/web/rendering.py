@@ -28,6 +28,8 @@ BARE_SITE: Mapping[str, Any] = {
     "errors": 0,
     "store": "",
     "twin": "",
+    "path": "/",
+    "query": {},
 }
 """What stands around a page that could not be made."""
 

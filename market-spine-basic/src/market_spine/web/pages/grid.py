@@ -7,7 +7,7 @@ from typing import Any
 from market_spine.app.states import Grid, PartitionState, State
 from market_spine.core.domain import Domain
 from market_spine.web import words
-from market_spine.web.pages import PageMissing, Record, Visit
+from market_spine.web.pages import PageMissing, Record, Visit, strips
 from market_spine.web.reading import WINDOW, Reading
 
 RANGES = ("30", "1y", "all")
@@ -24,7 +24,8 @@ def record(reading: Reading, visit: Visit) -> Record:
     domain = find(reading, name)
     chosen = visit.choice("range", RANGES)
     rows = {"30": WINDOW, "1y": _YEAR}.get(chosen, 0)
-    grid = reading.grid(domain, rows or reading.rows_of_all(domain))
+    series = strips.has_series(domain)
+    grid = reading.grid(domain, reading.rows_of_all(domain) if series else rows or reading.rows_of_all(domain))
     only = visit.words("state", [*State])
     shown = [state for state in grid.states if state.state in only or not only]
     told = [state for state in shown if only or state.state not in _QUIET]
@@ -42,6 +43,7 @@ def record(reading: Reading, visit: Visit) -> Record:
         "reasons": [_reason(reading, domain, state) for state in sorted(told, key=_urgency)[:_LISTED]],
         "unlisted": max(0, len(told) - _LISTED),
         "is_matrix": is_matrix(grid),
+        "strips": strips.record(reading, domain, shown, rows, visit) if series else None,
     }
 
 

@@ -48,6 +48,7 @@ def record(reading: Reading, visit: Visit) -> Record:
         "held_text": words.captured(state, reading.today),
         "anomalies": [plain_anomaly(each) for each in anomalies],
         "timeline": _timeline(reading, domain, partition, captures),
+        "stepper": _stepper(reading, domain, partition),
         "captures": [capture_document(each) for each in reversed(captures)],
         "difference": _difference(reading, domain, partition, captures, visit),
         "neighbours": _neighbours(reading, domain, partition),
@@ -93,6 +94,20 @@ def _checks(reading: Reading, domain: Domain, partition: Partition) -> list[dict
         for each in reversed(reading.checks(domain.name, partition.key))
         if each.pipeline == ingest
     ]
+
+
+def _stepper(reading: Reading, domain: Domain, partition: Partition) -> dict[str, Any]:
+    """The moments at which something became known of the partition, and those beside the moment that is shown."""
+    moments = [each.committed_at for each in reading.moments_of(domain, partition)]
+    shown = reading.as_of
+    past = [each for each in moments if shown is None or each < shown]
+    ahead = [each for each in moments if shown is not None and each > shown]
+    return {
+        "moments": [text_of(each) for each in moments],
+        "shown": text_of(shown) if shown else None,
+        "before": text_of(past[-1]) if past else None,
+        "after": text_of(ahead[0]) if ahead else None,
+    }
 
 
 def _event_day(domain: Domain, partition: Partition) -> date | None:
