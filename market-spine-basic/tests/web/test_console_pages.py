@@ -37,6 +37,9 @@ PAGES = (
     "/calendar",
     "/search",
     "/search?q=2025-11",
+    "/query",
+    "/query?sql=SELECT+*+FROM+finra_otc_market_week",
+    "/query?sql=SELECT",
 )
 
 
@@ -152,6 +155,18 @@ def test_a_grid_is_a_table_too(visit: TestClient) -> None:
     assert [row["partition_key"] for row in rows] == [each["partition_key"] for each in record["partitions"]]
     frame = pl.read_parquet(io.BytesIO(visit.get("/d/finra/partitions.parquet").content))
     assert frame["state"].to_list() == [each["state"] for each in record["partitions"]]
+
+
+def test_prices_are_strips_of_sessions(visit: TestClient) -> None:
+    """A symbol's strip has the sessions that have a bar, run by run, and what is missing in between."""
+    record = visit.get("/d/prices/partitions.json").json()["strips"]
+    assert [each["partition_key"] for each in record["rows"]] == ["AAPL|mock", "MSFT|mock"]
+    for row in record["rows"]:
+        # The compact load has a hundred sessions, up to the last before the console's day.
+        assert (row["days"], row["missing"], row["last"]) == (100, 0, "2025-12-22")
+        assert sum(run["length"] for run in row["runs"]) == record["sessions"] == 100
+    page = visit.get("/d/prices/partitions").text
+    assert page.count('class="there"') == 2
 
 
 def test_a_filter_keeps_the_counts(visit: TestClient) -> None:
