@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from scripts.deploy_check import containers, host, kubernetes, pipelines, program, shell, tools
+from scripts.deploy_check import containers, host, kubernetes, monitoring, pipelines, program, shell, tools
 
 YAML_RULES = "{rules: {key-duplicates: enable, indentation: {spaces: consistent}, trailing-spaces: enable}}"
 
@@ -41,6 +41,7 @@ CHECKS: Mapping[str, Callable[[Path], list[str]]] = {
     "kubernetes": kubernetes.check,
     "cron": host.check_cron,
     "systemd": host.check_systemd,
+    "monitoring": monitoring.check,
     "github": pipelines.check_github,
     "gitlab": pipelines.check_gitlab,
     "texts": check_texts,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -63,6 +64,43 @@ def call(name: str, *arguments: str | Path, cwd: Path) -> subprocess.CompletedPr
     program = install() / name
     command = [str(program), *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)  # noqa: S603 - fixed programs
+
+
+def run_promtool(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run promtool: the one on the PATH, else that of Debian's package, which is fetched and unpacked once.
+
+    Raises:
+        RuntimeError: it is not to be had.
+    """
+    HOME.mkdir(exist_ok=True)
+    program = shutil.which("promtool") or str(_unpack_promtool())
+    return subprocess.run([program, *arguments], cwd=cwd, capture_output=True, text=True, check=False)  # noqa: S603 - fixed programs
+
+
+def _unpack_promtool() -> Path:
+    folder = HOME / "prometheus"
+    program = folder / "usr/bin/promtool"
+    with (HOME / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if program.exists():
+            return program
+        folder.mkdir(exist_ok=True)
+        try:
+            if not _fetch_prometheus(folder):
+                _run("apt-get", "--quiet", "update")
+                _fetch_prometheus(folder)
+            (package,) = folder.glob("prometheus_*.deb")
+            _run("dpkg-deb", "--extract", package, folder)
+        except (OSError, ValueError, subprocess.CalledProcessError) as error:
+            raise RuntimeError(
+                "promtool is not to be had: put it on the PATH (Debian: apt-get install prometheus)"
+            ) from error
+    return program
+
+
+def _fetch_prometheus(folder: Path) -> bool:
+    command = ["apt-get", "--quiet", "download", "prometheus"]
+    return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 0  # noqa: S603 - fixed
 
 
 def syntax(shell: str, text: str) -> list[str]:

@@ -20,9 +20,20 @@ WORKFLOW = "deploy/github-actions/finra.yml"
 GITLAB = "deploy/gitlab-ci/finra.gitlab-ci.yml"
 CRONTAB = "deploy/cron/crontab"
 UNIT = "deploy/systemd/market-spine-finra@.service"
+RULES = "deploy/monitoring/market-spine.rules.yaml"
 PAGE = "docs/deploy.md"
 
 FAULTS = {
+    "a rule that cannot be read": ("monitoring", RULES, "> 4 * 86400", "> 4 *", "parse error"),
+    "a metric that there is not": ("monitoring", RULES, "market_spine_oldest_late", "market_spine_late", "no metric"),
+    "a rule that fires too late": ("monitoring", RULES, "> 4 * 86400", "> 9 * 86400", "MarketSpineNoSuccess"),
+    "an alert that is not tried": (
+        "monitoring",
+        RULES,
+        "alert: MarketSpineLate",
+        "alert: Unseen",
+        "never seen to fire",
+    ),
     "a tab in YAML": ("yaml", FINRA, "  schedule:", "\tschedule:", "cannot start any token"),
     "a key given twice": ("yaml", FINRA, "  schedule:", "  schedule: a\n  schedule:", "duplication of key"),
     "a relative WORKDIR": ("image", "Dockerfile", "WORKDIR /app", "WORKDIR app", "DL3000"),

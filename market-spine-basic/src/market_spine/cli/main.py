@@ -45,6 +45,7 @@ _COMMANDS = {
     "accept": ("decide", "Let a capture through that a guard held, or that was retracted."),
     "retract": ("decide", "Take a capture back: its bytes were wrong."),
     "notify": ("notify", "Tell people of anomalies: what is due, or a test."),
+    "metrics": ("metrics", "Write figures for Prometheus."),
     "calendar": ("calendar", "Show what is expected to be published next, and when."),
     "query": ("query", "Run read-only SQL, optionally as of a past moment."),
     "web": ("web", "Serve the console: pages over the store, in a browser."),

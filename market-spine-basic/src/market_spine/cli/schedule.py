@@ -53,13 +53,21 @@ def schedule_command(domain: Domain, name: str) -> Callable[[Callable[..., Any]]
         return failure(domain, error, started, finished)
 
     def declare(function: Callable[..., SchedulerResult]) -> ScheduleCommand:
-        def callback(*, as_json: bool, log_level: str, out: Path | None, overwrite: bool, **flags: Any) -> int:
+        def callback(
+            *,
+            as_json: bool,
+            log_level: str,
+            out: Path | None,
+            overwrite: bool,
+            metrics_file: Path | None,
+            **flags: Any,
+        ) -> int:
+            run = partial(execute, function, answer, as_json=as_json, log_level=log_level)
             if out is None:
-                return execute(function, answer, flags, as_json=as_json, log_level=log_level, scheduled=True)
+                return run(flags, scheduled=True, metrics_file=metrics_file)
             from market_spine.cli.apply import make_plan
 
-            schedule = partial(execute, function, answer, as_json=as_json, log_level=log_level)
-            return make_plan(out, overwrite, name, flags, schedule)
+            return make_plan(out, overwrite, name, flags, run)
 
         callback.__doc__ = function.__doc__
         callback.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
@@ -110,6 +118,12 @@ def common_options(function: C) -> C:
             type=click.Choice(LOG_LEVELS),
             help="Least level logged to stderr.",
         ),
+        click.option(
+            "--metrics-file",
+            metavar="PATH",
+            type=TrimmedPath(path_type=Path, dir_okay=False),
+            help="Write figures for Prometheus's textfile collector once the run has ended.",
+        ),
         click.option("--json", "as_json", is_flag=True, help="Write the result as one JSON document to stdout."),
     )
     for option in reversed(options):
@@ -127,13 +141,15 @@ def execute(
     foresight: Foresight | None = None,
     told: Callable[[SchedulerResult], None] = lambda _result: None,
     scheduled: bool = False,
+    metrics_file: Path | None = None,
 ) -> int:
     """Call what answers with a result, with signals, progress and the log taken care of; returns the exit code.
 
-    Others are told of it, too: of a ``scheduled`` run also that it begins.
+    Others are told of it, too: of a ``scheduled`` run also that it begins; monitoring by ``metrics_file``.
     """
     terminal = sys.stderr.isatty()
-    telling = Telling(scheduled=scheduled, dry=flags.get("mode") == "dry-run", db=flags.get("db"))
+    dry = flags.get("mode") == "dry-run"
+    telling = Telling(scheduled=scheduled, dry=dry, db=flags.get("db"), metrics_file=metrics_file)
     so_far: list[Callable[[], SchedulerResult]] = []
     # Signals first: until they are handled, one ends the process without a result.
     with Signals() as signals, _progress(shown=terminal) as (planned, step):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from market_spine import settings, stopping
@@ -34,10 +35,20 @@ class Telling:
         dry: a dry run, of which nobody is told.
         db: the address of its database, as ``--db`` gives it.
         begun: it got as far as knowing its database.
+        metrics_file: where monitoring looks for figures, if it does.
     """
 
-    def __init__(self, *, scheduled: bool, dry: bool, db: str | None = None, begun: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        scheduled: bool,
+        dry: bool,
+        db: str | None = None,
+        begun: bool = True,
+        metrics_file: Path | None = None,
+    ) -> None:
         self._scheduled, self._db, self._begun = scheduled, db, begun
+        self._metrics_file = None if dry else metrics_file
         self._alerted = not dry and settings.given(*ALERTS)
         self._watched = scheduled and not dry and settings.given("HEALTHCHECK_URL")
         self._pings: Pings | None = None
@@ -59,6 +70,8 @@ class Telling:
             ways["the health check"] = partial(self._end_pings, result)
         if self._alerted and (self._scheduled or result.error is None):
             ways["alerts"] = partial(self._alert, result)
+        if self._metrics_file is not None:
+            ways["metrics"] = partial(self._measure, str(self._metrics_file))
         if not ways:
             return
         seconds = STOPPED_SECONDS if stopped else SECONDS
@@ -76,6 +89,11 @@ class Telling:
         from market_spine.notify.pings import from_environment
 
         (self._pings or from_environment()).end(result)
+
+    def _measure(self, path: str) -> None:
+        from market_spine.notify.metrics import write
+
+        write(path, self._db)
 
     def _alert(self, result: SchedulerResult) -> None:
         from market_spine.notify.alerts import Alerts, reminder

@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part
 from market_spine.core.decision import Decision
+from market_spine.core.figures import RunFigures
 from market_spine.core.manifest import (
     AnomalyRecord,
     CheckRecord,
@@ -106,6 +107,12 @@ class Reader(Protocol):
 
     def notices(self, domain: str) -> Sequence[NoticeRecord]:
         """What others were told about a domain, oldest first."""
+
+    def run_figures(self, domain: str, scheduler: str) -> RunFigures | None:
+        """What monitoring asks of a scheduler's runs; None if it never ran."""
+
+    def calls(self) -> Mapping[str, int]:
+        """How many calls to each metered source the quota ledger has."""
 
     def last_asked(self, source: str) -> Mapping[str, datetime]:
         """When a metered source was last asked, for each subject of the quota ledger (``core_requests``)."""

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from market_spine.core.domain import Domain
+from market_spine.core.figures import RunFigures
 from market_spine.core.manifest import (
     AnomalyRecord,
     CheckRecord,
@@ -26,7 +27,7 @@ from market_spine.core.partition import Scope
 from market_spine.core.ports import SECONDS, Clock, FrameStream, RowStream
 from market_spine.core.schema import RelationInfo, Table
 from market_spine.errors import StoreCorrupt, UsageError
-from market_spine.store import codec, manifest, moments, past, records, statements, views
+from market_spine.store import codec, figures, manifest, moments, past, records, statements, views
 from market_spine.store.asking import MOST_ROWS, Choice, Question
 from market_spine.store.database import Database
 from market_spine.store.steady import steadily
@@ -224,6 +225,15 @@ class StoreReader:
         """What others were told about a domain, oldest first."""
         sql = f"SELECT {records.NOTICE_COLUMNS} FROM core_notifications WHERE domain = ? ORDER BY notification_id"
         return [records.notice_record(row) for row in self._db.rows(sql, (domain,))]
+
+    def run_figures(self, domain: str, scheduler: str) -> RunFigures | None:
+        """What monitoring asks of a scheduler's runs; None if it never ran."""
+        with self._db.snapshot():
+            return figures.run_figures(self._db, domain, scheduler)
+
+    def calls(self) -> Mapping[str, int]:
+        """How many calls to each metered source the quota ledger has."""
+        return figures.calls(self._db)
 
     def log(self) -> Sequence[PastCommit | PastRun | PastNotices]:
         """Every transaction, oldest first, as of one state of the store."""

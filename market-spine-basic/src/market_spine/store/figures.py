@@ -1,0 +1,44 @@
+"""Reading what monitoring asks of runs, without reading their results."""
+
+from __future__ import annotations
+
+from market_spine.core.figures import RunFigures
+from market_spine.store.database import Database
+from market_spine.store.moments import from_text
+
+_OUTCOMES = ("attempted", "succeeded", "failed", "skipped")
+# Not over core_runs: its rows hold whole results, and only the latest is wanted.
+_LATEST = """\
+SELECT MAX(started_at) FROM (
+    SELECT MAX(started_at) AS started_at FROM core_run_starts WHERE domain = ? AND scheduler = ?
+    UNION ALL SELECT MAX(started_at) FROM core_run_ends WHERE domain = ? AND scheduler = ?
+) AS starts
+"""
+_RUN = f"""\
+SELECT run_id, finished_at, status, {", ".join(_OUTCOMES)} FROM core_runs
+ WHERE domain = ? AND scheduler = ? AND started_at = ? ORDER BY recorded_at DESC LIMIT 1
+"""
+_SUCCESS = "SELECT MAX(finished_at) FROM core_run_ends WHERE domain = ? AND scheduler = ? AND status = 'success'"
+_PIPELINES = "SELECT pipeline, SUM(duration_ms) FROM core_run_partitions WHERE run_id = ? GROUP BY pipeline ORDER BY 1"
+
+
+def run_figures(db: Database, domain: str, scheduler: str) -> RunFigures | None:
+    """The figures of a scheduler's runs; None if it never ran."""
+    ((started,),) = db.rows(_LATEST, (domain, scheduler) * 2)
+    if started is None:
+        return None
+    ((run_id, finished, status, *counts),) = db.rows(_RUN, (domain, scheduler, started))
+    ((success,),) = db.rows(_SUCCESS, (domain, scheduler))
+    return RunFigures(
+        started_at=from_text(started),
+        finished_at=None if finished is None else from_text(finished),
+        status=status,
+        counts=dict(zip(_OUTCOMES, counts, strict=True)),
+        pipelines={name: int(total) for name, total in db.rows(_PIPELINES, (run_id,))},
+        last_success=None if success is None else from_text(success),
+    )
+
+
+def calls(db: Database) -> dict[str, int]:
+    """How many calls to each metered source are written down."""
+    return dict(db.rows("SELECT source, COUNT(*) FROM core_requests GROUP BY source ORDER BY source"))
