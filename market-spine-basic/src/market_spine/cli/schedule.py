@@ -18,7 +18,7 @@ from market_spine.app.scheduling import SchedulerResult
 from market_spine.app.task import Outcome
 from market_spine.cli import output
 from market_spine.cli.main import ScheduleCommand
-from market_spine.cli.options import db_option
+from market_spine.cli.options import TrimmedPath, db_option
 from market_spine.cli.outfile import out_option
 from market_spine.cli.supervise import Signals
 from market_spine.cli.telling import Telling

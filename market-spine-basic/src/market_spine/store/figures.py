@@ -1,10 +1,12 @@
-"""Reading what monitoring asks of runs, without reading their results."""
+"""Reading what monitoring and planning ask of runs and of the quota ledger, without reading results."""
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from market_spine.core.figures import RunFigures
 from market_spine.store.database import Database
-from market_spine.store.moments import from_text
+from market_spine.store.moments import from_text, to_text
 
 _OUTCOMES = ("attempted", "succeeded", "failed", "skipped")
 # Not over core_runs: its rows hold whole results, and only the latest is wanted.
@@ -20,6 +22,9 @@ SELECT run_id, finished_at, status, {", ".join(_OUTCOMES)} FROM core_runs
 """
 _SUCCESS = "SELECT MAX(finished_at) FROM core_run_ends WHERE domain = ? AND scheduler = ? AND status = 'success'"
 _PIPELINES = "SELECT pipeline, SUM(duration_ms) FROM core_run_partitions WHERE run_id = ? GROUP BY pipeline ORDER BY 1"
+
+_LAST_ASKED = "SELECT subject, MAX(planned_at) FROM core_requests WHERE source = ? GROUP BY subject"
+_ASKED = "SELECT planned_at FROM core_requests WHERE source = ? AND key_hash = ? AND planned_at >= ? ORDER BY 1"
 
 
 def run_figures(db: Database, domain: str, scheduler: str) -> RunFigures | None:
@@ -42,3 +47,13 @@ def run_figures(db: Database, domain: str, scheduler: str) -> RunFigures | None:
 def calls(db: Database) -> dict[str, int]:
     """How many calls to each metered source are written down."""
     return dict(db.rows("SELECT source, COUNT(*) FROM core_requests GROUP BY source ORDER BY source"))
+
+
+def last_asked(db: Database, source: str) -> dict[str, datetime]:
+    """When a metered source was last asked, for each subject."""
+    return {subject: from_text(moment) for subject, moment in db.rows(_LAST_ASKED, (source,))}
+
+
+def asked(db: Database, source: str, key_hash: str, since: datetime) -> list[datetime]:
+    """The moments of the calls with a key from some moment on, in order."""
+    return [from_text(moment) for (moment,) in db.rows(_ASKED, (source, key_hash, to_text(since)))]

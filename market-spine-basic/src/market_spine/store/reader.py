@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from market_spine.core.commitlog import PastCommit, PastNotices, PastRun
     from market_spine.core.quota import Refusal
 
-_LAST_ASKED = "SELECT subject, MAX(planned_at) FROM core_requests WHERE source = ? GROUP BY subject"
-_ASKED = "SELECT planned_at FROM core_requests WHERE source = ? AND key_hash = ? AND planned_at >= ? ORDER BY 1"
 _MET = "run_id IN (SELECT run_id FROM core_run_partitions WHERE partition_key = ?)"
 _BEFORE = "recorded_at < (SELECT recorded_at FROM core_runs WHERE run_id = ?)"
 _MOST = 2**63 - 1
@@ -143,13 +141,11 @@ class StoreReader:
 
     def last_asked(self, source: str) -> Mapping[str, datetime]:
         """When a metered source was last asked, for each subject of the quota ledger."""
-        rows = self._db.rows(_LAST_ASKED, (source,))
-        return {subject: moments.from_text(moment) for subject, moment in rows}
+        return figures.last_asked(self._db, source)
 
     def asked(self, source: str, key_hash: str, since: datetime) -> Sequence[datetime]:
         """The moments of the calls with a key that the quota ledger has from some moment on, in order."""
-        rows = self._db.rows(_ASKED, (source, key_hash, moments.to_text(since)))
-        return [moments.from_text(moment) for (moment,) in rows]
+        return figures.asked(self._db, source, key_hash, since)
 
     def refusals(self, source: str, key_hash: str) -> Mapping[str, Refusal]:
         """What a source last said about each capability, also where that no longer holds."""
