@@ -15,7 +15,7 @@ from market_spine.compose import Hooks, reader, run_decision
 from spine.domains.market_data import DOMAIN
 
 from .penny_share import PartOf, bars_part, sopa
-from .quiet_vendor import correct, held_book, names, poll, quiet
+from .quiet_vendor import calls, correct, held_book, names, poll, quiet
 
 AtVendor = Callable[..., Any]
 
@@ -141,3 +141,22 @@ def test_a_retracted_bar_does_not_come_back_in_another_shape(
         assert desk.run(listed, source=source).exit_code == 0
     assert desk.rows(own) == right
     assert desk.rows("SELECT MAX(trade_date) FROM market_data_prices WHERE symbol = 'S000'") == [("2026-11-19",)]
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("unmetered")
+@pytest.mark.parametrize("source", ["polygon", "alpha_vantage"])
+def test_a_symbol_whose_only_answer_is_retracted_is_asked_for_later_and_later(
+    source: str, at_vendor: AtVendor, ingests: Callable[..., Any]
+) -> None:
+    """It holds nothing, each run says so without failing, and the vendor is asked after an hour, two, four."""
+    with quiet(source, held_book(1)) as vendor:
+        desk = at_vendor(vendor)
+        decide(desk, "retract", ingests(desk.run("S000", source=source))["S000"].capture_id)
+        results = [desk.run("S000", source=source)]
+        before = calls(desk)
+        assert len(poll(desk, 6, "S000", source=source)) <= 3
+        results.append(desk.run("S000", source=source))
+        assert calls(desk) > before
+    assert [(each.exit_code, each.runs[0].reason) for each in results] == [(0, "retracted")] * 2
+    assert desk.rows("SELECT COUNT(*) FROM market_data_prices") == [(0,)]
