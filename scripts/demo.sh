@@ -31,3 +31,14 @@ step "Its total as it was known before the restatement, and as it is known now"
 total="SELECT share_volume, trade_count FROM finra_otc_market_week WHERE week_ending = '2025-11-21' AND tier = 'OTC'"
 run market-spine query "$total" --as-of finra.otc_transparency:OTC:2025-11-21:20251223
 run market-spine query "$total"
+
+step "What to try next"
+cat << 'EOT'
+. .venv/bin/activate
+export DATABASE_URL=demo/market_spine.db FINRA_DATA_DIR=demo/data
+market-spine explain finra_otc_market_week week_ending=2025-11-21 tier=OTC   # why the total is what it is
+market-spine changes --since finra.otc_transparency:OTC:2025-11-21:20251223  # all that was restated since
+market-spine runs --partition 2025-11-21/OTC                                 # what each run found of it
+market-spine schedule finra --run-date 2025-12-24                            # again: nothing new
+EOT
+printf 'Your own data: README.md. Months of history in a browser: make demo-web. FINRA over HTTP: make demo-api.\n'
