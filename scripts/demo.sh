@@ -23,7 +23,7 @@ run python scripts/schedule_finra.py --run-date 2025-12-24 --log-level WARNING
 step "Where every partition stands"
 run market-spine status --run-date 2025-12-24
 
-step "Both versions of a restated week are held, and what differs is known row by row"
+step "Both versions of a restated week are kept, and what differs is known row by row"
 run market-spine captures '2025-11-21|OTC'
 run market-spine diff '2025-11-21|OTC'
 

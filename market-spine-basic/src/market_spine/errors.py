@@ -4,7 +4,7 @@
     ├── UsageError            a flag, key or SQL text the user gave cannot be used
     ├── StoreError            the database cannot be used
     │   ├── StoreUnavailable  it cannot be opened, reached or written
-    │   ├── StoreLocked       another writer held it longer than we wait
+    │   ├── StoreLocked       another writer wrote for longer than we wait
     │   ├── SchemaError       its schema is older (and may not be upgraded) or newer than the code
     │   └── StoreCorrupt      it contradicts its own manifest
     ├── SourceError           a partition cannot be fetched
@@ -62,7 +62,7 @@ class StoreUnavailable(StoreError):
 
 
 class StoreLocked(StoreError):
-    """Another writer held the database longer than we wait."""
+    """Another writer was writing to the database for longer than we wait."""
 
     default_kind = "locked"
 

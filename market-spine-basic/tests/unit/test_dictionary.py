@@ -10,6 +10,7 @@ from typing import cast
 from market_spine.core.dictionary import render_dictionary
 from market_spine.core.domain import Domain
 from market_spine.core.schema import Column, Table, View
+from market_spine.registry import domains
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -64,3 +65,21 @@ def test_the_committed_dictionary_is_what_the_generator_writes() -> None:
     """docs/data-dictionary.md is current: generating it again would change nothing."""
     script = runpy.run_path(str(REPOSITORY / "scripts/generate_dictionary.py"))
     assert script["render"]() == script["DICTIONARY"].read_text("utf-8")
+
+
+def test_every_installed_domains_tables_and_columns_are_there() -> None:
+    """The committed page names each table, view and column that any installed domain declares."""
+    page = (REPOSITORY / "docs/data-dictionary.md").read_text("utf-8")
+    declared = [
+        (domain.name, relation.name, column.name)
+        for domain in domains()
+        for relation in domain.tables
+        for column in relation.columns
+    ]
+    declared += [(domain.name, view.name, "") for domain in domains() for view in domain.views]
+    assert len({name for name, _, _ in declared}) >= 3
+    for name, relation, column in declared:
+        section = page.partition(f"## Domain `{name}`\n")[2].partition("\n## ")[0]
+        described = section.partition(f"### `{relation}`")[2].partition("\n### ")[0]
+        assert described, relation
+        assert not column or f"| `{column}` |" in described, (relation, column)

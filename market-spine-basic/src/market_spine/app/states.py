@@ -86,7 +86,7 @@ def decide_state(known: Known, noticed: Noticed, publication: Publication, *, wa
         known: what the manifest says of it.
         noticed: its unresolved anomalies.
         publication: where it stands in its calendar.
-        wanted: it comes after the first held partition of its line, so that its absence is noticed.
+        wanted: it comes after the first known partition of its line, so that its absence is noticed.
     """
     published = publication is Publication.PUBLISHED
     wanted = (wanted and LATE not in noticed.acknowledged) or LATE in noticed.errors
@@ -212,7 +212,7 @@ def _decided(
     records: dict[str, list[AnomalyRecord]] = {}
     for record in store.anomalies(domain.name, acknowledged=True):
         records.setdefault(record.anomaly.partition_key, []).append(record)
-    first = _first_held(domain, known)
+    first = _first_known(domain, known)
 
     def state(partition: Partition) -> PartitionState:
         own = known.get(partition.key) or Known(partition.key)
@@ -230,8 +230,8 @@ def _decided(
     return [state(partition) for partition in partitions]
 
 
-def _first_held(domain: Domain, known: Mapping[str, Known]) -> dict[str, int]:
-    """Line of partitions to the position of the first that is held."""
+def _first_known(domain: Domain, known: Mapping[str, Known]) -> dict[str, int]:
+    """Line of partitions to the position of the first that is known."""
     first: dict[str, int] = {}
     for key, own in known.items():
         place = domain.place(domain.partition(key)) if own.current else None

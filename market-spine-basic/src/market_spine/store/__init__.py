@@ -58,7 +58,7 @@ def open_writer(
     Raises:
         StoreUnavailable: no such folder, not a database, not writable.
         SchemaError: the schema is newer than the code, older and may not be migrated, or that of something else.
-        StoreLocked: another writer held it longer than ``wait_seconds``.
+        StoreLocked: another writer wrote for longer than ``wait_seconds``.
     """
     from market_spine.store import opening
 

@@ -192,7 +192,7 @@ def apply(db: Database, migrations: Sequence[Migration], domains: Sequence[Domai
     if TABLE not in db.relations():
         db.script(CREATE)
     # All of them go and come back: a database may refuse to change what a view stands on.
-    db.drop_views(_views_held(status, domains))
+    db.drop_views(_views_there(status, domains))
     for migration in status.pending:
         try:
             db.script(migration.sql)
@@ -213,7 +213,7 @@ def apply(db: Database, migrations: Sequence[Migration], domains: Sequence[Domai
     return [str(migration) for migration in status.pending]
 
 
-def _views_held(status: Status, domains: Sequence[Domain]) -> list[str]:
+def _views_there(status: Status, domains: Sequence[Domain]) -> list[str]:
     """Names of the views that the database holds of the platform and these domains."""
     latest = {set_name: names for (set_name, _), (names, _) in status.applied.items()}
     sets = (PLATFORM, *(domain.name for domain in domains))

@@ -42,7 +42,7 @@ _FIRST_CAPTURED = "SELECT MIN(captured_at) FROM core_manifest WHERE capture_id =
 class StoreCommit:
     """One transaction of one partition; made by ``StoreWriter.commit``.
 
-    Manifest entries, anomaly events and decisions are held back until ``finish``, because only then is it known
+    Manifest entries, anomaly events and decisions are kept back until ``finish``, because only then is it known
     when they become visible.
     """
 
@@ -138,7 +138,7 @@ class StoreCommit:
         self._events += [(kind, None) for kind, is_open in sorted(state.items()) if is_open and kind in chosen]
 
     def finish(self, clock: Clock) -> bool:
-        """Write what was held back, all with one moment; False if there is nothing to commit."""
+        """Write what was kept back, all with one moment; False if there is nothing to commit."""
         orphans = self._owners.difference(entry.manifest_id for entry in self._entries)
         if orphans:
             raise ValueError(f"rows were written for manifest ids without an entry: {sorted(orphans)}")

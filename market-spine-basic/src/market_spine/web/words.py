@@ -73,9 +73,9 @@ def reason(domain: Domain, state: PartitionState, anomalies: Sequence[AnomalyRec
 
 
 def captured(state: PartitionState, today: date) -> str:
-    """What is held of a partition."""
+    """What is known of a partition."""
     if state.captured_at is None or state.row_count is None:
-        return "Nothing is held."
+        return "Nothing is known."
     times = {0: "", 1: " It has been restated once."}.get(
         state.revisions, f" It has been restated {state.revisions} times."
     )

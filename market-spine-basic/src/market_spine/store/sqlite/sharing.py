@@ -150,7 +150,7 @@ def _wait_for_lock(descriptor: int, real: Path, wait_seconds: float, *, exclusiv
         except BlockingIOError as error:
             if time.monotonic() >= deadline:
                 raise StoreLocked(
-                    f"{real} was held by another process for longer than {wait_seconds:g} s",
+                    f"{real} was locked by another process for longer than {wait_seconds:g} s",
                     hint="run again when that process has finished",
                 ) from error
         except OSError as error:

@@ -57,10 +57,10 @@ class MarketData(Domain):
         return Awaited(found, day)
 
     def reaches(self, known: Known, day: date) -> bool:
-        """Whether the latest session that is held is that day or a later one."""
-        from spine.domains.market_data.partitions import last_held
+        """Whether the latest session that is known is that day or a later one."""
+        from spine.domains.market_data.partitions import last_known
 
-        last = last_held(known)
+        last = last_known(known)
         return last is not None and last >= day
 
     def spelt(self, text: str) -> tuple[str, str | None]:

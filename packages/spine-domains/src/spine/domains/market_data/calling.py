@@ -86,7 +86,7 @@ class Access:
         ledger: opens the quota ledger.
         clock: tells the present.
         pause: waits so many seconds.
-        reader: opens the store that is asked what is held.
+        reader: opens the store that is asked what is known.
     """
 
     url: str

@@ -15,7 +15,7 @@ from market_spine.core.partition import Scope
 from market_spine.errors import ContentError
 from spine.domains.market_data.asking import Asker, Errand
 from spine.domains.market_data.orders import Order, recent_sessions
-from spine.domains.market_data.partitions import last_held, symbol_and_source
+from spine.domains.market_data.partitions import last_known, symbol_and_source
 from spine.domains.market_data.quality import sole_bar
 from spine.domains.market_data.schema import PRICES
 from spine.domains.market_data.vendors import Finding
@@ -40,22 +40,22 @@ class Market:
         self._asker = asker
 
     def bars(self, errand: Errand) -> list[Part] | None:
-        """The bars of the missing sessions, and of those before them that differ from what is held, out of answers
+        """The bars of the missing sessions, and of those before them that differ from what is known, out of answers
         for the whole market; None to ask by range.
 
         Raises:
             ContentError: ``conflicting_bars``: an answer has two different rows of the symbol.
         """
-        order, held = self._order, last_held(errand.known)
-        if held is None or order.full or order.force or order.due < BY_SESSION_FROM:
+        order, last = self._order, last_known(errand.known)
+        if last is None or order.full or order.force or order.due < BY_SESSION_FROM:
             return None
-        missing = calendar.sessions(held, errand.latest)[1:]
+        missing = calendar.sessions(last, errand.latest)[1:]
         if len(missing) > MAX_CATCH_UP or self._asker.caller.refused(BY_SESSION):
             return None
         vendor = self._asker.vendor
-        if vendor.session(held) is None:
+        if vendor.session(last) is None:
             return None
-        answers = self._sessions(errand, held, missing)
+        answers = self._sessions(errand, last, missing)
         if answers is None:
             return None
         try:
@@ -68,27 +68,27 @@ class Market:
                 raise
             logger.info("asking for %s alone: %s", errand.symbol, error.message)
             return None
-        return self._chosen(errand, held, answers, rows) if any(rows.values()) else None
+        return self._chosen(errand, last, answers, rows) if any(rows.values()) else None
 
     def _chosen(
-        self, errand: Errand, held: date, answers: Mapping[date, Part], rows: Mapping[date, tuple[Any, ...] | None]
+        self, errand: Errand, last: date, answers: Mapping[date, Part], rows: Mapping[date, tuple[Any, ...] | None]
     ) -> list[Part] | None:
         """The answers from the first one on that says something new; none if nothing is, None to ask by range."""
-        before = self._held(errand, [each for each in answers if each <= held])
+        before = self._known(errand, [each for each in answers if each <= last])
         differing = [each for each in before if before[each] != rows[each]]
-        if not differing and not any(rows[each] for each in answers if each > held):
+        if not differing and not any(rows[each] for each in answers if each > last):
             return []
         if errand.partition.key in self._order.ranged:
             return None
         # A range begins with a bar: one that vanished is seen to be gone from the one before it.
-        start = min(differing, default=held)
+        start = min(differing, default=last)
         first = max((each for each in answers if each <= start and rows[each]), default=None)
         if first is None:
             return None
         chosen = sorted(each for each in answers if each >= first)
         return [replace(answers[each], metadata={**answers[each].metadata, "session": str(each)}) for each in chosen]
 
-    def _sessions(self, errand: Errand, held: date, missing: Sequence[date]) -> dict[date, Part] | None:
+    def _sessions(self, errand: Errand, last: date, missing: Sequence[date]) -> dict[date, Part] | None:
         """The answers for whole sessions: the missing ones and, newest first without a break, those before them."""
         answers: dict[date, Part] = {}
         empty = []
@@ -100,7 +100,7 @@ class Market:
                 empty.append(each)
             elif not self._is_tomorrows(each, finding):
                 return None
-        looked = recent_sessions(held)
+        looked = recent_sessions(last)
         part, _ = self._session(errand, looked[0])
         if part is None:
             return None
@@ -133,8 +133,8 @@ class Market:
         parts, finding = self._asker.shared(errand, call)
         return (parts[0] if parts else None), finding
 
-    def _held(self, errand: Errand, days: Sequence[date]) -> dict[date, tuple[Any, ...] | None]:
-        """The bars that are held of some sessions, as ``sole_bar`` gives those of an answer."""
+    def _known(self, errand: Errand, days: Sequence[date]) -> dict[date, tuple[Any, ...] | None]:
+        """The bars that are known of some sessions, as ``sole_bar`` gives those of an answer."""
         symbol, source = symbol_and_source(errand.partition)
         if not days:
             return {}

@@ -16,11 +16,11 @@ from market_spine.core.quota import Refusal
 from market_spine.errors import SourceError
 from spine.domains.market_data.calling import HINTS, Caller
 from spine.domains.market_data.orders import Order, is_asked, is_waiting, news_of, next_wait, previous
-from spine.domains.market_data.partitions import last_held
+from spine.domains.market_data.partitions import last_known
 from spine.domains.market_data.schema import NAME
 from spine.domains.market_data.vendors import Finding
 
-DELISTED = "take it off the list; what is held of it stays"
+DELISTED = "take it off the list; what is known of it stays"
 NO_BARS = {
     "unknown_symbol": HINTS["unknown_symbol"],
     "no_data": HINTS["no_data"],
@@ -65,7 +65,7 @@ class News:
                 raise SourceError(f"{words} (not asked again until {until})", hint=hint, kind=kind)
             return None
         session = refusals.get(news_of(str(latest)))
-        if not self._out and last_held(known) == previous(latest) and is_waiting(known, session, now, latest):
+        if not self._out and last_known(known) == previous(latest) and is_waiting(known, session, now, latest):
             return None
         return known
 
@@ -82,7 +82,7 @@ class News:
     def nothing(self, partition: Partition, known: Known, latest: date, words: str) -> None:
         """A symbol was asked for and does not have the latest session: its next question is put off."""
         self._put_off(news_of(partition.key), known, words)
-        if last_held(known) != previous(latest):
+        if last_known(known) != previous(latest):
             return
         with self._guard:
             self._witnesses.add(partition.key)

@@ -11,7 +11,7 @@ from market_spine.core.manifest import Known
 from market_spine.core.ports import Clock
 from market_spine.core.quota import Refusal
 from spine.domains.market_data import quality
-from spine.domains.market_data.partitions import NEVER, last_held
+from spine.domains.market_data.partitions import NEVER, last_known
 from spine.domains.market_data.vendors import BARS, FETCHED_AT, SPLIT_RATIOS, Wanted
 
 OUTPUTSIZES = ("compact", "full")
@@ -42,7 +42,7 @@ class Order:
         clock: tells the present.
         dry: ask nobody, only say what would be asked.
         due: how many partitions of the run are due: many share an answer that covers the whole market.
-        force: ask whatever is held.
+        force: ask whatever is known.
         started: when the run began: what was read since then is not read again.
         out: some symbol holds the latest session already, so the source has it.
         waiting: keys of those whose next question is put off.
@@ -97,9 +97,9 @@ def years_before(day: date, years: int) -> date:
 
 
 def is_due(known: Known, order: Order, latest: date) -> bool:
-    """Whether the source can have what is not held, a later session or history never asked for, or is asked anyway."""
-    held = last_held(known)
-    if order.force or held is None or held < latest:
+    """Whether the source can have what is not known, a later session or history never asked for, or is asked anyway."""
+    last = last_known(known)
+    if order.force or last is None or last < latest:
         return True
     return order.full and noted(known).get(DEPTH) != "full"
 

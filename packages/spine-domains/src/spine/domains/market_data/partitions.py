@@ -140,7 +140,7 @@ def symbol_and_source(partition: Partition) -> tuple[str, str]:
     return symbol, source
 
 
-def last_held(known: Known) -> date | None:
+def last_known(known: Known) -> date | None:
     """The latest session of the current capture; None if there is none."""
     if known.current is None:
         return None

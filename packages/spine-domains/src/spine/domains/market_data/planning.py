@@ -24,7 +24,7 @@ from spine.domains.market_data.orders import (
     news_of,
     noted,
 )
-from spine.domains.market_data.partitions import Batch, last_held
+from spine.domains.market_data.partitions import Batch, last_known
 from spine.domains.market_data.schema import NAME
 
 RANGE_ROUND = 20
@@ -81,7 +81,7 @@ def plan_run(store: Reader, symbols: Sequence[str], quota: Quota, order: Order, 
         order,
         due=len(asked),
         waiting=frozenset(waiting),
-        out=any(last_held(each) == latest for each in known.values()),
+        out=any(last_known(each) == latest for each in known.values()),
         ranged=_ranged([keys[symbol] for symbol in asked], known),
         acted=acted,
         together=tuple(symbol for symbol in asked if keys[symbol] in acted) if quota.shares else (),

@@ -70,7 +70,7 @@ def run_prices_schedule(
         sleep: least seconds between two calls to a vendor.
         max_symbols: how many one run takes; the rest is named in ``warnings`` and comes first next time.
         mode: ``run``, or ``dry-run``, which calls no vendor and writes nothing.
-        force: ask the source whatever is held, and ignore revision detection and guards.
+        force: ask the source whatever is known, and ignore revision detection and guards.
         only_stage: ``ingest``, ``normalize``, ``calc`` (neither of which asks a source) or ``all``.
         fail_fast: start no further symbol after the first failure.
         db: path or URL; else ``DATABASE_URL``, else ``data/market_spine.db``.
@@ -94,7 +94,7 @@ def run_prices_schedule(
         config.update(symbols=list(wanted), outputsize=size, sleep=floor.total_seconds(), max_symbols=most)
         name, warnings = choose_source(named, dry=mode == "dry-run")
         config["source"] = name
-        # Stages that work from what is held ask nobody, and so need no key.
+        # Stages that work from what is known ask nobody, and so need no key.
         asks = mode != "dry-run" and only_stage in ("all", INGEST)
         order = Order(size, today, used.clock, dry=not asks, force=force, started=used.clock())
         open_ledger = ledger(db, used.store_clock)

@@ -35,7 +35,7 @@ from spine.domains.market_data.orders import (
     years_before,
 )
 from spine.domains.market_data.parse import day
-from spine.domains.market_data.partitions import last_held, symbol_and_source
+from spine.domains.market_data.partitions import last_known, symbol_and_source
 from spine.domains.market_data.vendors import (
     BARS,
     LATEST,
@@ -139,16 +139,16 @@ class VendorSource:
             return Unchanged()
         errand = replace(errand, latest=latest)
         facts[LATEST] = latest.isoformat()
-        held = last_held(errand.known)
+        last = last_known(errand.known)
         days = _days(self._vendor, parts, errand.symbol)
         anyhow = self._order.full or self._order.force
         actions = self._actions(errand, parts, facts) if anyhow or latest in days else []
-        if words := set_aside(errand.known) or ("" if latest in days else f"stale: nothing after {held}"):
+        if words := set_aside(errand.known) or ("" if latest in days else f"stale: nothing after {last}"):
             self._news.nothing(errand.partition, errand.known, latest, words)
         else:
             self._news.brought()
-        late = held is not None and max(days, default=held) < latest
-        odd = (quality.stale(errand.partition.key, held, latest),) if held is not None and late else ()
+        late = last is not None and max(days, default=last) < latest
+        odd = (quality.stale(errand.partition.key, last, latest),) if last is not None and late else ()
         if not parts:
             return Unchanged(anomalies=odd)
         accepted = errand.known.accepted
@@ -164,7 +164,7 @@ class VendorSource:
         return latest
 
     def _by_range(self, errand: Errand) -> list[Part]:
-        """The bars of one symbol, asked for again where a refusal tells what the plan has; none if all is held."""
+        """The bars of one symbol, asked for again where a refusal tells what the plan has; none if all is known."""
         caller, years = self._caller, self._vendor.history_years
         wanted = self._order.wanted(errand.symbol, errand.latest)
         if wanted.full and years is None:

@@ -17,7 +17,7 @@ from spine.domains.finra.otc_transparency.api.totals import (
     VERIFIED_BY,
     check_count,
     check_totals,
-    held_totals,
+    kept_totals,
     unverified,
 )
 from spine.domains.finra.otc_transparency.partitions import find_tier, week_and_tier
@@ -120,7 +120,7 @@ def _normalize_part(partition: Partition, part: Part, totals: Part | None) -> No
     if totals is not None and part.metadata.get(VERIFIED_BY) == totals.sha256:
         concerns = (*concerns, *wrong)
     elif wrong:
-        odd = (*odd, *held_totals(partition.key, wrong))
+        odd = (*odd, *kept_totals(partition.key, wrong))
     keyed = pl.concat([checked.filter(pl.col("rule").is_not_null()).drop("rule"), conflicting.select(typed.columns)])
     keys = lossy.rejected_keys(keyed, lossy.broken_lines(file, part.name), unknown).with_columns(*constants)
     raw = file.lines.gather(refused["line"] - 1).alias("raw")

@@ -202,7 +202,7 @@ class _Wanted(NamedTuple):
         self, offered: Callable[[], list[Partition]], open_reader: Callable[[], Reader]
     ) -> Callable[[], list[Partition]]:
         """How to list all there is: what the source offers, or where it is not asked what the store has."""
-        return offered if self.only_stage in ("all", "ingest") else partial(_held, open_reader)
+        return offered if self.only_stage in ("all", "ingest") else partial(_known, open_reader)
 
 
 def choose_source(flag: str | None) -> str:
@@ -245,7 +245,7 @@ def api_config() -> ApiConfig:
     )
 
 
-def _held(open_reader: Callable[[], Reader]) -> list[Partition]:
+def _known(open_reader: Callable[[], Reader]) -> list[Partition]:
     """Every partition that the store has, oldest week first: all that a later stage can work on."""
     with closing(open_reader()) as store:
         return weekly.in_order(DOMAIN.partition(key) for key in store.partition_keys(DOMAIN.name))

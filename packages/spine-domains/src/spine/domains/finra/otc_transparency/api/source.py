@@ -61,7 +61,7 @@ STATE, READ_ON = "state", "read_on"
 
 
 _FIRST_USE = threading.Lock()
-"""Held while what the threads of a run share is made: from Python 3.12 on ``cached_property`` takes no lock."""
+"""Taken while what the threads of a run share is made: from Python 3.12 on ``cached_property`` takes no lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class ApiSource:
                 state = self._state(query, pool, deadline)
                 if state.records == 0:
                     continue
-                if state.text == _held_state(known) and not self._is_time(partition, known):
+                if state.text == _known_state(known) and not self._is_time(partition, known):
                     return Unchanged("unchanged_at_source")
                 return self._read(query, state, pool, deadline)
         return Absent(f"{self._api.address(SUMMARY)} has no records of {partition.key}")
@@ -317,7 +317,7 @@ def _typed(query: Query, *summary_types: str) -> Query:
     return replace(query, summary_types=summary_types)
 
 
-def _held_state(known: Known) -> str | None:
+def _known_state(known: Known) -> str | None:
     """The state in which the current capture, or the same rows again, were last read from here."""
     for committed in (known.noted, known.current):
         if committed is None:

@@ -88,7 +88,7 @@ def check_totals(rows: pl.DataFrame, part: Part, totals: Part) -> tuple[Concern,
     )
 
 
-def held_totals(partition_key: str, wrong: Sequence[Concern]) -> tuple[Anomaly, ...]:
+def kept_totals(partition_key: str, wrong: Sequence[Concern]) -> tuple[Anomaly, ...]:
     """What disagreeing with totals that an earlier reading of the API left says of rows from elsewhere: no more
     than that one of the two is newer."""
     return tuple(
