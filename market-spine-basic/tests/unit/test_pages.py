@@ -13,6 +13,7 @@ import click
 import pytest
 
 from market_spine.cli.main import root
+from market_spine.core.domain import Domain, Normalized
 from market_spine.store import open_writer, parse_url
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -78,3 +79,13 @@ def test_the_data_dictionary_has_every_platform_table(tmp_path: Path) -> None:
     text = sections("data-dictionary.md")["Time and versions"]
     listed = re.findall(r"^\| `(core_\w+)` \| [^|]+ \| ([^|]+) \|$", text, re.MULTILINE)
     assert {name: set(re.findall(r"`(\w+)`", columns)) for name, columns in listed} == platform_tables(tmp_path)
+
+
+def test_the_page_for_authors_names_all_that_a_domain_may_say() -> None:
+    """docs/adding-a-domain.md names each member of Domain that an author may write, and each field of Normalized."""
+    page = (REPOSITORY / "docs/adding-a-domain.md").read_text("utf-8")
+    members = {name for name in (*vars(Domain), *Domain.__annotations__) if not name.startswith("_")}
+    ours = {"stages", "widened"}  # what the platform makes of the others
+    assert ours <= members
+    missing = {name for name in {*(members - ours), *Normalized._fields} if not re.search(rf"\b{name}\b", page)}
+    assert missing == set()
