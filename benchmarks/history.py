@@ -1,24 +1,18 @@
 """A tenth of FINRA's full history in the embedded store: how it grows, and what it costs to have so much.
 
-    python benchmarks/history.py [--scale F] [--repeat N]
-
-5.7 million rows in 1,860 partitions are loaded with every calculation, restated 20,000 times, and read. Prints the
-figures of docs/benchmarks.md; takes some twenty minutes.
+5.7 million rows in 1,860 partitions are loaded with every calculation, restated 20,000 times, and read. As a case of
+``run.py``, ``--scale`` is the share of the weeks and restatements.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import shutil
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
-from cases import RUN_DATE, SPINE, Bar, spine
+from cases import RUN_DATE, SPINE, Bar, Bench, Report, spine
 from measure import Contender, Measured, Sample, interleave, prepare, run_once
 from peers import HERE, peer_python
 
@@ -69,6 +63,11 @@ def loading(history: History, weeks: int, run_date: str) -> Contender:
     return Contender(found.name, [*found.command, "--force"], check=found.check)
 
 
+def ends(history: History) -> list[int]:
+    """Weeks that are held after each leg of the load."""
+    return [round((history.weeks - 1) * (leg + 1) / LEGS) for leg in range(LEGS)]
+
+
 def load(history: History) -> list[Sample]:
     """Load all but the newest week, in legs of equal length."""
     for tier, rows in ROWS.items():
@@ -77,12 +76,9 @@ def load(history: History) -> list[Sample]:
         prepare(command, history.work)
     history.store.mkdir()
     samples = []
-    ends = [round((history.weeks - 1) * (leg + 1) / LEGS) for leg in range(LEGS)]
-    for begin, end in zip([0, *ends], ends, strict=False):
+    for begin, end in zip([0, *ends(history)], ends(history), strict=False):
         contender = loading(history, end - begin, week_before(history.weeks - end))
         samples.append(run_once(Contender(SPINE, contender.command, history.store, contender.check), history.store))
-        partitions = 3 * (end - begin)
-        print(f"- {3 * end} partitions: {samples[-1].wall / partitions * 1000:.1f} ms each", flush=True)
     return samples
 
 
@@ -191,30 +187,33 @@ def bars(legs: Sequence[Sample], found: Mapping[str, Measured], sizes: tuple[flo
     return result
 
 
-def main() -> None:
-    """Load, restate, read, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", type=float, default=1.0, metavar="F", help="so much of the weeks and restatements")
-    parser.add_argument("--repeat", type=int, default=5, metavar="N", help="rounds to count")
-    chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench-history-") as work:
-        history = History(Path(work), chosen.scale, chosen.repeat)
-        legs = load(history)
-        found = dict(newest(history))
-        symbol = plain_files(history)
-        asked = asking(history, "", "SELECT MAX(committed_at) FROM core_manifest")
-        moment = run_once(asked).output.splitlines()[1]
-        found |= queries(history, "", symbol, moment)
-        before = size(history)
-        count = round(RESTATED * chosen.scale)
-        prepare([sys.executable, str(HERE / "restate.py"), str(history.store / "spine.db"), str(count)], history.work)
-        found |= queries(history, ", restated", symbol, moment)
-        print(f"\n{json.dumps({name: round(each.wall, 3) for name, each in found.items()}, indent=2)}\n")
-        for bar in bars(legs, found, (before, size(history))):
-            wanted = f"{'at most' if bar.at_most else 'at least'} {bar.limit:g}{bar.unit}"
-            print(f"- {bar.text}: {bar.value:.3g}{bar.unit}, wanted {wanted}: {'met' if bar.met else 'MISSED'}")
-        shutil.rmtree(history.store)
+def curve(history: History, legs: Sequence[Sample]) -> list[str]:
+    """How loading and the file grow, a line for each leg."""
+    begins = [0, *ends(history)]
+    return [
+        f"{3 * end:,} partitions held: {leg.wall / (3 * (end - begin)) * 1000:.1f} ms a partition"
+        f" ({leg.cpu / (3 * (end - begin)) * 1000:.1f} CPU), peak {leg.peak:.0f} MB, {leg.size:.0f} MB in the folder"
+        for begin, end, leg in zip(begins, begins[1:], legs, strict=False)
+    ]
 
 
-if __name__ == "__main__":
-    main()
+def history(bench: Bench) -> Report:
+    """A tenth of the full history: loaded, restated and read."""
+    own = History(bench.work, bench.scale, bench.rounds(5))
+    legs = load(own)
+    found = dict(newest(own))
+    symbol = plain_files(own)
+    asked = asking(own, "", "SELECT MAX(committed_at) FROM core_manifest")
+    moment = run_once(asked).output.splitlines()[1]
+    found |= queries(own, "", symbol, moment)
+    before = size(own)
+    count = round(RESTATED * own.scale)
+    prepare([sys.executable, str(HERE / "restate.py"), str(own.store / "spine.db"), str(count)], own.work)
+    found |= queries(own, ", restated", symbol, moment)
+    rows = sum(ROWS.values()) * own.weeks
+    return Report(
+        f"{rows:,} rows in {3 * own.weeks:,} partitions, restated {count:,} times",
+        found,
+        bars(legs, found, (before, size(own))),
+        notes=curve(own, legs),
+    )

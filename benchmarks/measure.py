@@ -32,6 +32,7 @@ class Sample:
         cpu: seconds, user and system.
         peak: peak resident memory in MB.
         written: MB handed to the disk.
+        size: MB of the files that it left in its folder.
         output: what it printed.
     """
 
@@ -39,6 +40,7 @@ class Sample:
     cpu: float
     peak: float
     written: float
+    size: float
     output: str
 
 
@@ -68,18 +70,23 @@ class Measured:
 
     @property
     def wall(self) -> float:
-        """Median wall seconds."""
-        return statistics.median(sample.wall for sample in self.samples)
+        """Least wall seconds: what disturbs a run only ever makes it longer."""
+        return min(sample.wall for sample in self.samples)
 
     @property
     def cpu(self) -> float:
-        """Median CPU seconds."""
-        return statistics.median(sample.cpu for sample in self.samples)
+        """Least CPU seconds."""
+        return min(sample.cpu for sample in self.samples)
 
     @property
     def peak(self) -> float:
         """Largest peak memory in MB."""
         return max(sample.peak for sample in self.samples)
+
+    @property
+    def size(self) -> float:
+        """Largest MB of the files left behind."""
+        return max(sample.size for sample in self.samples)
 
     @property
     def written(self) -> float:
@@ -139,4 +146,6 @@ def _measure(command: Sequence[str], folder: Path) -> Sample:
             raise SystemExit(f"{' '.join(command)} failed:\n{errors.read().decode()[-_SHOWN:]}")
         cpu = usage.ru_utime + usage.ru_stime
         written = usage.ru_oublock * _BLOCK / 1e6
-        return Sample(wall, cpu, usage.ru_maxrss * _MAXRSS_UNIT / 1e6, written, output.read().decode())
+        peak = usage.ru_maxrss * _MAXRSS_UNIT / 1e6
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+        return Sample(wall, cpu, peak, written, size, output.read().decode())
