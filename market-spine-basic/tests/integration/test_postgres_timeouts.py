@@ -124,7 +124,7 @@ def test_a_lock_that_was_not_to_be_had(writer: StoreWriter, admin: Any, store_ur
 
 def test_the_limits_of_an_address_are_ours(store_url: StoreUrl, domain: Domain, clock: Any) -> None:
     """Limits on statements and locks that the address names do not shorten ours, which a run's work is made for."""
-    options = "-c statement_timeout=1 -c lock_timeout=1"
+    options = "-c statement_timeout=20000 -c lock_timeout=20000"
     with open_writer(store_url, [domain], clock=clock):
         pass
     limited = (*store_url.parameters, ("options", options))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from market_spine.app.draft import StageDraft, covered_scopes, partition_scope
 from market_spine.app.examine import Ingest, known_content
+from market_spine.app.held import normalize_fingerprint, standing
 from market_spine.app.replay import is_replay
 from market_spine.app.task import Task
 from market_spine.core.domain import StageSpec
@@ -19,21 +20,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def normalize_fingerprint(task: Task, target: Entry) -> str:
-    """What the normalize stage of a capture is computed from."""
-    replayed = target.input_captures if is_replay(target) else ()
-    return fingerprint(NORMALIZE, task.run.domain.stages[1].version, (target.capture_id, target.source_hash, *replayed))
-
-
 def calc_fingerprint(task: Task, normalized: str) -> str:
     """What the calc stage is computed from: the fingerprint of its normalize stage."""
     return fingerprint(CALC, task.run.domain.stages[2].version, (normalized,))
-
-
-def standing(task: Task, stage: str) -> str | None:
-    """The fingerprint under which a stage was last committed."""
-    committed = task.known.stages.get(stage)
-    return committed.entry.fingerprint if committed else None
 
 
 def draft_normalize(task: Task, store: Callable[[], Reader], ingest: Ingest) -> StageDraft | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from market_spine.app import guards, plausibility
 from market_spine.app.draft import Draft, covered_scopes, partition_scope
+from market_spine.app.held import LACKS, held_rows, lacks
 from market_spine.app.replay import WHOLE, Comparison, compare, growing_tables, is_whole, keep_refused_rows, replay
 from market_spine.app.retracted import returning, same_bytes_retracted
 from market_spine.app.task import Task
@@ -163,7 +164,7 @@ def _compare(task: Task, store: Callable[[], Reader], current: Committed, normal
     if normalized.ranges:
         found = _compare_range(task, store(), normalized)
     else:
-        before = replay(store(), task.run.domain, task.partition, current.entry)
+        before = held_rows(task, store) or replay(store(), task.run.domain, task.partition, current.entry)
         found = compare(task.run.domain, normalized, before)
     if normalized.review is None or not (seen := normalized.review(found.diff)):
         return found
@@ -205,8 +206,11 @@ def _overlay(store: Callable[[], Reader], current: Committed | None, payload: Pa
     if payload.whole:
         return payload.parts
     fetched = {part.name for part in payload.parts}
-    kept = (part for part in payloads(store(), current.entry) if part.name not in fetched) if current else ()
-    return tuple(sorted((*payload.parts, *kept), key=lambda part: part.name))
+    kept = tuple(part for part in current.entry.parts if part.name not in fetched) if current else ()
+    if current is None or not kept:
+        return payload.parts
+    carried = payloads(store(), current.entry._replace(parts=kept))
+    return tuple(sorted((*payload.parts, *carried), key=lambda part: part.name))
 
 
 def _same_rows(task: Task, payload: Payload, parts: tuple[Part, ...], content: Content) -> Ingest:
@@ -319,6 +323,8 @@ def _entry(
     }
     if whole and not scopes:
         scopes = {WHOLE: True}
+    if not content.normalized.ranges:
+        scopes = {**scopes, LACKS: lacks(content.normalized)}
     return Entry(
         manifest_id=0,
         partition=task.partition,
