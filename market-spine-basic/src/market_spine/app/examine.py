@@ -110,7 +110,8 @@ def examine(task: Task, store: Callable[[], Reader], payload: Payload) -> Ingest
     if current is not None and same_bytes(task, payload) and not task.run.options.force:
         ingest = skipped(task, "same_bytes")
         if payload.keep_record:
-            ingest.draft.ingest = _noted(task, current, payload, _overlay(store, current, payload))
+            parts = _overlay(store, current, payload)
+            ingest.draft.ingest = _noted(task, current, payload, parts, proven=task.known.proven)
         return ingest
     agrees = current is not None and same_bytes(task, payload)
     if not agrees and same_bytes_retracted(task, store, payload):
@@ -220,14 +221,14 @@ def _same_rows(task: Task, payload: Payload, parts: tuple[Part, ...], content: C
     settled = content.normalized.settles.intersection(task.open_anomalies)
     draft = Draft(resolves=skipped(task, "same_rows").draft.resolves | settled)
     if payload.keep_record or not same_bytes(task, payload):
-        draft.ingest = _noted(task, current, payload, parts)
+        draft.ingest = _noted(task, current, payload, parts, proven=content.normalized.proven)
     draft.anomalies.extend(content.normalized.anomalies)
     if task.run.options.force:
         return Ingest(draft, current.entry, content, change=Change())
     return Ingest(draft, current.entry, content, reason="same_rows")
 
 
-def _noted(task: Task, current: Committed, payload: Payload, parts: tuple[Part, ...]) -> Entry:
+def _noted(task: Task, current: Committed, payload: Payload, parts: tuple[Part, ...], *, proven: bool | None) -> Entry:
     """The record that these parts, too, hold the rows of the current capture."""
     return current.entry._replace(
         status="noted",
@@ -236,6 +237,7 @@ def _noted(task: Task, current: Committed, payload: Payload, parts: tuple[Part, 
         is_revision=False,
         change=None,
         parts=_records(payload, parts),
+        proven=proven,
     )
 
 
@@ -339,6 +341,7 @@ def _entry(
         run_id=task.run.id,
         rejected=content.normalized.rejects.height,
         duplicates=content.normalized.duplicates,
+        proven=content.normalized.proven,
         is_revision=found is not None and found.revised,
         change=found.diff.change if found else None,
         input_captures=(current.entry.capture_id,) if current and found and found.carried else (),

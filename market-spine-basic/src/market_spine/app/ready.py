@@ -9,7 +9,7 @@ from typing import NamedTuple
 from market_spine.app.states import Noticed, decide_state
 from market_spine.app.windows import find_window
 from market_spine.core.domain import Domain
-from market_spine.core.manifest import CALC, NORMALIZE, AnomalyRecord, Committed, Known
+from market_spine.core.manifest import CALC, NORMALIZE, AnomalyRecord, Known
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader, payloads
 
@@ -66,7 +66,7 @@ def readiness(
             reasons = [f"not computed from its capture: {name}" for name in _uncomputed(domain, partition, known)]
             if day is not None and not domain.reaches(own, day):
                 reasons.append(f"does not reach to {day}")
-            if verified and not _proven(store, domain, current):
+            if verified and not _proven(store, domain, own):
                 reasons.append("no totals of the source prove its rows")
         reasons += [f"open error: {kind}" for kind in sorted(noticed.errors | noticed.holding)]
         found.append(Readiness(partition.key, current.entry.capture_id if current else None, tuple(reasons)))
@@ -85,6 +85,9 @@ def _uncomputed(domain: Domain, partition: Partition, known: Mapping[str, Known]
     return found or [calc.spec.name for calc in domain.windows if not find_window(calc, partition, known).standing]
 
 
-def _proven(store: Reader, domain: Domain, capture: Committed) -> bool:
-    """Whether the payload, read again, is proven by totals that came with it."""
-    return domain.normalize(capture.entry.partition, list(payloads(store, capture.entry))).proven
+def _proven(store: Reader, domain: Domain, known: Known) -> bool:
+    """Whether totals prove what is current; where that was not recorded the payload is read again."""
+    last = known.noted or known.current
+    if known.proven is not None or last is None:
+        return bool(known.proven)
+    return domain.normalize(last.entry.partition, list(payloads(store, last.entry))).proven

@@ -322,8 +322,10 @@ class _Replay:
             row_count=rows,
             rejected=content.normalized.rejects.height,
             duplicates=content.normalized.duplicates,
+            proven=content.normalized.proven,
         )
-        return self._compared(entry, found)
+        # What an older program did not record is no change.
+        return self._compared(entry if entry.proven is not None else entry._replace(proven=found.proven), found)
 
     def _write_ingest(self, entry: Entry, content: Content | None) -> Callable[[Commit], None]:
         parts = tuple(payloads(self.source, entry)) if content else ()

@@ -28,6 +28,10 @@ and each physical table has instead
 | `manifest_id` | integer | no | The entry of `core_manifest` that brought the row: known from its `committed_at`. |
 | `superseded_by` | integer | yes | The entry that took the row away or replaced it; null while it is known. |
 
+A table that says so has a view `<name>_history` as well: every version of every row, its columns followed by
+`capture_id`, `known_from` and `known_until` (moments; null while it is known), `manifest_id` and `superseded_by`. As of
+a moment it shows what was known of the past then.
+
 In the embedded store the views of bulk tables can be read with `market-spine query`, not with other SQLite tools; see
 [query.md](query.md).
 """
@@ -53,7 +57,8 @@ def _table(table: Table) -> str:
             f"### `{table.name}`\n",
             f"{table.doc}\n",
             f"Key: {_names(table.key)}. Partition: {_names(table.partition_by)}. Filled by stage: `{table.stage}`."
-            + (" *Bulk*: in columns in the embedded store.\n" if table.bulk else "\n"),
+            + (" *Bulk*: in columns in the embedded store." if table.bulk else "")
+            + (f" Every version: `{table.name}_history`.\n" if table.history else "\n"),
             "| column | type | null | meaning |",
             "|---|---|---|---|",
             *_rows(table),

@@ -33,7 +33,10 @@ class PartRecord(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One row of ``core_manifest`` before it is committed; ``manifest_id`` comes from ``Commit.next_id``."""
+    """One row of ``core_manifest`` before it is committed; ``manifest_id`` comes from ``Commit.next_id``.
+
+    ``proven``: of an ingest, whether totals that came with it prove its rows; None where that was not recorded.
+    """
 
     manifest_id: int
     partition: Partition
@@ -53,6 +56,7 @@ class Entry(NamedTuple):
     input_captures: tuple[str, ...] = ()
     scope: Mapping[str, Any] = {}
     parts: tuple[PartRecord, ...] = ()
+    proven: bool | None = None
 
 
 def legs_of(capture: Entry, legs: Sequence[str]) -> tuple[str, ...]:
@@ -98,6 +102,12 @@ class Known(NamedTuple):
     def current(self) -> Committed | None:
         """The ingest entry of the current capture."""
         return self.stages.get(INGEST)
+
+    @property
+    def proven(self) -> bool | None:
+        """Whether totals prove the current capture's rows, as they were last observed; None if that is not known."""
+        last = self.noted or self.current
+        return last.entry.proven if last else None
 
 
 class Moves(NamedTuple):

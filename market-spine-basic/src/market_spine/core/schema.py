@@ -37,6 +37,8 @@ class Table(NamedTuple):
         grows: rows with new keys continue what is known: only removed and changed rows make a revision.
         bulk: its partitions come whole and in thousands of rows; an embedded store keeps them in columns. Such a
             table is replaced by equality on exactly its partition columns.
+        history: a view ``<name>_history`` shows every version of every row, with the moments between which it was
+            known.
         totals: the columns that can be summed over its rows, the telling one first: what ``changes`` compares.
     """
 
@@ -50,6 +52,7 @@ class Table(NamedTuple):
     grows: bool = False
     bulk: bool = False
     totals: tuple[str, ...] = ()
+    history: bool = False
 
     @property
     def versions(self) -> str:

@@ -48,10 +48,12 @@ class Database(Protocol):
 
     Attributes:
         columnar: it keeps bulk tables in columns of its own, so that no view of them can be made in it.
+        sessions: SELECT of the exchange's sessions in its own SQL; see ``sessions``.
         migrations: set name to package of the migrations that only this kind of database has.
     """
 
     columnar: bool
+    sessions: str
     migrations: Mapping[str, str]
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

@@ -33,7 +33,7 @@ R = TypeVar("R")
 MANIFEST_COLUMNS = (
     "manifest_id, domain, partition_key, stage, status, capture_id, fingerprint, pipeline_version,"
     " source_hash, content_hash, row_count, rejected, duplicates, is_revision, rows_added, rows_removed,"
-    " rows_changed, input_captures, scope, run_id, committed_at, captured_at"
+    " rows_changed, input_captures, scope, run_id, committed_at, captured_at, proven"
 )
 PART_COLUMNS = "manifest_id, part, sha256, origin, size, carried, metadata"
 RUN_COLUMNS = (
@@ -138,6 +138,7 @@ def entry_row(entry: Entry, committed_at: str, captured_at: str) -> tuple[Any, .
         entry.run_id,
         committed_at,
         captured_at,
+        entry.proven,
     )
 
 
@@ -164,6 +165,7 @@ def committed(row: Sequence[Any], parts: Sequence[PartRecord]) -> Committed:
         scope=_fields(row[18]),
         run_id=row[19],
         parts=tuple(parts),
+        proven=None if row[22] is None else bool(row[22]),
     )
     return Committed(entry, from_text(row[20]), from_text(row[21]))
 

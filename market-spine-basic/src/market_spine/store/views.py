@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from market_spine.core.domain import Domain
 from market_spine.core.schema import Table, View
 from market_spine.store.database import Database
+from market_spine.store.sessions import NAME as SESSIONS
 
 ANOMALIES = View(
     "core_anomalies",
@@ -58,8 +59,50 @@ SELECT s.run_id, s.domain, s.scheduler, s.started_at, NULL, 'unfinished', NULL, 
     "One row per run of a scheduler: its result, or unfinished while it has none, for it is still at work or was"
     " killed.",
 )
-PLATFORM = (ANOMALIES, RUNS)
-"""The platform's own views; none stands on another."""
+QUALITY = View(
+    "core_partition_quality",
+    """\
+SELECT p.domain, p.partition_key, c.capture_id, c.captured_at, c.row_count, c.rejected, c.duplicates,
+       CASE WHEN c.row_count + c.rejected > 0
+            THEN CAST(c.rejected AS DOUBLE PRECISION) / (c.row_count + c.rejected) END AS rejected_share,
+       CASE WHEN n.manifest_id IS NOT NULL THEN n.proven ELSE c.proven END AS verified,
+       COALESCE(r.revisions, 0) AS revisions, COALESCE(a.open_errors, 0) AS open_errors,
+       COALESCE(a.open_warnings, 0) AS open_warnings, COALESCE(a.acknowledged, 0) AS acknowledged
+  FROM (SELECT domain, partition_key FROM core_manifest
+        UNION SELECT domain, partition_key FROM core_anomalies) AS p
+  LEFT JOIN (SELECT domain, partition_key,
+                    MAX(CASE WHEN status = 'committed' THEN manifest_id END) AS committed,
+                    MAX(CASE WHEN status = 'noted' THEN manifest_id END) AS noted,
+                    COALESCE(MAX(CASE WHEN status = 'emptied' THEN manifest_id END), 0) AS emptied
+               FROM core_manifest WHERE stage = 'ingest' GROUP BY domain, partition_key) AS l
+    ON l.domain = p.domain AND l.partition_key = p.partition_key
+  LEFT JOIN core_manifest AS c ON c.manifest_id = l.committed AND l.committed > l.emptied
+  LEFT JOIN core_manifest AS n
+    ON n.manifest_id = l.noted AND l.noted > l.committed AND n.capture_id = c.capture_id
+  LEFT JOIN (SELECT m.domain, m.partition_key, COUNT(DISTINCT m.capture_id) AS revisions
+               FROM core_manifest AS m
+               LEFT JOIN (SELECT domain, partition_key, capture_id,
+                                 MAX(CASE WHEN verb = 'retract' THEN decision_id ELSE 0 END) AS retracted,
+                                 MAX(CASE WHEN verb = 'accept' THEN decision_id ELSE 0 END) AS accepted
+                            FROM core_decisions GROUP BY domain, partition_key, capture_id) AS d
+                 ON d.domain = m.domain AND d.partition_key = m.partition_key AND d.capture_id = m.capture_id
+              WHERE m.stage = 'ingest' AND m.status = 'committed' AND m.is_revision
+                AND COALESCE(d.retracted, 0) <= COALESCE(d.accepted, 0)
+              GROUP BY m.domain, m.partition_key) AS r
+    ON r.domain = p.domain AND r.partition_key = p.partition_key
+  LEFT JOIN (SELECT domain, partition_key,
+                    COUNT(CASE WHEN acknowledged_at IS NULL AND severity = 'error' THEN 1 END) AS open_errors,
+                    COUNT(CASE WHEN acknowledged_at IS NULL AND severity <> 'error' THEN 1 END) AS open_warnings,
+                    COUNT(acknowledged_at) AS acknowledged
+               FROM core_anomalies WHERE resolved_at IS NULL GROUP BY domain, partition_key) AS a
+    ON a.domain = p.domain AND a.partition_key = p.partition_key
+""",
+    ("core_manifest", "core_anomalies", "core_decisions"),
+    "One row per partition that anything is known of: rows, rejects and their share, how often the source restated it,"
+    " whether totals of the source's own prove it, and its anomalies.",
+)
+PLATFORM = (ANOMALIES, RUNS, QUALITY)
+"""The platform's own views, each after those that it stands on."""
 
 _BY_ENTRY = "manifest_id IN (SELECT manifest_id FROM {schema}.core_manifest WHERE committed_at <= {at})"
 _CORE_AS_OF = {
@@ -103,6 +146,25 @@ def current_view(table: Table) -> str:
     )
 
 
+def history_view(table: Table, physical: str = "") -> View:
+    """Every version of every row of a table; ``physical`` is the name of where they are, if not the usual one."""
+    # Joined to the manifest as it is shown: as of a moment it knows neither what came nor what went later.
+    sql = (
+        f"SELECT {_data_columns(table)}, m.capture_id, m.committed_at AS known_from, s.committed_at AS known_until,"
+        f" m.manifest_id, s.manifest_id AS superseded_by\n"
+        f"  FROM {physical or quote(table.versions)} v\n"
+        f"  JOIN core_manifest m ON m.manifest_id = v.manifest_id\n"
+        f"  LEFT JOIN core_manifest s ON s.manifest_id = v.superseded_by\n"
+    )
+    doc = f"Every version of every row of `{table.name}`, with the entries and moments between which it was known."
+    return View(f"{table.name}_history", sql, (table.versions, "core_manifest"), doc)
+
+
+def shown_by(domain: Domain) -> list[View]:
+    """The views of a domain beside its tables: their histories, and those that it declares."""
+    return [*(history_view(table) for table in domain.tables if table.history), *domain.views]
+
+
 def as_of_view(table: Table, schema: str, at: str) -> str:
     """SELECT of the rows of a table that were known at the moment ``at`` (an SQL literal)."""
     return (
@@ -115,7 +177,7 @@ def as_of_view(table: Table, schema: str, at: str) -> str:
 
 
 def as_of_views(
-    domains: Sequence[Domain], moment: str, schema: str, relations: Collection[str]
+    domains: Sequence[Domain], moment: str, schema: str, relations: Collection[str], sessions: str
 ) -> list[tuple[str, str]]:
     """All views as of a moment, (name, SELECT) in dependency order.
 
@@ -124,14 +186,21 @@ def as_of_views(
         moment: the moment as ``moments.to_text`` spells it.
         schema: the quoted name of the schema that holds the physical tables.
         relations: what exists there; a table that does not is left out, with what depends on it.
+        sessions: SELECT of the exchange's sessions, which are the same as of every moment.
     """
     at = f"'{moment}'"
     found = [
         (name, f"SELECT * FROM {schema}.{name} WHERE {condition.format(schema=schema, at=at)}")
         for name, condition in _CORE_AS_OF.items()
     ]
+    found.append((SESSIONS, sessions))
     for domain in domains:
-        found += [(table.name, as_of_view(table, schema, at)) for table in domain.tables if table.versions in relations]
+        for table in domain.tables:
+            if table.versions in relations:
+                found.append((table.name, as_of_view(table, schema, at)))
+                if table.history:
+                    past = history_view(table, f"{schema}.{quote(table.versions)}")
+                    found.append((past.name, past.sql))
     declared = (*PLATFORM, *(view for domain in domains for view in domain.views))
     return found + [(view.name, view.sql) for view in ready(declared, {name for name, _ in found})]
 
@@ -158,23 +227,25 @@ def declared_views(
         domains: whose declarations to read.
         relations: the tables and views that exist; a view waits until everything it depends on does.
     """
-    sets = {"views:platform": [(view.name, view.sql) for view in PLATFORM]}
+    sets = {"views:platform": [(SESSIONS, db.sessions), *((view.name, view.sql) for view in PLATFORM)]}
     tables = {
         domain.name: [
             table for table in domain.tables if table.versions in relations and not (table.bulk and db.columnar)
         ]
         for domain in domains
     }
-    declared = [view for domain in domains for view in domain.views]
+    declared = [view for domain in domains for view in shown_by(domain)]
     # Without the views themselves: those that exist already must not change the order.
     present = set(relations).difference(view.name for view in declared)
     present.difference_update(table.name for domain in domains for table in domain.tables)
     present.update(table.name for each in tables.values() for table in each)
-    shown = ready(declared, present | {view.name for view in PLATFORM})
+    if db.columnar:
+        present.difference_update(table.versions for domain in domains for table in domain.tables if table.bulk)
+    shown = ready(declared, present | {SESSIONS} | {view.name for view in PLATFORM})
     for domain in domains:
         sets[f"views:{domain.name}"] = [
             *((table.name, current_view(table)) for table in tables[domain.name]),
-            *((view.name, view.sql) for view in shown if view in domain.views),
+            *((view.name, view.sql) for view in shown if view in shown_by(domain)),
         ]
     return sets
 
@@ -187,7 +258,7 @@ def checksum(views: Sequence[tuple[str, str]]) -> str:
 def create(db: Database, domains: Sequence[Domain], sets: Mapping[str, Sequence[tuple[str, str]]]) -> None:
     """Create the views of all sets, each after those that it stands on."""
     bodies = {name: body for declared in sets.values() for name, body in declared}
-    views = [view for domain in domains for view in domain.views if view.name in bodies]
+    views = [view for domain in domains for view in shown_by(domain) if view.name in bodies]
     tables = [name for name in bodies if name not in {view.name for view in views}]
     ordered = ready(views, {*tables, *db.relations()})
     for name in (*tables, *(view.name for view in ordered)):

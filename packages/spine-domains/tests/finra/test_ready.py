@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from market_spine.cli.main import root
-from market_spine.compose import Hooks, Request, Selection, run_schedule
+from market_spine.compose import Hooks, Request, Selection, reader, run_schedule
 from market_spine.core.capture import Part, Payload
 from market_spine.core.manifest import Known
 from market_spine.core.partition import Partition
@@ -46,13 +47,15 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.delenv(name, raising=False)
     path = str(tmp_path / "spine.db")
     for tier, total in (("OTC", 1000), ("NMS_TIER_2", None)):
-
-        def select(_today: object, _reader: object, tier: str = tier, total: int | None = total) -> Selection:
-            return Selection([DOMAIN.partition(f"2025-11-21|{tier}")], Desk(total))
-
-        request = Request(db=path, run_date="2025-12-30")
-        assert run_schedule(DOMAIN, request, select, Hooks()).exit_code == 0
+        load(path, tier, total)
     return path
+
+
+def load(database: str, tier: str, total: int | None) -> None:
+    def select(_today: object, _reader: object) -> Selection:
+        return Selection([DOMAIN.partition(f"2025-11-21|{tier}")], Desk(total))
+
+    assert run_schedule(DOMAIN, Request(db=database, run_date="2025-12-30"), select, Hooks()).exit_code == 0
 
 
 def ask(database: str, *flags: str) -> tuple[int, dict[str, Any]]:
@@ -85,3 +88,16 @@ def test_only_what_finras_own_totals_prove_is_verified(database: str) -> None:
         1,
         {"2025-11-21|NMS_TIER_2": ["no totals of the source prove its rows"], "2025-11-21|OTC": []},
     )
+    assert verified(database) == {"2025-11-21|NMS_TIER_2": False, "2025-11-21|OTC": True}
+
+
+def test_totals_that_come_later_prove_the_rows_that_are_there(database: str) -> None:
+    """The same rows, read again with totals, are no new capture, and verified from then on."""
+    load(database, "NMS_TIER_2", 1000)
+    assert verified(database) == {"2025-11-21|NMS_TIER_2": True, "2025-11-21|OTC": True}
+    assert ask(database, "--week", "2025-11-21", "--tiers", "OTC,NMS_TIER_2", "--require", "verified")[0] == 0
+
+
+def verified(database: str) -> dict[str, bool]:
+    with closing(reader(database)) as store:
+        return dict(store.query("SELECT partition_key, verified FROM core_partition_quality").rows)

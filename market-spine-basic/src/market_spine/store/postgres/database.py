@@ -23,6 +23,7 @@ from market_spine.store.moments import from_text
 from market_spine.store.postgres.connect import connect, encoding, translated
 from market_spine.store.postgres.watching import Watched
 from market_spine.store.replacing import scope_condition
+from market_spine.store.sessions import for_postgres
 from market_spine.store.views import as_of_views, quote
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class PostgresDatabase:
     """
 
     columnar = False
+    sessions = for_postgres()
     migrations: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, url: StoreUrl, wait_seconds: float, *, read_only: bool) -> None:
@@ -295,7 +297,7 @@ class PostgresDatabase:
         connection.execute(f"SET search_path = pg_temp, {quote(self._schema)}")
         with connection.transaction():
             connection.execute("SET TRANSACTION READ WRITE")
-            for name, body in as_of_views((), self._past, quote(self._schema), ()):
+            for name, body in as_of_views((), self._past, quote(self._schema), (), self.sessions):
                 connection.execute(f"CREATE TEMP VIEW {quote(name)} AS {body}")
 
     def version(self) -> str:

@@ -24,6 +24,7 @@ from market_spine.store.location import StoreUrl
 from market_spine.store.moments import LATEST
 from market_spine.store.postgres.connect import connect, safe_cause, said, translated
 from market_spine.store.postgres.watching import Described, Watched
+from market_spine.store.sessions import for_postgres
 from market_spine.store.views import as_of_views, quote
 from market_spine.wording import nearest
 
@@ -85,7 +86,7 @@ def ask(url: StoreUrl, wait_seconds: float, question: Question) -> Iterator[Post
         question = at(question, latest)
         moment = question.moment
         if moment is not None:
-            _show_past(connection, schema, partial(as_of_views, question.domains, moment))
+            _show_past(connection, schema, partial(as_of_views, question.domains, moment, sessions=for_postgres()))
         connection.execute(f"SET LOCAL statement_timeout = {max(1, round(question.seconds * 1000))}")
         answer = PostgresRows(connection, url, question)
         with answer.errors():

@@ -14,6 +14,9 @@ from urllib.parse import quote as escape
 from market_spine.core.domain import Domain
 from market_spine.core.schema import Table, View
 from market_spine.store import views
+from market_spine.store.sessions import KINDS as KINDS_OF_SESSIONS
+from market_spine.store.sessions import NAME as SESSIONS
+from market_spine.store.sessions import for_sqlite
 from market_spine.store.views import quote
 
 KINDS = {
@@ -78,14 +81,18 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """All that can be read at a moment, by name in lower case. ``views`` are in an order to make them in."""
+    """All that can be read at a moment, by name in lower case. ``views`` are in an order to make them in.
+
+    What is ``hidden`` only views can read: it shows more than was known at the moment.
+    """
 
     relations: Mapping[str, Relation]
     views: Sequence[View] = field(default=())
+    hidden: frozenset[str] = frozenset()
 
     def names(self) -> frozenset[str]:
-        """Every name."""
-        return frozenset((*self.relations, *(view.name.lower() for view in self.views)))
+        """Every name that a statement can use."""
+        return frozenset((*self.relations, *(view.name.lower() for view in self.views))) - self.hidden
 
     def needed(self, names: Collection[str]) -> tuple[dict[str, Relation], list[View]]:
         """The relations and views that a statement stands on that uses these names."""
@@ -103,23 +110,25 @@ def catalog(connection: sqlite3.Connection, domains: Sequence[Domain], moment: s
     tables = {table.name: table for domain in domains for table in domain.tables}
     physical = dict(_physical(connection))
     bodies = dict(
-        views.as_of_views(domains, moment, "main", physical)
+        views.as_of_views(domains, moment, "main", physical, for_sqlite())
         if moment is not None
         else [(table.name, views.current_view(table)) for table in tables.values() if table.versions in physical]
     )
-    found: dict[str, Relation] = {}
-    if moment is None:
-        bulk = {table.versions: table for table in tables.values() if table.bulk}
-        for name, kinds in physical.items():
+    found: dict[str, Relation] = {SESSIONS: Relation(Rows(for_sqlite(), KINDS_OF_SESSIONS))}
+    bulk = {table.versions: table for table in tables.values() if table.bulk}
+    past = {table.versions for table in tables.values() if table.history}
+    hidden = frozenset(name.lower() for name in past if moment is not None)
+    for name, kinds in physical.items():
+        if moment is None or name in past:
             found[name.lower()] = Relation(_whole(name, kinds), bulk.get(name), versions=name in bulk)
     for name, body in bodies.items():
         if name in tables:
             found[name.lower()] = _table(tables[name], body)
         elif name in physical:
             found[name.lower()] = Relation(_whole(name, physical[name], body))
-    declared = [*views.PLATFORM, *(view for domain in domains for view in domain.views)]
-    present = {name for name in (*physical, *bodies) if name.lower() in found}
-    return Catalog(found, views.ready(declared, present))
+    declared = [*views.PLATFORM, *(view for domain in domains for view in views.shown_by(domain))]
+    present = {name for name in (*physical, *bodies, SESSIONS) if name.lower() in found}
+    return Catalog(found, views.ready(declared, present), hidden)
 
 
 def _physical(connection: sqlite3.Connection) -> Iterator[tuple[str, dict[str, str]]]:

@@ -15,6 +15,7 @@ from market_spine.core.partition import Scope
 from market_spine.core.schema import Table
 from market_spine.store.database import ALONE, ROW_ID
 from market_spine.store.replacing import scope_condition
+from market_spine.store.sessions import for_sqlite
 from market_spine.store.sqlite.addresses import row_address
 from market_spine.store.sqlite.connect import (
     ATTEMPTS,
@@ -49,6 +50,7 @@ class SqliteDatabase:
     """
 
     columnar = True
+    sessions = for_sqlite()
     migrations: Mapping[str, str] = MappingProxyType({"embedded": "market_spine.store.sqlite.sql"})
 
     def __init__(self, connection: sqlite3.Connection, path: str | None, wait_seconds: float) -> None:
@@ -302,7 +304,7 @@ class SqliteDatabase:
             return
         self.run("PRAGMA query_only = OFF")
         try:
-            for name, body in as_of_views((), self._past, "main", ()):
+            for name, body in as_of_views((), self._past, "main", (), self.sessions):
                 self.run(f"CREATE TEMP VIEW {quote(name)} AS {body}")
         finally:
             self.run("PRAGMA query_only = ON")

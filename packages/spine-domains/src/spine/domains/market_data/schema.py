@@ -33,6 +33,7 @@ PRICES = Table(
     "Daily bars as traded (not adjusted for splits or dividends), one row per symbol, session and source.",
     stage="normalize",
     grows=True,
+    history=True,
     totals=("volume",),
 )
 
@@ -166,4 +167,54 @@ SELECT p.symbol, p.source, p.trade_date,
     "Prices and volumes on the share basis of the latest bar; total_return_close also reinvests dividends.",
 )
 
-VIEWS = (PRICES_ADJUSTED,)
+REVISIONS = View(
+    "market_data_revisions",
+    """\
+SELECT o.symbol, o.source, o.trade_date, o.known_from AS first_known_at, o.known_until AS revised_at,
+       (SELECT MAX(s.number) FROM core_sessions s WHERE s.session <= o.known_until)
+         - (SELECT s.number FROM core_sessions s WHERE s.session = o.trade_date) AS sessions_later,
+       o.close AS close_before, n.close AS close_after, o.volume AS volume_before, n.volume AS volume_after,
+       CASE WHEN o.close > 0 THEN n.close / o.close - 1 END AS close_change,
+       CASE WHEN o.volume > 0 THEN n.volume / o.volume - 1 END AS volume_change
+  FROM market_data_prices_history o
+  JOIN core_manifest e ON e.manifest_id = o.superseded_by
+  JOIN core_manifest i
+    ON i.domain = e.domain AND i.partition_key = e.partition_key AND i.committed_at = e.committed_at
+   AND i.stage = 'ingest' AND i.status = 'committed'
+  LEFT JOIN market_data_prices_history n
+    ON n.manifest_id = o.superseded_by AND n.symbol = o.symbol AND n.trade_date = o.trade_date
+   AND n.source = o.source
+""",
+    ("market_data_prices_history", "core_manifest", "core_sessions"),
+    "One row per bar that a later capture changed or took away: how many exchange sessions after its own, and close and"
+    " volume before and after, null after if it was taken away.",
+)
+
+REVISION_STATISTICS = View(
+    "market_data_revision_statistics",
+    """\
+SELECT b.source, b.symbols, b.bars, COALESCE(r.bars_revised, 0) AS bars_revised,
+       CAST(COALESCE(r.bars_revised, 0) AS DOUBLE PRECISION) / b.bars AS bars_revised_share,
+       COALESCE(r.revisions, 0) AS revisions, COALESCE(r.removed, 0) AS removed,
+       r.sessions_later_mean, r.sessions_later_max, r.close_change_max, r.volume_change_max
+  FROM (SELECT source, COUNT(DISTINCT symbol) AS symbols, COUNT(*) AS bars
+          FROM market_data_prices GROUP BY source) b
+  LEFT JOIN (SELECT source, COUNT(*) AS revisions,
+                    CAST(SUM(bar) AS BIGINT) AS bars_revised, CAST(SUM(removed) AS BIGINT) AS removed,
+                    AVG(CAST(sessions_later AS DOUBLE PRECISION)) AS sessions_later_mean,
+                    MAX(sessions_later) AS sessions_later_max,
+                    MAX(ABS(close_change)) AS close_change_max, MAX(ABS(volume_change)) AS volume_change_max
+               FROM (SELECT source, sessions_later, close_change, volume_change,
+                            CASE WHEN close_after IS NULL THEN 1 ELSE 0 END AS removed,
+                            CASE WHEN ROW_NUMBER() OVER (PARTITION BY source, symbol, trade_date ORDER BY revised_at) = 1
+                                 THEN 1 ELSE 0 END AS bar
+                       FROM market_data_revisions) d
+              GROUP BY source) r
+    ON r.source = b.source
+""",
+    ("market_data_revisions", "market_data_prices"),
+    "How often, how late and how largely each source restates bars: bars known and revised, revisions, bars taken away,"
+    " exchange sessions after the bar's own, and the largest changes of close and volume, as parts of what they were.",
+)
+
+VIEWS = (PRICES_ADJUSTED, REVISIONS, REVISION_STATISTICS)

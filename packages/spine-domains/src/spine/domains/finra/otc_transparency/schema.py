@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from market_spine.core.schema import Column, Table, View
+from market_spine.core.schema import Column, Table
 
 NAME = "finra.otc_transparency"
 TIERS = ("NMS_TIER_1", "NMS_TIER_2", "OTC")
@@ -47,6 +47,7 @@ VENUE_VOLUME = Table(
     stage="normalize",
     laid_by=("symbol",),
     bulk=True,
+    history=True,
     totals=("share_volume", "trade_count"),
 )
 
@@ -193,20 +194,3 @@ SYMBOL_ROLLING = Table(
 )
 
 TABLES = (VENUE_VOLUME, SYMBOL_WEEK, VENUE_WEEK, MARKET_WEEK, TRADING_DAYS, SYMBOL_ROLLING)
-
-VENUE_SHARE = View(
-    "finra_otc_venue_share",
-    """\
-SELECT v.week_ending, v.tier, v.symbol, v.venue_class, v.venue_id,
-       SUM(v.share_volume) AS share_volume,
-       CASE WHEN s.share_volume > 0 THEN SUM(v.share_volume) / s.share_volume END AS venue_share
-  FROM finra_otc_venue_volume v
-  JOIN finra_otc_symbol_week s
-    ON s.week_ending = v.week_ending AND s.tier = v.tier AND s.symbol = v.symbol
- GROUP BY v.week_ending, v.tier, v.symbol, v.venue_class, v.venue_id, s.share_volume
-""",
-    ("finra_otc_venue_volume", "finra_otc_symbol_week"),
-    "Share of each venue in each symbol's known volume, 0..1; null for a zero total.",
-)
-
-VIEWS = (VENUE_SHARE,)
