@@ -119,6 +119,17 @@ def given(*names: str, environ: Mapping[str, str] = os.environ) -> bool:
     return any(environ.get(name, "").strip() or environ.get(f"{name}_FILE", "").strip() for name in names)
 
 
+def lineage_wanted(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the environment says where events of lineage go, in the words of the OpenLineage library."""
+    if environ.get("OPENLINEAGE_DISABLED", "").strip().lower() == "true":
+        return False
+    return any(
+        value.strip()
+        and (name in ("OPENLINEAGE_URL", "OPENLINEAGE_CONFIG") or name.startswith("OPENLINEAGE__TRANSPORT"))
+        for name, value in environ.items()
+    )
+
+
 def secret(name: str, environ: Mapping[str, str] = os.environ) -> str:
     """A key or password: ``NAME``, else the content of the file that ``NAME_FILE`` names; empty if neither is set.
 

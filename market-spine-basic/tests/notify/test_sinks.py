@@ -120,6 +120,9 @@ def test_no_address_of_those_who_are_told_is_ever_told(
         )
         for place, name in enumerate(("HEALTHCHECK_URL", "ALERT_WEBHOOK_URL", "ALERT_SLACK_URL")):
             monkeypatch.setenv(name, forms[(at + place) % len(forms)])
+        monkeypatch.setenv("OPENLINEAGE_URL", forms[at % len(forms)])
+        monkeypatch.setenv("OPENLINEAGE__TRANSPORT__RETRY", '{"total": 0}')
+        monkeypatch.setenv("OPENLINEAGE_API_KEY", secret)
         monkeypatch.setenv("ALERT_COMMAND", f"/no/such/program {coded}")
         monkeypatch.setenv("ALERT_APPRISE_URLS", f"json://ann:{coded}@127.0.0.1:1/{coded} {coded}")
         done = calls[at % len(calls)]()

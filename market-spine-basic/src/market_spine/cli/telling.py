@@ -51,6 +51,7 @@ class Telling:
         self._metrics_file = None if dry else metrics_file
         self._alerted = not dry and settings.given(*ALERTS)
         self._watched = scheduled and not dry and settings.given("HEALTHCHECK_URL")
+        self._traced = not dry and begun and settings.lineage_wanted()
         self._pings: Pings | None = None
 
     def begin(self) -> None:
@@ -70,6 +71,8 @@ class Telling:
             ways["the health check"] = partial(self._end_pings, result)
         if self._alerted and (self._scheduled or result.error is None):
             ways["alerts"] = partial(self._alert, result)
+        if self._traced and (self._scheduled or result.error is None):
+            ways["lineage"] = partial(self._trace, result)
         if self._metrics_file is not None:
             ways["metrics"] = partial(self._measure, str(self._metrics_file))
         if not ways:
@@ -89,6 +92,11 @@ class Telling:
         from market_spine.notify.pings import from_environment
 
         (self._pings or from_environment()).end(result)
+
+    def _trace(self, result: SchedulerResult) -> None:
+        from market_spine.notify.lineage import emit
+
+        emit(result, self._db)
 
     def _measure(self, path: str) -> None:
         from market_spine.notify.metrics import write
