@@ -17,7 +17,7 @@ from openlineage.client import facet_v2
 from openlineage.client.event_v2 import RunEvent
 from openlineage.client.generated import base
 
-from market_spine.notify.lineage import Place, emit, place
+from market_spine.notify.lineage import TablePlace, emit, place
 
 pytestmark = pytest.mark.server
 
@@ -246,9 +246,11 @@ def test_datasets_are_named_without_secrets(tmp_path: Path, monkeypatch: pytest.
     """A PostgreSQL table is host, port, database, schema and table; an embedded one its file and table."""
     monkeypatch.chdir(tmp_path)
     url = "postgresql://ann:hush@db.example:5433/markets?schema=spine"
-    assert place(url) == Place("postgres://db.example:5433", "markets.spine.")
-    assert place("postgresql://ann:hush@db.example/markets") == Place("postgres://db.example:5432", "markets.public.")
-    assert place("data/x.db") == Place(f"sqlite://{tmp_path}/data/x.db", "")
+    assert place(url) == TablePlace("postgres://db.example:5433", "markets.spine.")
+    assert place("postgresql://ann:hush@db.example/markets") == TablePlace(
+        "postgres://db.example:5432", "markets.public."
+    )
+    assert place("data/x.db") == TablePlace(f"sqlite://{tmp_path}/data/x.db", "")
 
 
 def test_the_validation_finds_faults(

@@ -34,7 +34,7 @@ _IDS = uuid.UUID("5b0d2f0e-7f7c-4d43-9d0b-2f1d6f9a4c11")
 _QUIET = ("openlineage", "urllib3")
 
 
-class Place(NamedTuple):
+class TablePlace(NamedTuple):
     """Where the tables are, without secrets: OpenLineage's namespace of a dataset, and what stands before its name."""
 
     namespace: str
@@ -82,19 +82,19 @@ def job_namespace() -> str:
     return settings.variable("OPENLINEAGE_NAMESPACE", NAMESPACE)
 
 
-def place(address: str) -> Place:
+def place(address: str) -> TablePlace:
     """Where a database's tables are, as OpenLineage names datasets of such databases."""
     url = parse_url(address)
     if url.kind == "sqlite":
-        return Place(f"sqlite://{Path(url.path).absolute()}", "")
+        return TablePlace(f"sqlite://{Path(url.path).absolute()}", "")
     given = dict(url.parameters)
     host = given.get("host", "localhost").split(",")[0]
-    return Place(
+    return TablePlace(
         f"postgres://{host}:{given.get('port', '').split(',')[0] or 5432}", f"{url.path}.{url.schema or 'public'}."
     )
 
 
-def events(result: SchedulerResult, domain: Domain, where: Place, namespace: str) -> Iterator[RunEvent]:
+def events(result: SchedulerResult, domain: Domain, where: TablePlace, namespace: str) -> Iterator[RunEvent]:
     """The events of a run, in the order in which they are sent.
 
     The result does not say when within the run a pipeline ran: its events have the run's own moments.
@@ -127,7 +127,7 @@ def events(result: SchedulerResult, domain: Domain, where: Place, namespace: str
 
 
 def _pipeline(
-    result: SchedulerResult, run: PipelineRun, domain: Domain, where: Place, job: Job, parent: Any
+    result: SchedulerResult, run: PipelineRun, domain: Domain, where: TablePlace, job: Job, parent: Any
 ) -> Iterator[RunEvent]:
     """A pipeline run's two events."""
     run_id = _id(f"{result.run_id}|{run.pipeline}|{run.partition_key}")
@@ -203,7 +203,7 @@ def _written(domain: Domain, stage: str) -> list[Table | None]:
     return [None] if stage == INGEST else [table for table in domain.tables if table.stage == stage]
 
 
-def _inputs(result: SchedulerResult, domain: Domain, stage: str, where: Place) -> list[InputDataset]:
+def _inputs(result: SchedulerResult, domain: Domain, stage: str, where: TablePlace) -> list[InputDataset]:
     """What a stage reads: the source, the payloads, or tables."""
     from openlineage.client.event_v2 import InputDataset
 
@@ -219,7 +219,7 @@ def _inputs(result: SchedulerResult, domain: Domain, stage: str, where: Place) -
     return [InputDataset(where.namespace, where.prefix + name) for name in names]
 
 
-def _output(table: Table | None, where: Place, run: PipelineRun) -> OutputDataset:
+def _output(table: Table | None, where: TablePlace, run: PipelineRun) -> OutputDataset:
     from openlineage.client.event_v2 import OutputDataset
     from openlineage.client.facet_v2 import (
         dataset_version_dataset,
