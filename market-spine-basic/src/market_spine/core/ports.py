@@ -164,6 +164,7 @@ class Reader(Protocol):
         end: date | str | None = None,
         as_of: datetime | str | None = None,
         pinned: bool = False,
+        together: bool = False,
         seconds: float = SECONDS,
     ) -> AbstractContextManager[FrameStream]:
         """Rows of a table or view, typed as declared, in no particular order; they come piece by piece.
@@ -171,11 +172,12 @@ class Reader(Protocol):
         Args:
             name: a table or view of the store.
             columns: which of its columns; None: all.
-            where: column to the value, or to the values, that a row may have; None is NULL.
+            where: column to the value, to the values, or to the ``Between`` that a row may have; None is NULL.
             start: the first day, in the relation's first column of dates.
             end: the last day, itself included.
             as_of: as ``ask`` takes it.
             pinned: as ``ask`` takes it.
+            together: let a table's rows come partition by partition.
             seconds: how long it may take until the last row was read.
 
         Raises UsageError for names that there are not, and for values that a column cannot have.

@@ -89,6 +89,13 @@ class View(NamedTuple):
     doc: str
 
 
+class Between(NamedTuple):
+    """Values from a lowest to a highest, both included; None: without end."""
+
+    low: Any = None
+    high: Any = None
+
+
 class RelationInfo(NamedTuple):
     """A table or view as readers find it.
 

@@ -112,11 +112,13 @@ class Frame:
         Raises:
             StoreUnavailable: it cannot be written.
         """
+        from market_spine.store.parquet import write_parquet
+
         target = Path(path)
         # Beside the file, so that it can take its place at once.
         part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
         try:
-            self._lazy().sink_parquet(part, compression="zstd", sync_on_close="all")
+            write_parquet(self.batches(), self.schema, part, sync=True)
             part.replace(target)
         except OSError as error:
             raise StoreUnavailable(f"{target} cannot be written: {error.strerror or error}", kind="output") from error
@@ -124,14 +126,11 @@ class Frame:
             with suppress(OSError):
                 part.unlink()
 
-    def _lazy(self) -> pl.LazyFrame:
-        from polars.io.plugins import register_io_source
-
-        return register_io_source(lambda *_: self.batches(), schema=dict(self.schema))
-
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """The rows as an Arrow stream, piece by piece."""
-        stream: Any = self._lazy().collect_batches(lazy=True)
+        from market_spine.store.parquet import lazily
+
+        stream: Any = lazily(self.batches(), self.schema, []).collect_batches(lazy=True)
         return stream.__arrow_c_stream__(requested_schema)
 
     def __repr__(self) -> str:

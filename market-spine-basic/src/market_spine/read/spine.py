@@ -59,6 +59,11 @@ class Spine:
         self._end = weakref.finalize(self, opened.close)
         return opened
 
+    @property
+    def path(self) -> str | None:
+        """The file that the store is in; None where it is on a server."""
+        return self._url.path if self._url.kind == "sqlite" else None
+
     def as_of(self, moment: datetime | date | str) -> Spine:
         """A handle on what was known at a moment.
 

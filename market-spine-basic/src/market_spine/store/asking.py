@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
 from typing import Any, NamedTuple, TypeVar
 
 from market_spine.core.domain import Domain
@@ -43,8 +42,8 @@ class Condition(NamedTuple):
 
     name: str
     values: tuple[Any, ...] | None = None
-    low: date | None = None
-    high: date | None = None
+    low: Any = None
+    high: Any = None
 
 
 class Choice(NamedTuple):
@@ -56,6 +55,7 @@ class Choice(NamedTuple):
         conditions: all must hold.
         domains: whose tables and views there are.
         moment: as in ``Question``, and so ``seconds`` and ``pinned``.
+        together: rows of one partition come together.
     """
 
     table: Table
@@ -65,6 +65,7 @@ class Choice(NamedTuple):
     moment: str | None
     seconds: float
     pinned: bool = False
+    together: bool = False
 
 
 Asked = TypeVar("Asked", Question, Choice)

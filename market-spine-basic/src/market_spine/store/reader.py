@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import date, datetime
-from itertools import chain
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-from market_spine.core.domain import Domain
 from market_spine.core.figures import RunFigures
 from market_spine.core.manifest import (
     AnomalyRecord,
@@ -18,18 +15,15 @@ from market_spine.core.manifest import (
     DecisionRecord,
     Known,
     Moves,
-    QueryResult,
     Reject,
     RunRecord,
 )
 from market_spine.core.notice import NoticeRecord
 from market_spine.core.partition import Scope
-from market_spine.core.ports import SECONDS, Clock, FrameStream, RowStream
-from market_spine.core.schema import RelationInfo, Table
-from market_spine.errors import StoreCorrupt, UsageError
-from market_spine.store import codec, figures, manifest, moments, past, records, statements, views
-from market_spine.store.asking import MOST_ROWS, Choice, Question
-from market_spine.store.database import Database
+from market_spine.core.schema import Table
+from market_spine.errors import StoreCorrupt
+from market_spine.store import codec, figures, manifest, moments, past, records
+from market_spine.store.answering import AskingReader
 from market_spine.store.steady import steadily
 
 if TYPE_CHECKING:
@@ -45,14 +39,8 @@ _MOST = 2**63 - 1
 
 
 @steadily
-class StoreReader:
+class StoreReader(AskingReader):
     """Reads through one connection; each method sees one state of the store. Closes as a context manager."""
-
-    def __init__(self, db: Database, domains: Sequence[Domain], clock: Clock, past: datetime | None = None) -> None:
-        self._db = db
-        self._past = past
-        self._domains = tuple(domains)
-        self._clock = clock
 
     def known(
         self, domain: str, keys: Sequence[str] | None = None, *, as_of: datetime | None = None
@@ -101,18 +89,6 @@ class StoreReader:
     def rejects(self, capture_id: str, most: int) -> Sequence[Reject]:
         """Rows of a capture that were refused, in the order of its parts and lines."""
         return manifest.read_rejects(self._db, capture_id, most)
-
-    def find_capture(self, capture_id: str) -> Committed | None:
-        """The first manifest entry (``ingest``) that brought a capture."""
-        return self._first_ingest("capture_id = ?", capture_id)
-
-    def _first_ingest(self, where: str, capture_id: str) -> Committed | None:
-        # An argument may hold bytes that are no text, which no database takes and no capture id has.
-        if capture_id.encode(errors="replace").decode() != capture_id:
-            return None
-        with self._db.snapshot():
-            found = manifest.read_entries(self._db, f"stage = 'ingest' AND {where}", (capture_id,))
-            return next(found, None)
 
     def payload(self, sha256: str) -> bytes:
         """The exact bytes kept under a digest; raises StoreCorrupt if they are missing or do not match it."""
@@ -238,154 +214,6 @@ class StoreReader:
 
         with self._db.snapshot():
             return commitlog.read_log(self._db)
-
-    def query(self, sql: str, as_of: datetime | str | None = None) -> QueryResult:
-        """Run one read-only statement and take all its rows; arguments and errors are those of ``ask``.
-
-        Raises:
-            UsageError: also for more than a million rows.
-        """
-        rows: list[tuple[Any, ...]] = []
-        with self.ask(sql, as_of) as answer:
-            for batch in answer.batches():
-                rows += batch
-                if len(rows) > MOST_ROWS:
-                    raise UsageError(
-                        f"the answer has more than {MOST_ROWS} rows",
-                        hint="ask for less, or for the rows piece by piece",
-                    )
-            return QueryResult(tuple(answer.columns), rows)
-
-    @contextmanager
-    def ask(
-        self,
-        sql: str,
-        as_of: datetime | str | None = None,
-        *,
-        params: Mapping[str, Any] | None = None,
-        pinned: bool = False,
-        seconds: float = SECONDS,
-    ) -> Iterator[RowStream]:
-        """Run one read-only statement, optionally as of a moment or of a capture; its rows come piece by piece.
-
-        Args:
-            sql: a SELECT, WITH or VALUES statement.
-            as_of: a moment (without zone: UTC), its ISO text (a date: its first instant in UTC), or a
-                capture id, which stands for the moment its capture became current. All views and
-                ``core_*`` tables then show what was known at that moment, for ever the same.
-            params: the values of ``$name`` parameters; see ``binding.bind``.
-            pinned: ``as_of`` was the latest commit's moment; while it still is, the present is asked.
-            seconds: how long it may take until the last row was read.
-
-        Raises:
-            UsageError: not a single reading statement; it fails, takes too long or too much memory; a moment
-                that has not passed; and with ``as_of``, names of physical tables or with a schema. Also while
-                the rows are read.
-            StoreLocked: a writer stayed busy, so that what was known at the moment is not settled yet.
-        """
-        statements.check(sql)
-        if params is not None:
-            from market_spine.store.binding import bind
-
-            sql = bind(sql, params)
-        with self._db.query(Question(sql, self._domains, self._at(as_of, pinned=pinned), seconds, pinned)) as answer:
-            yield answer
-
-    @contextmanager
-    def table(
-        self,
-        name: str,
-        *,
-        columns: Sequence[str] | None = None,
-        where: Mapping[str, Any] | None = None,
-        start: date | str | None = None,
-        end: date | str | None = None,
-        as_of: datetime | str | None = None,
-        pinned: bool = False,
-        seconds: float = SECONDS,
-    ) -> Iterator[FrameStream]:
-        """Rows of a table or view, piece by piece; arguments and errors are those of ``Reader.table``."""
-        from market_spine.store import selecting
-        from market_spine.store.binding import statement
-
-        moment = self._at(as_of, pinned=pinned)
-        table = selecting.declared(self._domains, name)
-        if table is not None:
-            kinds = selecting.kinds_of(table)
-            wanted = selecting.chosen_columns(table.name, kinds, columns)
-            given = selecting.conditions(table.name, kinds, where, start, end)
-            choice = Choice(table, wanted, given, self._domains, moment, seconds, pinned)
-            with self._db.choose(choice) as rows:
-                yield rows
-            return
-        whole = f"SELECT * FROM {views.quote(name)}"
-        with self._db.query(Question(whole, self._domains, moment, seconds, pinned)) as answer:
-            if columns is None and not where and start is None and end is None:
-                yield answer
-                return
-            kinds = selecting.kinds_in(answer.schema)
-        wanted = selecting.chosen_columns(name, kinds, columns)
-        chosen = statement(name, wanted, selecting.conditions(name, kinds, where, start, end))
-        with self._db.query(Question(chosen, self._domains, moment, seconds, pinned)) as answer:
-            yield answer
-
-    def described(self) -> list[RelationInfo]:
-        """Every table and view, as they are now."""
-        from market_spine.store import selecting
-
-        with self._db.query(Question(selecting.COLUMNS, self._domains, None, SECONDS)) as answer:
-            return selecting.relations(self._domains, chain.from_iterable(answer.batches()))
-
-    def settled(self, as_of: datetime | str) -> datetime:
-        """The moment that a moment, its text, or a capture id stands for, once it has passed."""
-        return moments.from_text(self._settled(as_of))
-
-    def latest(self) -> datetime | None:
-        """The moment of the latest commit; None in a store without commits."""
-        return self._past or moments.latest_moment(self._db)
-
-    def _at(self, as_of: datetime | str | None, *, pinned: bool) -> str | None:
-        """The moment to ask as of. Where nothing has to be looked up any thread may ask."""
-        if as_of is None:
-            return None if self._past is None else moments.to_text(self._past)
-        if pinned and isinstance(as_of, datetime):
-            return moments.to_text(as_of)
-        return self._db.steadily(lambda: self._settled(as_of))
-
-    def _settled(self, as_of: datetime | str) -> str:
-        """A moment after which nothing can be committed before it any more."""
-        moment = self._moment(as_of)
-        now, latest = self._clock(), moments.latest_moment(self._db)
-        if latest is None or moment > latest:
-            # At this very instant something may still be committed with it.
-            if moment >= now:
-                raise UsageError(f"{moments.to_text(moment)} has not passed yet; what was known then is not known now")
-            self._db.settle()
-        return moments.to_text(moment)
-
-    def _moment(self, as_of: datetime | str) -> datetime:
-        if isinstance(as_of, str):
-            try:
-                moment = datetime.fromisoformat(as_of)
-            except ValueError:
-                return self._capture_moment(as_of)
-        else:
-            moment = as_of
-        try:
-            return datetime.fromisoformat(moments.to_text(moment))
-        except OverflowError as error:
-            raise UsageError(f"{as_of} is outside the calendar") from error
-
-    def _capture_moment(self, capture_id: str) -> datetime:
-        record = self._first_ingest("status = 'committed' AND capture_id = ?", capture_id)
-        if record is not None:
-            return record.committed_at
-        if self.find_capture(capture_id) is not None:
-            raise UsageError(f"capture {capture_id} is held back and was never current", hint="give a moment instead")
-        raise UsageError(
-            f"{capture_id!r} is neither a moment nor a capture of this store",
-            hint="give ISO 8601 such as 2025-01-06T14:00:00Z, or an id from `market-spine captures`",
-        )
 
     def close(self) -> None:
         """Release the connection."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from market_spine.core.domain import Domain
 from market_spine.core.kinds import EXAMPLES
-from market_spine.core.schema import RelationInfo, Table
+from market_spine.core.schema import Between, RelationInfo, Table
 from market_spine.errors import UsageError
 from market_spine.store import views
 from market_spine.store.asking import Condition
@@ -72,6 +72,10 @@ def conditions(
     found = []
     for column, given in (where or {}).items():
         _known(name, kinds, column)
+        if isinstance(given, Between):
+            low, high = (None if bound is None else _value(column, kinds[column], bound) for bound in given)
+            found.append(Condition(column, None, low, high))
+            continue
         values = tuple(given) if is_several(given) else (given,)
         found.append(Condition(column, tuple(_value(column, kinds[column], value) for value in values)))
     if start is None and end is None:

@@ -282,6 +282,8 @@ class PostgresDatabase:
         from market_spine.store.postgres import query
 
         sql = binding.statement(choice.table.name, choice.columns, choice.conditions)
+        if choice.together:
+            sql += f" ORDER BY {', '.join(map(quote, choice.table.partition_by))}"
         question = Question(sql, choice.domains, choice.moment, choice.seconds, choice.pinned)
         return query.ask(self._url, self._wait, question)
 

@@ -124,10 +124,9 @@ class PostgresRows:
 
     def write_parquet(self, file: IO[bytes]) -> None:
         """Write the rows as a Parquet file whose columns have the statement's types."""
-        from polars.io.plugins import register_io_source
+        from market_spine.store import parquet
 
-        schema = self.schema
-        register_io_source(lambda *_: self.frames(), schema=schema).sink_parquet(file, compression="zstd")
+        parquet.write_parquet(self.frames(), self.schema, file)
 
     @property
     def schema(self) -> Mapping[str, pl.DataType]:

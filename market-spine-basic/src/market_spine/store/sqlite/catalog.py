@@ -149,10 +149,10 @@ def _table(table: Table, body: str) -> Relation:
     kinds = {**{column.name: column.kind for column in table.columns}, **_BROUGHT}
     if table.bulk:
         return Relation(Rows(body, kinds), table)
-    return Relation(Rows(body, kinds, table.partition_by, _distinct(table)))
+    return Relation(Rows(body, kinds, table.partition_by, distinct(table)))
 
 
-def _distinct(table: Table) -> str:
+def distinct(table: Table) -> str:
     """SELECT of the values of a table's partition columns: a search in an index for each, not a scan."""
     names = ", ".join(map(quote, table.partition_by))
     kept = f"SELECT {names} FROM {quote(table.versions)}"

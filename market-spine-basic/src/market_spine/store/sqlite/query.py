@@ -149,6 +149,7 @@ class DuckRows:
 
     def write_parquet(self, file: IO[bytes]) -> None:
         """Write the rows as a Parquet file whose columns have the statement's types."""
+        refuse_same_names(self.columns)
         options = "FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false"
         with self._errors():
             self._engine.execute(f"COPY ({self._typed()}\n) TO {text(self._files.write_to(file))} ({options})")
@@ -215,13 +216,16 @@ def _spelt(row: tuple[Any, ...], spelling: Sequence[tuple[int, Callable[[Any], A
     return tuple(values)
 
 
-_PORTABLE = re.compile(
-    r"(VARCHAR|BOOLEAN|DOUBLE|FLOAT|U?(BIG|SMALL|TINY)?INT(EGER)?|DATE|TIME|TIMESTAMP.*|BLOB|DECIMAL.*)(\[\d*\])*"
-)
+_PORTABLE = re.compile(r"(VARCHAR|BOOLEAN|DOUBLE|BIGINT|DATE|TIME|TIMESTAMP.*|BLOB|DECIMAL.*)(\[\d*\])*")
 """Types that Parquet and frames have, too, and lists of them."""
 _FOREIGN = re.compile(r"\b(U?HUGEINT|INTERVAL|MAP|UNION|UUID|BIT|ENUM|TIME WITH|NULL)\b")
-_CAST = {"HUGEINT": "BIGINT", "UHUGEINT": "DOUBLE", "HUGEINT[]": "BIGINT[]"}
-"""Sums of whole numbers have 16 bytes, which neither has."""
+_CAST = {
+    **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"), "BIGINT"),
+    "HUGEINT": "BIGINT",
+    "UHUGEINT": "DOUBLE",
+    "FLOAT": "DOUBLE",
+}
+"""Whole numbers have 8 bytes, as declared columns do and whatever PostgreSQL answers; sums of them have 16 here."""
 
 
 def _shown(name: str, kind: str) -> str:

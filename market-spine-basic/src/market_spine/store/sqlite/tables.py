@@ -14,20 +14,24 @@ from contextlib import closing, contextmanager
 from functools import reduce
 from io import BytesIO
 from operator import and_
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
 
-from market_spine.core.kinds import frame_types, frame_value, read_value, write_value
+from market_spine.core.kinds import frame_types, frame_value, read_value
 from market_spine.errors import StoreCorrupt, UsageError
 from market_spine.store.asking import Choice, Condition, at
 from market_spine.store.binding import plain
 from market_spine.store.moments import LATEST
 from market_spine.store.selecting import BROUGHT, kinds_of
 from market_spine.store.sqlite import frames, query, visible
+from market_spine.store.sqlite.catalog import distinct
 from market_spine.store.sqlite.connect import never_steady, translated
 from market_spine.store.sqlite.segments import kept_columns
 from market_spine.store.views import quote
+
+if TYPE_CHECKING:
+    from market_spine.core.schema import Kind
 
 _ROWS = 50_000
 """Rows of a frame that comes from rows: bounds memory."""
@@ -65,6 +69,8 @@ class TableRows:
         self._ends = time.monotonic() + choice.seconds
         types = {**frame_types(self._table), "capture_id": pl.String(), "captured_at": _MOMENT}
         self._types = types
+        self._captures = _Captures(self._source)
+        self._closed: Mapping[int, Sequence[tuple[int, int]]] = {}
         self._needed = list(dict.fromkeys((*choice.columns, *(each.name for each in choice.conditions))))
 
     @property
@@ -84,14 +90,34 @@ class TableRows:
                 yield frame.select(self._choice.columns)
 
     def _all(self) -> Iterator[pl.DataFrame]:
+        segments: list[visible.SegmentRow] = []
         if self._table.bulk:
-            closed = visible.closures(self._source, self._table, self._choice.moment)
-            for segment in list(visible.segments(self._source, self._table, self._choice.moment)):
-                told = self._told(segment)
-                # A partition that cannot match is not opened.
-                if _row(told, self._types).filter(self._condition(told)).height:
-                    yield self._segment(segment, told, closed.get(segment.segment_id, ()))
-        yield from self._rows()
+            segments += visible.segments(self._source, self._table, self._choice.moment)
+            self._closed = visible.closures(self._source, self._table, self._choice.moment)
+        if not self._choice.together:
+            for segment in segments:
+                yield from self._of(segment)
+            yield from self._rows(self._choice.conditions)
+            return
+        kept: dict[tuple[Any, ...], list[visible.SegmentRow]] = {}
+        for segment in segments:
+            told = self._told(segment)
+            kept.setdefault(tuple(told[name] for name in self._table.partition_by), []).append(segment)
+        kinds = kinds_of(self._table)
+        for values in self._source.execute(distinct(self._table)):
+            named = zip(self._table.partition_by, values, strict=True)
+            kept.setdefault(tuple(frame_value(cast("Kind", kinds[name]), value) for name, value in named), [])
+        for key in sorted(kept):
+            for segment in kept[key]:
+                yield from self._of(segment)
+            where = (Condition(name, (value,)) for name, value in zip(self._table.partition_by, key, strict=True))
+            yield from self._rows((*self._choice.conditions, *where))
+
+    def _of(self, segment: visible.SegmentRow) -> Iterator[pl.DataFrame]:
+        told = self._told(segment)
+        # A partition that cannot match is not opened.
+        if _row(told, self._types).filter(self._condition(told)).height:
+            yield self._segment(segment, told, self._closed.get(segment.segment_id, ()))
 
     def _told(self, segment: visible.SegmentRow) -> dict[str, Any]:
         """What is the same in all rows of a segment, in the values of frames."""
@@ -142,25 +168,25 @@ class TableRows:
         data: bytes = found[0]
         return data
 
-    def _rows(self) -> Iterator[pl.DataFrame]:
+    def _rows(self, conditions: Sequence[Condition]) -> Iterator[pl.DataFrame]:
         """What is kept as rows."""
         kinds = kinds_of(self._table)
         brought = [name for name in self._needed if name in BROUGHT]
         fetched = {name: kinds[name] for name in self._needed if name not in BROUGHT}
         if brought or not fetched:
             fetched[_ENTRY] = "integer"
-        cursor = self._source.execute(*self._statement(list(fetched)))
-        captures = _Captures(self._source)
+        cursor = self._source.execute(*self._statement(list(fetched), conditions))
+        captures = self._captures
         for frame in frames.pieces(cursor, fetched, _ROWS):
             if not brought:
                 yield frame
                 continue
             yield captures.beside(frame).filter(self._condition(brought))
 
-    def _statement(self, fetched: Sequence[str]) -> tuple[str, list[Any]]:
+    def _statement(self, fetched: Sequence[str], conditions: Sequence[Condition]) -> tuple[str, list[Any]]:
         selected = ", ".join("v.manifest_id" if name == _ENTRY else f"v.{quote(name)}" for name in fetched)
         where, params = ["1 = 1"], []
-        for each in self._choice.conditions:
+        for each in conditions:
             if each.name not in BROUGHT:
                 text, values = _sql(each)
                 where.append(text)
@@ -236,5 +262,5 @@ def _sql(condition: Condition) -> tuple[str, list[Any]]:
     for sign, bound in ((">=", condition.low), ("<=", condition.high)):
         if bound is not None:
             found.append(f"{column} {sign} ?")
-            params.append(write_value(bound))
+            params.append(plain(bound))
     return " AND ".join(found), params

@@ -1,0 +1,1 @@
+"""Giving what a store keeps to other tools: exports."""
