@@ -83,6 +83,8 @@ def _parse(command: click.Command, name: str, arguments: list[str]) -> None:
     context = command.make_context(name, arguments)
     if isinstance(command, click.Group):
         rest = [*getattr(context, "_protected_args", ()), *context.args]
+        if not rest and command.invoke_without_command:
+            return
         _, chosen, rest = command.resolve_command(context, rest)
         assert chosen is not None
         _parse(chosen, f"{name} {chosen.name}", rest)
