@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PACKAGES := packages/spine-domains market-spine-basic
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-api demo-web test quick soak check format lint types imports bench generate lock dist deploy-check \
+.PHONY: help install demo demo-api demo-web test test-web quick soak check format lint types imports bench generate lock dist deploy-check \
 	deploy-trial clean
 
 help: ## say what can be made
@@ -32,6 +32,11 @@ test: install ## all tests
 
 quick: install ## the tests that need no server, start no process and repeat nothing: under a minute on two cores
 	$(BIN)/python -m pytest -n auto -m "not server and not process and not soak"
+
+test-web: install ## the console in a real browser: Chromium and Tidy, which are installed on Debian as root
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement deploy/locks/browser.lock
+	@command -v chromium tidy >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium tidy; }
+	MARKET_SPINE_BROWSER=$$(command -v chromium) $(BIN)/python -m pytest -n auto market-spine-basic/tests/browser
 
 soak: install ## faults, concurrency, recovery and security at length: SOAK=10 times an ordinary test run
 	MARKET_SPINE_SOAK=$(SOAK) $(BIN)/python -m pytest -n auto market-spine-basic/tests/faults \

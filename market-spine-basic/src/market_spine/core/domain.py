@@ -17,6 +17,7 @@ from market_spine.core.partition import Partition, Value
 from market_spine.core.plausibility import Plausibility
 from market_spine.core.revision import RowDiff
 from market_spine.core.schema import Kind, Table, View
+from market_spine.core.subject import Subject
 from market_spine.errors import UsageError
 
 if TYPE_CHECKING:
@@ -201,6 +202,7 @@ class Domain:
         legs: names of the parts that are legs: each completes the others, and comes as a file of its own.
         refuses: the flags ``--force`` or ``--only-stage``, if the domain cannot honour them, each with the reason.
         reviewed: kinds of anomalies that only ``review`` opens and ends.
+        subjects: what can be told of things that rows name.
         plausibility: thresholds beyond which a payload cannot be right, those in effect while a run goes on; by
             ``RowPlausibility`` the platform judges the first table. None: none are known.
     """
@@ -218,6 +220,7 @@ class Domain:
     refuses: Mapping[str, str] = MappingProxyType({})
     reviewed: frozenset[str] = frozenset()
     plausibility: Plausibility | None = None
+    subjects: tuple[Subject, ...] = ()
 
     def widened(self, text: str) -> Self:
         """This domain with the thresholds that the text of its setting gives; raises UsageError."""

@@ -31,6 +31,7 @@ from market_spine.web.pages import (
     query,
     runs,
     search,
+    subjects,
 )
 from market_spine.web.pages.plain import plain
 from market_spine.web.reading import Reading, reading
@@ -65,10 +66,12 @@ _LEAST_PACKED = 500
 def application(console: Console) -> ASGIApp:
     """The console of one store."""
     limiter = CapacityLimiter(console.threads)
+    sorts = list(subjects.gathered(console))
+    pages = (*PAGES, *(page for sort in sorts for page in _of_sort(sort, sorts[0].capitalize())))
     routes = [
         Route(_path(page, ending), partial(_answer, console, limiter, page, ending))
         for ending in _ENDINGS
-        for page in PAGES
+        for page in pages
         if ending in ("json", "") or page.table
     ]
     app = Starlette(
@@ -85,6 +88,14 @@ def application(console: Console) -> ASGIApp:
         exception_handlers={404: _nowhere, 500: _broken},
     )
     return Shield(app, hosts=console.hosts)
+
+
+def _of_sort(sort: str, section: str) -> tuple[PageSpec, PageSpec]:
+    """The pages of one sort of things that domains tell of."""
+    return (
+        PageSpec(f"/{sort}", "subjects.html", partial(subjects.listing, sort), section, "found"),
+        PageSpec(f"/{sort}/{{name:path}}", "subject.html", partial(subjects.record, sort), section),
+    )
 
 
 def _path(page: PageSpec, ending: str) -> str:
@@ -131,7 +142,9 @@ def _site(found: Reading, page: PageSpec, visit: Visit, path: str) -> dict[str, 
     """What every page shows around its record."""
     first = next(iter(found.gridded), "")
     grids = [("Partitions", f"/d/{first}/partitions")] if first else []
-    sections = [("Overview", "/"), *grids, *_SECTIONS, *([("SQL", "/query")] if found.console.sql else [])]
+    # One entry leads to all sorts: they are tabs of one page.
+    sorts = [(sort.capitalize(), f"/{sort}") for sort in subjects.gathered(found.console)][:1]
+    sections = [("Overview", "/"), *grids, *_SECTIONS, *sorts, *([("SQL", "/query")] if found.console.sql else [])]
     stem = "/index" if path == "/" else rendering.quoted(path)
     return {
         "title": page.section,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from market_spine.web import drawing
+from market_spine.web import charts, drawing
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -95,7 +95,7 @@ def environment() -> Environment:
         "float_text": repr,
         "json": lambda value: json.dumps(value, indent=2 if isinstance(value, dict) else None, ensure_ascii=False),
     }
-    found.globals |= {"asset": asset, "drawing": drawing}
+    found.globals |= {"asset": asset, "charts": charts, "drawing": drawing}
     return found
 
 

@@ -1,4 +1,4 @@
-"""Finding what a text names: a partition, a capture, a run."""
+"""Finding what a text names: a partition, a capture, a run, a symbol, a venue."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from market_spine.app.keys import find_partition
 from market_spine.errors import UsageError
-from market_spine.web.pages import Record, Visit
+from market_spine.web.pages import Record, Visit, subjects
 from market_spine.web.reading import Reading
 
 _LISTED = 25
@@ -37,7 +37,7 @@ def _exact(reading: Reading, text: str) -> list[dict[str, Any]]:
         except UsageError:
             continue
         found.append(_item("partition", partition.key, ("d", name, "p", partition.key)))
-    return found
+    return found or [_item(sort, name, (sort, name)) for sort, name in subjects.names(reading, text)]
 
 
 def _near(reading: Reading, text: str) -> list[dict[str, Any]]:

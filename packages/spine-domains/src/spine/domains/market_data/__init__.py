@@ -30,6 +30,7 @@ class MarketData(Domain):
     partition_fields = ("symbol", "source")
     tables = schema.TABLES
     views = schema.VIEWS
+    subjects = SUBJECTS
     migrations = "spine.domains.market_data.migrations"
     versions = ("1", "1", "2")
     plausibility = BarPlausibility()

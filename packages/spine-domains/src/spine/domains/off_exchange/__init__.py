@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from market_spine.core.domain import Domain
 from market_spine.core.schema import View
+from market_spine.core.subject import Panel, Subject
 
 NAME = "off_exchange"
 
@@ -32,12 +33,23 @@ SELECT f.week_ending, f.tier, f.symbol, p.source AS price_source,
     " null where a leg, the prices or a session of the week is missing.",
 )
 
+_SHARE = Panel(
+    "Share that trades off the exchanges",
+    OFF_EXCHANGE_WEEK.name,
+    "week_ending",
+    "off_exchange_share",
+    ("tier", "price_source"),
+    "line",
+    "share",
+)
+
 
 class OffExchange(Domain):
     """A domain without partitions: nothing is fetched and nothing computed, a view is all there is."""
 
     name = NAME
     views = (OFF_EXCHANGE_WEEK,)
+    subjects = (Subject("symbols", "symbol", (_SHARE,)),)
 
 
 DOMAIN = OffExchange()

@@ -12,6 +12,7 @@ from market_spine.core.partition import Partition
 from market_spine.core.plausibility import RowPlausibility
 from market_spine.core.schema import Table
 from spine.domains.finra.otc_transparency import partitions, schema
+from spine.domains.finra.otc_transparency.subjects import SUBJECTS
 from spine.domains.finra.otc_transparency.views import VIEWS
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class OtcTransparency(Domain):
     partition_fields = ("week_ending", "tier")
     tables = schema.TABLES
     views = VIEWS
+    subjects = SUBJECTS
     migrations = "spine.domains.finra.otc_transparency.migrations"
     windows = (SymbolRolling(),)
     legs = schema.VENUE_CLASSES
