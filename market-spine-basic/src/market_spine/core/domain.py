@@ -17,7 +17,6 @@ from market_spine.core.partition import Partition, Value
 from market_spine.core.plausibility import Plausibility
 from market_spine.core.revision import RowDiff
 from market_spine.core.schema import Kind, Table, View
-from market_spine.core.subject import Subject
 from market_spine.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from market_spine.core.checking import CheckResult
     from market_spine.core.reconcile import Unknown
+    from market_spine.core.subject import Subject
 
 
 class Publication(StrEnum):
@@ -202,7 +202,6 @@ class Domain:
         legs: names of the parts that are legs: each completes the others, and comes as a file of its own.
         refuses: the flags ``--force`` or ``--only-stage``, if the domain cannot honour them, each with the reason.
         reviewed: kinds of anomalies that only ``review`` opens and ends.
-        subjects: what can be told of things that rows name.
         plausibility: thresholds beyond which a payload cannot be right, those in effect while a run goes on; by
             ``RowPlausibility`` the platform judges the first table. None: none are known.
     """
@@ -220,7 +219,6 @@ class Domain:
     refuses: Mapping[str, str] = MappingProxyType({})
     reviewed: frozenset[str] = frozenset()
     plausibility: Plausibility | None = None
-    subjects: tuple[Subject, ...] = ()
 
     def widened(self, text: str) -> Self:
         """This domain with the thresholds that the text of its setting gives; raises UsageError."""
@@ -360,6 +358,11 @@ class Domain:
 
         ordered = sorted(partitions, key=order, reverse=kinds[:1] not in ((), ("text",)))
         return [[partition] for partition in ordered[:count]]
+
+    @property
+    def subjects(self) -> tuple[Subject, ...]:
+        """What can be told of things that rows name, such as symbols; by default nothing."""
+        return ()
 
     def commands(self) -> Mapping[str, str]:
         """Platform command group to ``module:attribute`` of a click command: ``schedule``, ``sample-data``, ...

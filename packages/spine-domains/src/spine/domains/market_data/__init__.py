@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from market_spine.core.checking import CheckResult
+    from market_spine.core.subject import Subject
 
 
 class MarketData(Domain):
@@ -30,7 +31,6 @@ class MarketData(Domain):
     partition_fields = ("symbol", "source")
     tables = schema.TABLES
     views = schema.VIEWS
-    subjects = SUBJECTS
     migrations = "spine.domains.market_data.migrations"
     versions = ("1", "1", "2")
     plausibility = BarPlausibility()
@@ -93,6 +93,13 @@ class MarketData(Domain):
         from spine.domains.market_data.normalize import review_partition
 
         return review_partition(partition, tables)
+
+    @property
+    def subjects(self) -> tuple[Subject, ...]:
+        """What can be told of a symbol."""
+        from spine.domains.market_data.subjects import SUBJECTS
+
+        return SUBJECTS
 
     def commands(self) -> Mapping[str, str]:
         """The scheduler and the simulated vendors."""

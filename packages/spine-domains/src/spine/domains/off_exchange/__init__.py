@@ -6,9 +6,13 @@ code, and the view exists once both are there.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from market_spine.core.domain import Domain
 from market_spine.core.schema import View
-from market_spine.core.subject import Panel, Subject
+
+if TYPE_CHECKING:
+    from market_spine.core.subject import Subject
 
 NAME = "off_exchange"
 
@@ -33,23 +37,25 @@ SELECT f.week_ending, f.tier, f.symbol, p.source AS price_source,
     " null where a leg, the prices or a session of the week is missing.",
 )
 
-_SHARE = Panel(
-    "Share that trades off the exchanges",
-    OFF_EXCHANGE_WEEK.name,
-    "week_ending",
-    "off_exchange_share",
-    ("tier", "price_source"),
-    "line",
-    "share",
-)
-
 
 class OffExchange(Domain):
     """A domain without partitions: nothing is fetched and nothing computed, a view is all there is."""
 
     name = NAME
     views = (OFF_EXCHANGE_WEEK,)
-    subjects = (Subject("symbols", "symbol", (_SHARE,)),)
+
+    @property
+    def subjects(self) -> tuple[Subject, ...]:
+        """How much of a symbol trades off the exchanges."""
+        from market_spine.core.subject import Panel, Subject
+
+        title, name = "Share that trades off the exchanges", OFF_EXCHANGE_WEEK.name
+        by = ("tier", "price_source")
+        return (
+            Subject(
+                "symbols", "symbol", (Panel(title, name, "week_ending", "off_exchange_share", by, "line", "share"),)
+            ),
+        )
 
 
 DOMAIN = OffExchange()

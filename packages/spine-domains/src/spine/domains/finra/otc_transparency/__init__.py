@@ -12,13 +12,13 @@ from market_spine.core.partition import Partition
 from market_spine.core.plausibility import RowPlausibility
 from market_spine.core.schema import Table
 from spine.domains.finra.otc_transparency import partitions, schema
-from spine.domains.finra.otc_transparency.subjects import SUBJECTS
 from spine.domains.finra.otc_transparency.views import VIEWS
 
 if TYPE_CHECKING:
     import polars as pl
 
     from market_spine.core.checking import CheckResult
+    from market_spine.core.subject import Subject
 
 _ROLLING = StageSpec("rolling", f"{schema.NAME}.compute_rolling", "1")
 
@@ -53,7 +53,6 @@ class OtcTransparency(Domain):
     partition_fields = ("week_ending", "tier")
     tables = schema.TABLES
     views = VIEWS
-    subjects = SUBJECTS
     migrations = "spine.domains.finra.otc_transparency.migrations"
     windows = (SymbolRolling(),)
     legs = schema.VENUE_CLASSES
@@ -116,6 +115,13 @@ class OtcTransparency(Domain):
     def grid(self, today: date, count: int, known: Collection[str]) -> Sequence[Sequence[Partition]]:
         """The latest weeks by FINRA's calendar, newest first, each with all tiers; ``known`` adds none."""
         return partitions.grid(today, count)
+
+    @property
+    def subjects(self) -> tuple[Subject, ...]:
+        """What can be told of a symbol or a venue."""
+        from spine.domains.finra.otc_transparency.subjects import SUBJECTS
+
+        return SUBJECTS
 
     def commands(self) -> Mapping[str, str]:
         """The scheduler, the sample data generator and the simulator."""
