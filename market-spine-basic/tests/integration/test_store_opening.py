@@ -33,13 +33,13 @@ def _applied(writer: StoreWriter) -> list[tuple[Any, ...]]:
 
 
 def _expected(url: StoreUrl, *garden: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-    embedded = [("embedded", 1, "segments")] if url.kind == "sqlite" else []
+    embedded = [("embedded", 1, "segments"), ("embedded", 2, "segment_index")] if url.kind == "sqlite" else []
     return [*embedded, *garden, *(("platform", int(name[:4]), name[5:]) for name in PLATFORM)]
 
 
 def _all(url: StoreUrl, *garden: str) -> list[str]:
     """The names of all migrations that a new store gets."""
-    embedded = ["embedded/0001_segments"] if url.kind == "sqlite" else []
+    embedded = ["embedded/0001_segments", "embedded/0002_segment_index"] if url.kind == "sqlite" else []
     return [*(f"platform/{name}" for name in PLATFORM), *embedded, *garden]
 
 

@@ -33,7 +33,8 @@ SELECT m.partition_key, m.capture_id, m.stage, m.status,
        p.manifest_id, p.part, p.sha256, p.origin, p.size, p.carried, p.metadata
   FROM core_manifest m
   JOIN core_capture_parts p ON p.manifest_id = m.manifest_id
- WHERE m.capture_id IN (SELECT capture_id FROM core_manifest WHERE manifest_id IN ({_LATEST_IDS})) {{by}}
+ WHERE m.stage = 'ingest'
+   AND m.capture_id IN (SELECT capture_id FROM core_manifest WHERE manifest_id IN ({_LATEST_IDS})) {{by}}
 """
 
 
