@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -16,6 +17,7 @@ from market_spine.core.manifest import Entry
 from market_spine.core.partition import Partition, Scope
 from market_spine.errors import UsageError
 from market_spine.store import StoreUrl, open_reader
+from market_spine.store.asking import Question
 from market_spine.store.reader import StoreReader
 from market_spine.store.writer import StoreWriter
 
@@ -267,6 +269,23 @@ def test_parameters_that_cannot_be_are_said(
     """A parameter without a value, a value without a parameter, and what no database holds."""
     with pytest.raises(UsageError, match=said), reader.ask(sql, params=params):
         pass
+
+
+def test_what_memory_does_not_hold_goes_where_it_may(
+    reader: StoreReader, store_url: StoreUrl, domain: Domain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an embedded store a statement beyond its memory is refused, unless it is given a folder for the rest."""
+    if store_url.kind != "sqlite":
+        pytest.skip("a server has its own limits")
+    monkeypatch.setattr("market_spine.store.sqlite.query.MEMORY", "80MB")
+    wide = "SELECT i, CAST(i AS TEXT) || 'abcdefghijklmnopqrstuvwxyz' AS t FROM range(1500000) r(i)"
+    sql = f"SELECT COUNT(*) AS n FROM (SELECT * FROM ({wide}) a JOIN ({wide}) b USING (i) ORDER BY b.t)"
+    question = Question(sql, [domain], None, 120)
+    with pytest.raises(UsageError, match="more than 80MB"), reader._db.query(question) as answer:
+        list(answer.frames())
+    with reader._db.query(question._replace(spill=str(tmp_path / "spill"))) as answer:
+        (frame,) = answer.frames()
+    assert frame.rows() == [(1_500_000,)]
 
 
 def test_the_relations_are_described(reader: StoreReader) -> None:

@@ -165,6 +165,7 @@ class Reader(Protocol):
         as_of: datetime | str | None = None,
         pinned: bool = False,
         together: bool = False,
+        spill: str | None = None,
         seconds: float = SECONDS,
     ) -> AbstractContextManager[FrameStream]:
         """Rows of a table or view, typed as declared, in no particular order; they come piece by piece.
@@ -178,6 +179,7 @@ class Reader(Protocol):
             as_of: as ``ask`` takes it.
             pinned: as ``ask`` takes it.
             together: let a table's rows come partition by partition.
+            spill: a folder for what memory does not hold; None: what needs more memory than it may is refused.
             seconds: how long it may take until the last row was read.
 
         Raises UsageError for names that there are not, and for values that a column cannot have.

@@ -105,10 +105,14 @@ def export(
 
     with building(target, overwrite=overwrite, refuse=refuse) as content:
         writer = _writer(content, form)
+        spill = content.with_name("spill")
+        spill.mkdir()
         done = []
         for each in chosen:
             told, conditions = asked[each.name]
-            with then.store.table(each.name, where=conditions, together=True, seconds=_SECONDS) as rows:
+            with then.store.table(
+                each.name, where=conditions, together=True, spill=str(spill), seconds=_SECONDS
+            ) as rows:
                 done.append(Exported(each.name, each.sort, writer.add(each, rows), each.columns, told))
         result = ExportResult(str(to), form, then.moment, tuple(done))
         writer.close(json.dumps(result.document(), indent=2).encode())

@@ -112,6 +112,7 @@ class AskingReader:
         as_of: datetime | str | None = None,
         pinned: bool = False,
         together: bool = False,
+        spill: str | None = None,
         seconds: float = SECONDS,
     ) -> Iterator[FrameStream]:
         """Rows of a table or view, piece by piece; arguments and errors are those of ``Reader.table``."""
@@ -129,14 +130,14 @@ class AskingReader:
                 yield rows
             return
         whole = f"SELECT * FROM {views.quote(name)}"
-        with self._db.query(Question(whole, self._domains, moment, seconds, pinned)) as answer:
+        with self._db.query(Question(whole, self._domains, moment, seconds, pinned, spill)) as answer:
             if columns is None and not where and start is None and end is None:
                 yield answer
                 return
             kinds = selecting.kinds_in(answer.schema)
         wanted = selecting.chosen_columns(name, kinds, columns)
         chosen = statement(name, wanted, selecting.conditions(name, kinds, where, start, end))
-        with self._db.query(Question(chosen, self._domains, moment, seconds, pinned)) as answer:
+        with self._db.query(Question(chosen, self._domains, moment, seconds, pinned, spill)) as answer:
             yield answer
 
     def described(self) -> list[RelationInfo]:

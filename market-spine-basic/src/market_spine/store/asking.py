@@ -22,6 +22,7 @@ class Question(NamedTuple):
         moment: as of when, as ``moments.to_text`` spells it and settled; None: now.
         seconds: how long it may take until its last row was read.
         pinned: the moment was the latest commit's; while it still is, the present is asked.
+        spill: a folder for what an embedded store's memory does not hold; None: nothing goes to the disk.
     """
 
     sql: str
@@ -29,6 +30,7 @@ class Question(NamedTuple):
     moment: str | None
     seconds: float
     pinned: bool = False
+    spill: str | None = None
 
     @property
     def names(self) -> list[str]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 MEMORY = "768MB"
-"""Most memory that DuckDB takes for one statement, decoded segments included. Nothing goes to the disk instead."""
+"""Most memory that DuckDB takes for one statement, decoded segments included."""
 _BATCH = 5_000
 _SETTINGS = (
     f"allowed_directories = ['{PROTOCOL}://']",
@@ -91,7 +91,7 @@ def _engine(question: Question, files: StoreFiles) -> duckdb.DuckDBPyConnection:
     """DuckDB in memory, with nothing but the files to read."""
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": MEMORY,
-        "temp_directory": "",
+        "temp_directory": question.spill or "",
         "python_enable_replacements": False,
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
