@@ -81,9 +81,7 @@ def find(name: str) -> Domain:
         if domain.name == name:
             return domain
     offered = nearest(name, [*entries(), *(domain.name for domain in installed)])
-    raise UsageError(
-        f"--domain '{name}' is not an installed domain{offered}", hint=f"installed domains: {', '.join(entries())}"
-    )
+    raise UsageError(f"'{name}' is not an installed domain{offered}", hint=f"installed domains: {', '.join(entries())}")
 
 
 def locate(text: str, domain: str | None = None, known: Known = lambda _: ()) -> tuple[Domain, Partition]:

@@ -17,6 +17,7 @@ from market_spine.core.ports import Reader
 from market_spine.core.revision import RowDiff, diff_rows
 from market_spine.core.schema import Table
 from market_spine.errors import UsageError
+from market_spine.wording import nearest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -113,7 +114,8 @@ def choose_tables(domains: Sequence[Domain], name: str | None, symbol: str | Non
     found = [each for each in every if (each[1].name == name if name else each[1].stage == NORMALIZE)]
     if not found:
         listed = ", ".join(table.name for _, table in every)
-        raise UsageError(f"--table: there is no table {name!r}", hint=f"there are {listed}")
+        offered = nearest(name or "", (table.name for _, table in every))
+        raise UsageError(f"there is no table '{name}'{offered}", hint=f"there are {listed}")
     if symbol is not None:
         found = [each for each in found if "symbol" in each[1].names]
         if not found:

@@ -18,6 +18,7 @@ from market_spine.cli.options import (
     partition_argument,
 )
 from market_spine.cli.outfile import STDOUT, out_option, refuse_existing, save
+from market_spine.errors import UsageError
 
 if TYPE_CHECKING:
     from market_spine.app.captures import CaptureState
@@ -40,6 +41,11 @@ def captures(partition: str, domain: str | None, db: str | None, as_json: bool) 
     with closing(reader(db)) as store:
         found, where = locate(partition, domain, store.partition_keys)
         listed = list_captures(store, found, where)
+        if not listed:
+            raise UsageError(
+                f"{where.key} of {found.name} has no captures",
+                hint="market-spine status shows what is known, runs --partition what was tried",
+            )
     if as_json:
         output.write_json({"partition_key": where.key, "captures": [capture.document() for capture in listed]})
         return

@@ -170,7 +170,7 @@ class AskingReader:
         if latest is None or moment > latest:
             # At this very instant something may still be committed with it.
             if moment >= now:
-                raise UsageError(f"{moments.to_text(moment)} has not passed yet; what was known then is not known now")
+                raise UsageError(f"{moments.to_text(moment)} has not passed yet", hint="give a moment that has passed")
             self._db.settle()
         return moments.to_text(moment)
 

@@ -188,7 +188,8 @@ def _symbols(given: str | Sequence[str] | None, path: str | None) -> tuple[str, 
     try:
         content = read_file(Path(path), MAX_SYMBOLS_FILE, path).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--symbols-file: {path} cannot be read ({error})", hint="check the path") from error
+        reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise UsageError(f"--symbols-file: {path} cannot be read: {reason}", hint="check the path") from error
     except SourceError as error:
         raise UsageError(f"--symbols-file: {error.message}", hint="check the path") from error
     read = priced.parse_symbols_file(f"--symbols-file {path}", content)
