@@ -62,7 +62,7 @@ def expected(finra: Finra, new_database: Callable[[], str], *folders: Path) -> A
 def test_a_file_that_may_not_grow_fails_the_partition_and_keeps_what_was_there(
     finra: Finra, tmp_path: Path, blocks: int
 ) -> None:
-    """Where the database may not grow any more, partitions fail with store_unavailable and the old rows stay; with
+    """Where the database may not grow any more, partitions fail with a named error and the old rows stay; with
     room again the rerun completes."""
     db = str(tmp_path / "small.db")
     finra.load(db, finra.first)
@@ -82,7 +82,7 @@ def test_a_file_that_may_not_grow_fails_the_partition_and_keeps_what_was_there(
     kinds = {run.error.kind for run in result.runs if run.error}
     if result.error:
         kinds.add(result.error.kind)
-    assert kinds <= {"store_unavailable"}
+    assert kinds <= {"store_unavailable", "disk_full"}
     finra.check_whole(db)
     finra.check_partitions(db, before, after)
     assert start(finra, finra.arguments(db, finra.restated)).exit_code == 0
@@ -109,7 +109,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_fails_the_partition_and_keeps_what_was_there(
     finra: Finra, small_disk: Path, tmp_path: Path, spare: int
 ) -> None:
-    """On a full disk partitions fail with store_unavailable, named so; once space is freed the rerun completes."""
+    """On a full disk partitions fail with disk_full; once space is freed the rerun completes."""
     db = str(small_disk / "full.db")
     after = expected(finra, lambda: str(tmp_path / "roomy.db"), finra.first, finra.restated)
     finra.load(db, finra.first)
@@ -119,7 +119,7 @@ def test_a_full_disk_fails_the_partition_and_keeps_what_was_there(
     ballast.write_bytes(b"\0" * max(0, room.f_bavail * room.f_frsize - spare))
     result = start(finra, finra.arguments(db, finra.restated))
     errors = [*(run.error for run in result.runs if run.error), *([result.error] if result.error else [])]
-    assert {error.kind for error in errors} <= {"store_unavailable"}
+    assert {error.kind for error in errors} <= {"disk_full"}
     if spare == 4096:
         assert errors
     finra.check_partitions(db, before, after)

@@ -18,7 +18,7 @@ from market_spine.app.draft import Draft, StageDraft, write_taken
 from market_spine.app.examine import Content, Ingest, known_content
 from market_spine.app.task import NoSource, Options, Run, Stores, Task
 from market_spine.app.windows import WindowRunner, find_window
-from market_spine.core.commitlog import PastCommit, PastNotices, PastRun
+from market_spine.core.commitlog import Past, PastCommit, PastNotices, PastRun
 from market_spine.core.domain import Domain
 from market_spine.core.fingerprint import fingerprint
 from market_spine.core.manifest import CALC, INGEST, NORMALIZE, Entry, RunStart
@@ -61,7 +61,7 @@ class MomentClock:
 
 
 def rebuild(
-    log: Sequence[PastCommit | PastRun | PastNotices],
+    log: Sequence[Past],
     source: Reader,
     target: Writer,
     clock: MomentClock,
@@ -114,9 +114,6 @@ def rebuild(
     partitions = {past.partition for past in commits if past.entries}
     runs = {past.run.run_id for past in log if isinstance(past, PastRun)}
     return Report(len(commits), len(runs), len(partitions), tuple(changed), tuple(moved))
-
-
-Past = PastCommit | PastRun | PastNotices
 
 
 def not_after(log: Sequence[Past], last: datetime) -> tuple[list[Past], list[str]]:
@@ -361,7 +358,8 @@ class _Replay:
 
         def write(commit: Commit) -> None:
             change = draft.replace_rows(commit, entry.manifest_id)
-            commit.add_entry(entry if found is entry else found._replace(change=change))
+            counted = found._replace(change=change, is_revision=draft.is_revision and bool(change))
+            commit.add_entry(counted if found is not entry else self._compared(entry, counted))
 
         return write
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 
 import click
@@ -54,8 +55,21 @@ def backup(path: str, db: str | None, as_json: bool) -> None:
     output.write(f"{path}: {size} bytes, a consistent copy of {url.display}")
 
 
+_FIRST = ("reachable", "schema", "tables")
+"""Checks without which nothing can be recomputed."""
+
+
+def _tell(done: int, count: int) -> None:
+    """Progress, on a terminal."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\rrecomputed {done} of {count} partitions" + ("\n" if done == count else ""))
+        sys.stderr.flush()
+
+
 @db.command()
-@click.option("--deep", is_flag=True, help="Also read every payload and every page: as long as a backup takes.")
+@click.option(
+    "--deep", is_flag=True, help="Also recompute every partition from its payloads, which takes as long as a rebuild."
+)
 @db_option
 @json_option
 def check(deep: bool, db: str | None, as_json: bool) -> int:
@@ -69,6 +83,10 @@ def check(deep: bool, db: str | None, as_json: bool) -> int:
 
     url = parse_url(settings.database(db).url)
     findings = look(url, registry.domains(), deep=deep)
+    if deep and not {each.name for each in findings if not each.ok}.intersection(_FIRST):
+        from market_spine.cli.verify import recomputed
+
+        findings += recomputed(url, progress=_tell)
     well = all(finding.ok for finding in findings)
     if as_json:
         checks = [asdict(finding) for finding in findings]

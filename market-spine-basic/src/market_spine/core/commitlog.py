@@ -11,7 +11,7 @@ from market_spine.core.decision import Decision
 from market_spine.core.manifest import Entry, RunRecord, RunStart
 from market_spine.core.notice import Notice
 from market_spine.core.partition import Partition
-from market_spine.core.ports import Reader
+from market_spine.core.ports import Keeper
 
 
 class AnomalyEvent(NamedTuple):
@@ -52,8 +52,12 @@ class PastNotices(NamedTuple):
     notices: tuple[Notice, ...]
 
 
-class LogReader(Reader, Protocol):
+Past = PastCommit | PastRun | PastNotices
+"""One transaction."""
+
+
+class LogReader(Keeper, Protocol):
     """A Reader that also reads the whole log."""
 
-    def log(self) -> Sequence[PastCommit | PastRun | PastNotices]:
+    def log(self) -> Sequence[Past]:
         """Every transaction, oldest first, as of one state of the store; raises StoreError."""

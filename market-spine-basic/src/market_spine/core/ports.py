@@ -197,6 +197,19 @@ class Reader(Protocol):
     def close(self) -> None: ...
 
 
+class Keeper(Reader, Protocol):
+    """A Reader that also shows every version of what it keeps."""
+
+    def versions(self, table: Table, scope: Scope) -> pl.DataFrame:
+        """Every version of every row in a partition, with ``manifest_id`` and ``superseded_by``, in no order."""
+
+    def rejected(self, key: str) -> Sequence[tuple[Any, ...]]:
+        """The rejected rows of a partition: entry, capture, part, line, rule, text."""
+
+    def counted(self, table: Table) -> int:
+        """How many versions of rows a table has, whatever partition they are of."""
+
+
 class FrameStream(Protocol):
     """Rows as frames. They can be read once; reading raises UsageError and StoreError."""
 
@@ -287,7 +300,7 @@ class Commit(Protocol):
         """Close the partition's open anomalies: the named kinds, or all but ``keep``."""
 
 
-class Writer(Reader, Protocol):
+class Writer(Keeper, Protocol):
     """Reads and writes."""
 
     def prepare(

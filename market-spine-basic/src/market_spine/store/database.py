@@ -96,6 +96,9 @@ class Database(Protocol):
         A database may exclude more. Waits a bounded time for others, then raises StoreLocked.
         """
 
+    def require_room(self, needed: int) -> None:
+        """Raise StoreUnavailable, kind ``disk_full``, where it is known that so many bytes cannot be written."""
+
     def last_in_line(self) -> None:
         """Let no other transaction become visible between now and the end of this one; raises StoreLocked."""
 
@@ -119,6 +122,9 @@ class Database(Protocol):
 
     def read_frame(self, table: Table, scope: Scope, columns: Sequence[str], *, row_ids: bool = False) -> pl.DataFrame:
         """The named columns of the current rows in a scope, typed, in no order; ``ROW_ID`` on demand."""
+
+    def read_versions(self, table: Table, scope: Scope) -> pl.DataFrame:
+        """Every version of every row in a partition, typed, with ``manifest_id`` and ``superseded_by``, in no order."""
 
     def find_rows(self, table: Table, scope: Scope, keys: pl.DataFrame) -> list[tuple[int, Any]]:
         """Find the current rows in the scope that have these keys: (row number in ``keys``, row id)."""

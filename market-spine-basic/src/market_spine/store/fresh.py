@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import fcntl
+import logging
+import os
+import re
 import sqlite3
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from market_spine.core.domain import Domain
 from market_spine.core.ports import Clock
 from market_spine.errors import StoreUnavailable, UsageError
-from market_spine.store import WAIT_SECONDS, opening
+from market_spine.store import WAIT_SECONDS, opening, room
 from market_spine.store.location import StoreUrl
 from market_spine.store.sqlite import sharing
 from market_spine.store.sqlite.connect import steadily, translated
 from market_spine.store.writer import StoreWriter
 
+logger = logging.getLogger(__name__)
+
 _SIDE_FILES = ("", "-wal", "-shm", "-journal")
+_ABANDONED = re.compile(r".+\.[0-9a-f]{8}\.partial")
+_SQLITE = b"SQLite format 3\0"
 
 
 @contextmanager
@@ -43,7 +51,7 @@ def new_store(
             store.reserve_ids()
         return
     copied = like.path if like is not None and like.kind == "sqlite" else None
-    with _partial(url.path, copied) as partial, _opened(StoreUrl("sqlite", str(partial)), domains, clock) as store:
+    with unfinished(url.path, copied) as partial, _opened(StoreUrl("sqlite", str(partial)), domains, clock) as store:
         yield store
 
 
@@ -64,7 +72,9 @@ def backup(url: StoreUrl, path: str) -> int:
             "db backup copies SQLite files; this is a PostgreSQL database",
             hint='use its own tool: pg_dump --format=custom --file=FILE "$DATABASE_URL"',
         )
-    with _partial(path, like=url.path) as partial:
+    with unfinished(path, like=url.path) as partial:
+        if Path(url.path).exists():
+            room.require(partial, Path(url.path).stat().st_size // 2)
 
         def copy(source: sqlite3.Connection) -> str:
             with translated(str(partial), WAIT_SECONDS), closing(sqlite3.connect(partial)) as target:
@@ -81,24 +91,60 @@ def backup(url: StoreUrl, path: str) -> int:
 
 
 @contextmanager
-def _partial(path: str, like: str | None = None) -> Iterator[Path]:
-    """A name of its own under which a file is made; it gets the final one when the block ends without an error."""
+def unfinished(path: str, like: str | None = None) -> Iterator[Path]:
+    """A name of its own under which a file is made; it gets the final one when the block ends without an error.
+
+    Files that processes have left unfinished in the same folder, because they were killed, are removed first.
+    """
     final = Path(path)
     _refuse_existing(final)
     if not final.absolute().parent.is_dir():
         raise StoreUnavailable(f"the folder {final.absolute().parent} does not exist", hint="create it")
-    partial = final.with_name(f"{final.name}.{uuid.uuid4().hex[:8]}.partial")
-    sharing.create(partial, None if like is None else Path(like))
+    _remove_abandoned(final.absolute().parent)
+    with room.missed(path):
+        partial, lock = _begun(final, None if like is None else Path(like))
     try:
         yield partial
         # SQLite tells nobody when closing could not move everything out of the log.
         if partial.with_name(f"{partial.name}-wal").exists():
             raise StoreUnavailable(f"{path} could not be completed", hint="look for room on the disk")
         _refuse_existing(final)
-        partial.rename(final)
+        with room.missed(path):
+            partial.rename(final)
     except BaseException:
         _remove(partial)
         raise
+    finally:
+        os.close(lock)
+
+
+def _begun(final: Path, like: Path | None) -> tuple[Path, int]:
+    """A new file, and the lock on it that says that somebody is at work on it for as long as it is open."""
+    while True:
+        partial = final.with_name(f"{final.name}.{uuid.uuid4().hex[:8]}.partial")
+        sharing.create(partial, like)
+        lock = os.open(partial, os.O_RDONLY)
+        with suppress(OSError):  # a file system without locks: then nobody removes it either
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if partial.exists():
+            return partial, lock
+        os.close(lock)  # somebody tidied up before it was locked
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove unfinished files on which nobody is at work any more."""
+    for path in folder.glob("*.partial"):
+        if not _ABANDONED.fullmatch(path.name):
+            continue
+        with suppress(OSError):
+            lock = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.read(lock, len(_SQLITE)) in (b"", _SQLITE):
+                    _remove(path)
+                    logger.warning("%s, which a process that was killed had left, is removed", path)
+            finally:
+                os.close(lock)
 
 
 def _refuse_existing(path: Path) -> None:
@@ -107,5 +153,6 @@ def _refuse_existing(path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    for suffix in _SIDE_FILES:
+    # The file itself last: while it is there, another process can finish this.
+    for suffix in reversed(_SIDE_FILES):
         path.with_name(path.name + suffix).unlink(missing_ok=True)

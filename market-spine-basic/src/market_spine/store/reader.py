@@ -24,6 +24,7 @@ from market_spine.core.schema import Table
 from market_spine.errors import StoreCorrupt
 from market_spine.store import codec, figures, manifest, moments, past, records
 from market_spine.store.answering import AskingReader
+from market_spine.store.keeping import Keeping
 from market_spine.store.steady import steadily
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ _MOST = 2**63 - 1
 
 
 @steadily
-class StoreReader(AskingReader):
+class StoreReader(Keeping, AskingReader):
     """Reads through one connection; each method sees one state of the store. Closes as a context manager."""
 
     def known(

@@ -73,6 +73,7 @@ class StoreCommit:
         if self._db.rows("SELECT 1 FROM core_payloads WHERE sha256 = ?", (part.sha256,)):
             return
         name, data = codec.encode(part.data)
+        self._db.require_room(len(data))
         self._kept_payload = True
         # Another partition may bring the same bytes at the same time.
         self._db.run(
@@ -209,6 +210,7 @@ class StoreWriter(StoreReader):
     def commit(self, partition: Partition) -> Iterator[StoreCommit]:
         """Open the partition's transaction; see ``Writer.commit`` in ``core.ports``."""
         records.check_partition(partition)
+        self._db.require_room(0)
         self._db.begin(f"partition {partition.domain} {partition.key}")
         try:
             commit = StoreCommit(self._db, partition)

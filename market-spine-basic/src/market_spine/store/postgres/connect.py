@@ -10,6 +10,7 @@ from psycopg import adapt, postgres
 from psycopg.types.string import TextLoader
 
 from market_spine.errors import SchemaError, StoreCorrupt, StoreError, StoreLocked, StoreUnavailable
+from market_spine.store import room
 from market_spine.store.database import DENIED
 from market_spine.store.location import StoreUrl
 from market_spine.store.postgres.watching import Watched
@@ -189,6 +190,8 @@ def translate(error: psycopg.Error, url: StoreUrl, wait_seconds: float) -> Store
         )
     if state == "25006":
         return StoreUnavailable(f"{name} cannot be written ({text})", hint="connect to the primary server")
+    if state == "53100":
+        return room.full(name, text)
     if state.startswith("53"):
         return StoreUnavailable(f"{name} has run out of something ({text})", hint="see the server's disk and limits")
     if state.startswith(_CORRUPT):

@@ -167,6 +167,10 @@ class PostgresDatabase:
             self.rollback()
             raise
 
+    def require_room(self, needed: int) -> None:
+        # What is left on the server's disk only the server knows, which says so when it is written to.
+        pass
+
     def last_in_line(self) -> None:
         self._lock(ALONE)
 
@@ -228,6 +232,22 @@ class PostgresDatabase:
         with self._copying(f"COPY ({rows}) TO STDOUT (FORMAT csv)", params) as copy:
             data = b"".join(copy)
         return frames.decode(data, table, [*fetched, *added], known, [*columns, *added])
+
+    def read_versions(self, table: Table, scope: Scope) -> pl.DataFrame:
+        import polars as pl
+
+        from market_spine.store.postgres import frames
+
+        where, params = scope_condition(scope)
+        added = ["manifest_id", "superseded_by"]
+        fetched = [name for name in table.names if name not in scope.equals]
+        names = ", ".join(map(quote, [*fetched, *added]))
+        with self._copying(
+            f"COPY (SELECT {names} FROM {quote(table.versions)} WHERE {where}) TO STDOUT (FORMAT csv)", params
+        ) as copy:
+            data = b"".join(copy)
+        rows = frames.decode(data, table, [*fetched, *added], scope.equals, [*table.names, *added])
+        return rows.with_columns(pl.col(added).cast(pl.Int64))
 
     def find_rows(self, table: Table, scope: Scope, keys: pl.DataFrame) -> list[tuple[int, Any]]:
         # All keys of the scope are read: COPY and a join in memory beat a join with values sent to the server.

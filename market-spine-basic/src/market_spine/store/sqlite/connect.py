@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from market_spine.errors import SchemaError, StoreCorrupt, StoreError, StoreLocked, StoreUnavailable
+from market_spine.store import room
 from market_spine.store.sqlite import sharing
 from market_spine.store.sqlite.sharing import Bare, Hold
 from market_spine.store.sqlite.waiting import SLICE, patiently, without_locks
@@ -28,7 +29,6 @@ _UNAVAILABLE = {
     sqlite3.SQLITE_READONLY: "cannot be written",
     sqlite3.SQLITE_PERM: "cannot be accessed",
     sqlite3.SQLITE_NOTADB: "is not an SQLite database",
-    sqlite3.SQLITE_FULL: "cannot grow: the disk is full",
     sqlite3.SQLITE_IOERR: "cannot be read or written",
 }
 
@@ -276,6 +276,8 @@ def translate(error: sqlite3.Error, path: str, wait_seconds: float) -> StoreErro
         )
     if getattr(error, "sqlite_errorcode", 0) in _LOCKLESS:
         return without_locks(path, str(error))
+    if code == sqlite3.SQLITE_FULL:
+        return room.full(path, str(error))
     if code in _UNAVAILABLE:
         return StoreUnavailable(
             f"{path} {_UNAVAILABLE[code]} ({error})", hint="check the path, its permissions and the disk"

@@ -18,7 +18,9 @@ from market_spine.core.kinds import frame_types
 from market_spine.core.partition import Scope
 from market_spine.core.schema import Table
 from market_spine.errors import StoreCorrupt
+from market_spine.store import room
 from market_spine.store.database import ROW_ID
+from market_spine.store.fresh import unfinished
 from market_spine.store.records import insert_into
 from market_spine.store.replacing import scope_condition
 from market_spine.store.sqlite import frames, segments
@@ -43,9 +45,12 @@ def convert(db: SqliteDatabase, path: str, domains: Sequence[Domain], migrate: C
         StoreError: it could not be converted, and is as it was.
     """
     copy = _free_name(path)
+    # A copy, and the tables anew beside the old ones until the transaction ends.
+    room.require(path, Path(path).stat().st_size)
     db.begin()
     try:
-        _copy(path, copy, db.wait_seconds)
+        with unfinished(str(copy), like=path) as partial:
+            _copy(path, partial, db.wait_seconds)
         applied = migrate()
         with closing(connect_for_reading(str(copy), db.wait_seconds)) as old:
             for table in (table for domain in domains for table in domain.tables if table.bulk):
@@ -88,7 +93,7 @@ def _convert(db: SqliteDatabase, old: sqlite3.Connection, table: Table) -> None:
             before = rows.filter(pl.col("manifest_id") < entry, pl.col("superseded_by").fill_null(entry) >= entry)
             _add(db, table, scope, rows.filter(pl.col("manifest_id") == entry), before.height)
         order = [*table.key, "manifest_id"]
-        if not rows.sort(order).equals(_versions(db, table, scope).sort(order)):
+        if not rows.sort(order).equals(versions(db, table, scope).sort(order)):
             raise StoreCorrupt(
                 f"{table.name} did not come out as it was for {', '.join(map(str, scope.equals.values()))}",
                 hint="keep the database as it is, and the program that made it; this is a defect in Market Spine",
@@ -126,9 +131,9 @@ def _add(db: SqliteDatabase, table: Table, scope: Scope, brought: pl.DataFrame, 
         segments.close(db, [first + number for number in group[ROW_ID]], closing_entry)
 
 
-def _versions(db: SqliteDatabase, table: Table, scope: Scope) -> pl.DataFrame:
+def versions(db: SqliteDatabase, table: Table, scope: Scope) -> pl.DataFrame:
     """Every version of every row of a partition, from segments and rows."""
-    found = segments.versions(db, table, scope)
+    found = segments.versions(db, table, scope) if table.bulk else ()
     order = [*table.names, *_VERSIONING]
     schema = {**frame_types(table), "manifest_id": pl.Int64(), "superseded_by": pl.Int64()}
     beside = _kept_as_rows(db.connection, table, scope)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from market_spine.core.partition import Scope
 from market_spine.core.schema import Table
+from market_spine.store import room
 from market_spine.store.database import ALONE, ROW_ID
 from market_spine.store.replacing import scope_condition
 from market_spine.store.sessions import for_sqlite
@@ -143,6 +144,10 @@ class SqliteDatabase:
         self.run("BEGIN IMMEDIATE")
         self._latest_id = None
 
+    def require_room(self, needed: int) -> None:
+        if self._path is not None:
+            room.require(self._path, needed)
+
     def last_in_line(self) -> None:
         # SQLite lets in one writer at a time.
         pass
@@ -207,6 +212,12 @@ class SqliteDatabase:
 
             return pl.concat([*segments.read(self, table, scope, columns, row_ids=row_ids), rows])
 
+    def read_versions(self, table: Table, scope: Scope) -> pl.DataFrame:
+        from market_spine.store.sqlite.converting import versions
+
+        with translated(self._name, self.wait_seconds):
+            return versions(self, table, scope)
+
     def find_rows(self, table: Table, scope: Scope, keys: pl.DataFrame) -> list[tuple[int, Any]]:
         if table.bulk:
             current = self.read_frame(table, scope, keys.columns, row_ids=True)
@@ -253,10 +264,12 @@ class SqliteDatabase:
             from market_spine.store.sqlite import segments
 
             assert isinstance(packed, segments.Packed)
+            self.require_room(len(packed.data))
             segments.insert(self, table, scope, packed, manifest_id)
             return
         from market_spine.store.sqlite import frames
 
+        self.require_room(int(frame.estimated_size()))
         with translated(self._name, self.wait_seconds):
             frames.insert(self.connection, table, frame, manifest_id)
 

@@ -1,0 +1,137 @@
+"""``db check --deep``: a store recomputed from its payloads beside it, by as many processes as there are processors."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
+from datetime import datetime
+from itertools import zip_longest
+from pathlib import Path
+from typing import NamedTuple
+
+from market_spine import registry
+from market_spine.app import verify
+from market_spine.app.rebuild import MomentClock
+from market_spine.app.verify import Difference, Verdict
+from market_spine.compose import utc_now
+from market_spine.core.checking import CheckResult
+from market_spine.core.commitlog import LogReader
+from market_spine.errors import MarketSpineError
+from market_spine.store import StoreUrl, open_reader, open_writer
+from market_spine.store.problems import ACCEPT, REBUILD
+
+_BINS = 16
+"""Tasks for each process: enough for them to end together, few enough not to read the log very often."""
+WORTH_IT = 200_000
+"""Versions of rows from which on further processes are worth their start."""
+MOST = 50
+"""Differences that are told; of more, how many there are."""
+
+Progress = Callable[[int, int], None]
+"""Told how many partitions were recomputed, of how many."""
+
+
+class Share(NamedTuple):
+    """Partitions of a domain that one process recomputes, up to a moment."""
+
+    url: StoreUrl
+    domain: str
+    keys: tuple[str, ...]
+    moment: datetime
+
+
+def recomputed(
+    url: StoreUrl, *, workers: int | None = None, progress: Progress = lambda _done, _all: None
+) -> list[CheckResult]:
+    """Recompute every partition from its payloads in stores of its own, and compare.
+
+    Args:
+        url: the store; it is not written to.
+        workers: processes; by default one for each processor.
+        progress: told as partitions are done.
+    """
+    name = "recomputed"
+    try:
+        with closing(open_reader(url, registry.domains(), clock=utc_now)) as store:
+            found, rows, count = _recomputed(url, store, workers or len(os.sched_getaffinity(0)), progress)
+    except MarketSpineError as error:
+        return [CheckResult(name, False, error.message, error.hint)]
+    if not found:
+        return [CheckResult(name, True, f"{count} partitions, {rows} versions of rows as their payloads say")]
+    told = [CheckResult(name, False, each.message, ACCEPT if each.manifest else REBUILD) for each in found[:MOST]]
+    if len(found) > MOST:
+        told.append(CheckResult(name, False, f"and {len(found) - MOST} more", REBUILD))
+    return told
+
+
+def _recomputed(url: StoreUrl, store: LogReader, workers: int, progress: Progress) -> tuple[list[Difference], int, int]:
+    log = store.log()
+    domains = {domain.name: domain for domain in registry.domains()}
+    there = verify.partitions(log)
+    found = [
+        Difference(f"the domain {name} is not installed: it was not looked at") for name in there if name not in domains
+    ]
+    shares = [
+        Share(url, name, keys, log[-1].moment)
+        for name, partitions in there.items()
+        if name in domains
+        for keys in _bins(verify.groups(domains[name], partitions), workers * _BINS)
+    ]
+    large = sum(store.counted(table) for name in there if name in domains for table in domains[name].tables)
+    workers = workers if large > WORTH_IT else 1
+    count, done = sum(len(share.keys) for share in shares), 0
+    rows: dict[str, int] = {}
+    for verdict in _verdicts(shares, workers):
+        found += verdict.differences
+        for name, number in verdict.rows.items():
+            rows[name] = rows.get(name, 0) + number
+        done += verdict.partitions
+        progress(done, count)
+    found += verify.results(log, domains)
+    for domain in domains.values():
+        if domain.name in there:
+            found += verify.windows(domain, store)
+            for table in domain.tables:
+                if (beyond := store.counted(table) - rows.get(table.name, 0)) > 0:
+                    found.append(
+                        Difference(f"{table.name}: {beyond} versions of rows lie in no partition that is known")
+                    )
+    return found, sum(rows.values()), count
+
+
+def _bins(groups: Sequence[Sequence[str]], most: int) -> Iterator[tuple[str, ...]]:
+    """Groups put together so that there are no more than so many, about as large as each other."""
+    ordered = sorted(groups, key=len, reverse=True)
+    for column in zip_longest(*(ordered[at : at + most] for at in range(0, len(ordered), most)), fillvalue=()):
+        yield tuple(key for group in column for key in group)
+
+
+def _verdicts(shares: Sequence[Share], workers: int) -> Iterator[Verdict]:
+    if workers == 1 or len(shares) < 2:
+        yield from map(_verdict, shares)
+        return
+    import multiprocessing
+
+    # Not forked: this process has threads by now.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(shares)), mp_context=context) as pool:
+        for future in as_completed([pool.submit(_verdict, share) for share in shares]):
+            yield future.result()
+
+
+def _verdict(share: Share) -> Verdict:
+    domain = registry.find(share.domain)
+    clock = MomentClock(utc_now())
+    with (
+        tempfile.TemporaryDirectory(prefix="market-spine-check-") as folder,
+        closing(open_reader(share.url, registry.domains(), clock=utc_now)) as source,
+        closing(
+            open_writer(StoreUrl("sqlite", str(Path(folder) / "again.db")), registry.domains(), clock=clock)
+        ) as target,
+    ):
+        log = verify.until(source.log(), share.moment)
+        wanted = [verify.partitions(log)[domain.name][key] for key in share.keys]
+        return verify.verify(log, wanted, domain, source, target, clock)
