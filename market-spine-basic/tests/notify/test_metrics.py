@@ -17,7 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from market_spine.compose import ledger, reader, utc_now
 from market_spine.core.quota import PlannedCall
-from market_spine.notify.metrics import render
+from market_spine.notify.metrics import render, text
+from market_spine.registry import domains
 
 Labels = tuple[tuple[str, str], ...]
 RUN = (("domain", "harbor"), ("scheduler", "daily_landings"))
@@ -30,6 +31,12 @@ def samples(text: str) -> dict[tuple[str, Labels], float]:
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
+
+
+def render_at(database: str, now: datetime) -> str:
+    """The metrics as of a moment."""
+    with closing(reader(database)) as store:
+        return text(store, domains(), now)
 
 
 def of_run(found: dict[tuple[str, Labels], float], name: str, **label: str) -> float | None:
@@ -60,7 +67,6 @@ def test_a_failing_run_does_not_hide_the_last_success(load: Callable[..., Any], 
 def test_a_run_without_an_end_is_unfinished(load: Callable[..., Any], quay: Path, database: str) -> None:
     """A run that was killed is the latest run, without a duration."""
     from market_spine.app.recording import run_start
-    from market_spine.registry import domains
     from market_spine.store import open_writer, parse_url
 
     (quay / "2025-03-01.txt").write_text("ada 10\n")
@@ -86,7 +92,7 @@ def test_partitions_and_anomalies_are_counted_as_status_counts_them(
     load(1, 2, 3)
     cli("anomalies", "ack", "2025-03-03", "late", "--domain", "harbor", "--reason", "known")
     now = datetime(2025, 3, 10, 12, tzinfo=UTC)
-    found = samples(render(database, now))
+    found = samples(render_at(database, now))
     shown = json.loads(
         cli("status", "--weeks", "53", "--run-date", "2025-03-10", "--domain", "harbor", "--json").stdout
     )
@@ -103,7 +109,6 @@ def test_partitions_and_anomalies_are_counted_as_status_counts_them(
 
 def test_lateness_counts_from_the_end_of_the_day_of_publication(database: str) -> None:
     """A week of FINRA's that was to be published on Monday, and is not there on Thursday at noon, is 2.5 days late."""
-    from market_spine.registry import domains
     from market_spine.store import open_writer, parse_url
     from spine.domains.finra.otc_transparency.scheduler import run_finra_schedule
 
@@ -113,7 +118,7 @@ def test_lateness_counts_from_the_end_of_the_day_of_publication(database: str) -
     # Tier 1 of the week that ended on 2025-11-28 was published on Monday 2025-12-15.
     flags: dict[str, Any] = {"weeks": "2025-11-28", "tiers": "NMS_TIER_1", "data_dir": str(folder)}
     assert run_finra_schedule(db=database, run_date="2025-12-18", **flags).exit_code == 1
-    found = samples(render(database, datetime(2025, 12, 18, 12, tzinfo=UTC)))
+    found = samples(render_at(database, datetime(2025, 12, 18, 12, tzinfo=UTC)))
     late = found["oldest_late_seconds", (("domain", "finra.otc_transparency"),)]
     assert late == 2.5 * 86400
 
@@ -136,13 +141,13 @@ def test_no_label_names_a_partition(load: Callable[..., Any], quay: Path, databa
         for day in days:
             (quay / f"2025-03-0{day}.txt").write_text("ada 10\n")
         load(*days)
-        text = render(database)
-        assert "2025-03" not in text
-        assert "run_id" not in text
-        sizes.append(len(samples(text)))
+        written = render(database)
+        assert "2025-03" not in written
+        assert "run_id" not in written
+        sizes.append(len(samples(written)))
     assert sizes[0] == sizes[1]
     allowed = {"domain", "scheduler", "state", "kind", "severity", "status", "outcome", "pipeline", "source", "version"}
-    assert set(re.findall(r'[{,](\w+)="', text)) <= allowed
+    assert set(re.findall(r'[{,](\w+)="', written)) <= allowed
 
 
 def test_the_file_is_written_at_once(load: Callable[..., Any], quay: Path, tmp_path: Path, database: str) -> None:

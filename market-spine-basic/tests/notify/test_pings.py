@@ -174,7 +174,7 @@ def test_what_hangs_beyond_all_bounds_is_left_behind(
     done = load(1)
     forever.set()
     assert done.code == 0
-    assert "the health check could not be told: not done within 0.05 s" in done.stderr
+    assert "the health check could not be told: it took too long" in done.stderr
 
 
 def test_the_address_may_stand_in_a_file(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SECONDS = 30.0
-"""How long each way of telling may take."""
+"""How long telling may take altogether."""
 STOPPED_SECONDS = 5.0
 """The same where a signal has ended the run: whoever sent it waits."""
 
@@ -69,18 +70,18 @@ class Telling:
         ways: dict[str, Callable[[], None]] = {}
         if self._watched:
             ways["the health check"] = partial(self._end_pings, result)
+        if self._metrics_file is not None:
+            ways["metrics"] = partial(self._measure, str(self._metrics_file))
         if self._alerted and (self._scheduled or result.error is None):
             ways["alerts"] = partial(self._alert, result)
         if self._traced and (self._scheduled or result.error is None):
             ways["lineage"] = partial(self._trace, result)
-        if self._metrics_file is not None:
-            ways["metrics"] = partial(self._measure, str(self._metrics_file))
         if not ways:
             return
-        seconds = STOPPED_SECONDS if stopped else SECONDS
+        ends = time.monotonic() + (STOPPED_SECONDS if stopped else SECONDS)
         with Signals() as signals, stopping.heard(signals.asked):
             for name, tell in ways.items():
-                _attempt(name, partial(_bounded, tell, seconds))
+                _attempt(name, partial(_bounded, tell, max(0.0, ends - time.monotonic())))
 
     def _begin_pings(self) -> None:
         from market_spine.notify.pings import from_environment
@@ -127,4 +128,4 @@ def _bounded(tell: Callable[[], None], seconds: float) -> None:
     try:
         stopping.within(tell, seconds)
     except TimeoutError as error:
-        raise MarketSpineError(str(error), kind="timeout") from error
+        raise MarketSpineError("it took too long", kind="timeout") from error

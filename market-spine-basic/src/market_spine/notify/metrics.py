@@ -30,27 +30,33 @@ _STATUSES = (*(each.value for each in SchedulerStatus if each is not SchedulerSt
 _RUN = ("domain", "scheduler")
 
 
-def render(db: str | None, now: datetime | None = None) -> str:
-    """The metrics of a database in Prometheus's text format.
+def render(db: str | None) -> str:
+    """The metrics of a database in Prometheus's text format, now.
 
     Raises:
         MarketSpineError: kind ``missing_extra`` without prometheus_client.
         StoreError: the database cannot be read.
     """
-    found = _registry(db, now or utc_now())
+    with closing(reader(db)) as store:
+        return text(store, registry.domains(), utc_now())
+
+
+def text(store: Reader, domains: Sequence[Domain], now: datetime) -> str:
+    """The same, of a store that is open."""
+    found = _registry(store, domains, now)
     from prometheus_client import generate_latest
 
-    text: str = generate_latest(found).decode()
-    return text
+    return generate_latest(found).decode()
 
 
-def write(path: str, db: str | None, now: datetime | None = None) -> None:
+def write(path: str, db: str | None) -> None:
     """Write them to a file, at once as a whole, for the textfile collector of node_exporter.
 
     Raises:
         StoreUnavailable: kind ``output``: the file cannot be written. Else what ``render`` raises.
     """
-    found = _registry(db, now or utc_now())
+    with closing(reader(db)) as store:
+        found = _registry(store, registry.domains(), utc_now())
     from prometheus_client import write_to_textfile
 
     try:
@@ -63,7 +69,7 @@ def write(path: str, db: str | None, now: datetime | None = None) -> None:
         ) from error
 
 
-def _registry(db: str | None, now: datetime) -> CollectorRegistry:
+def _registry(store: Reader, domains: Sequence[Domain], now: datetime) -> CollectorRegistry:
     try:
         from prometheus_client import CollectorRegistry
     except ImportError as error:
@@ -72,10 +78,8 @@ def _registry(db: str | None, now: datetime) -> CollectorRegistry:
             hint="pip install 'market-spine-basic[metrics]'",
             kind="missing_extra",
         ) from error
-    with closing(reader(db)) as store:
-        found = list(families(store, registry.domains(), now))
     made = CollectorRegistry(auto_describe=False)
-    made.register(_Read(found))
+    made.register(_Read(list(families(store, domains, now))))
     return made
 
 

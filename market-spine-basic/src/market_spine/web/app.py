@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,7 @@ def application(console: Console) -> ASGIApp:
         routes=[
             Route("/healthz", _healthy),
             Route("/readyz", partial(_ready, console, limiter)),
+            Route("/metrics", partial(_metrics, console, limiter)),
             Route("/static/{path:path}", _static),
             Route("/payloads/{sha256}", partial(_payload, console, limiter)),
             *(Route(f"/query.{each}", partial(_export, console, limiter, each)) for each in exports.WRITERS),
@@ -212,6 +214,22 @@ async def _ready(console: Console, limiter: CapacityLimiter, _request: Request) 
         return Response(rendering.twin({"ready": True}), media_type="application/json")
 
     return await to_thread.run_sync(look, limiter=limiter)
+
+
+async def _metrics(console: Console, limiter: CapacityLimiter, _request: Request) -> Response:
+    """Figures for Prometheus, as ``market-spine metrics`` writes them."""
+
+    def read() -> Response:
+        from market_spine.notify.metrics import text
+
+        try:
+            with closing(open_reader(console.url, console.all_domains)) as store:
+                found = text(store, console.all_domains, console.now())
+        except MarketSpineError as error:
+            return _problem(error, as_json=False)
+        return Response(found, media_type="text/plain; version=0.0.4")
+
+    return await to_thread.run_sync(read, limiter=limiter)
 
 
 async def _payload(console: Console, limiter: CapacityLimiter, request: Request) -> Response:
