@@ -34,7 +34,7 @@ def read_json_pairs(part: Part) -> Any:
 
 
 def _load(part: Part, hook: Any) -> Any:
-    refuse_long_field(part.data, (b'"', b","), part.origin)
+    refuse_long_field(part.data, (b'"',), part.origin)
     try:
         return jsontext.read_json(part.data, hook)
     except ValueError as error:
