@@ -16,6 +16,7 @@ from market_spine.core.capture import Part
 from market_spine.errors import ContentError, SourceError
 from spine.domains.market_data import vendors
 from spine.domains.market_data.alpha_vantage import SOURCE as ALPHA_VANTAGE
+from spine.domains.market_data.parse import read_csv, read_json
 from spine.domains.market_data.polygon import SOURCE as POLYGON
 from spine.domains.market_data.vendors import Call, Vendor, Wanted
 
@@ -330,3 +331,24 @@ def test_reference_rows_that_are_no_objects_tell_nothing() -> None:
     """What the reference data has instead of objects is passed over."""
     rows = [None, 1, "A", {"ticker": "A", "delisted_utc": "2024-05-01T00:00:00Z"}]
     assert POLYGON.explained(json.dumps({"results": rows}).encode(), "A") == "delisted on 2024-05-01"
+
+
+@pytest.mark.parametrize("size", [1_000_000, 1_000_001])
+def test_a_field_of_an_answer_is_bounded(size: int) -> None:
+    """An answer with a text of more than a million bytes is refused, one with a million is read."""
+    text = ("a, " * size)[:size]
+    part = Part("bars", f'{{"note": "{text}"}}'.encode(), "answer")
+    if size == 1_000_000:
+        assert read_json(part) == {"note": text}
+        return
+    with pytest.raises(ContentError) as caught:
+        read_json(part)
+    assert caught.value.kind == "field_too_large"
+
+
+def test_a_long_field_of_delimited_text_is_refused() -> None:
+    """Delimited text with a field that its reader does not take is refused by name, not as a defect."""
+    part = Part("bars", b'a,b\n1,"' + b"x, " * 60_000 + b'"\n', "answer")
+    with pytest.raises(ContentError) as caught:
+        read_csv(part, ["a"])
+    assert caught.value.kind == "not_csv"
