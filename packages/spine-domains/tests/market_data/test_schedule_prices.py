@@ -56,10 +56,13 @@ def test_flags_and_defaults_are_those_of_the_guide() -> None:
         "as_json": False,
         "run_date": None,
         "workers": "1",
+        "first": None,
+        "last": None,
         "partitions": None,
         "only": None,
         "out": None,
         "overwrite": False,
+        "metrics_file": None,
     }
 
 

@@ -18,6 +18,10 @@ from spine.domains.market_data import DOMAIN
 @click.option("--symbols", cls=Selecting, metavar="SYM,...", help="Stock symbols; this or --symbols-file is required.")
 @click.option("--symbols-file", cls=Selecting, metavar="FILE", help="File of symbols, one a line; # starts a comment.")
 @click.option(
+    "--from", "first", metavar="DATE|Nw", help="History from this day on, or 26w back from today; later runs go on."
+)
+@click.option("--to", "last", metavar="DATE|Nw", help="Last day of --from; default: today.")
+@click.option(
     "--source",
     metavar="[alpha_vantage|polygon|mock]",
     help="Where prices come from; else PRICE_SOURCE, else the vendor whose key is set.",

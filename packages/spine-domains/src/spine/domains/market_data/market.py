@@ -14,7 +14,7 @@ from market_spine.core.capture import Part
 from market_spine.core.partition import Scope
 from market_spine.errors import ContentError
 from spine.domains.market_data.asking import Asker, Errand
-from spine.domains.market_data.orders import Order, recent_sessions
+from spine.domains.market_data.orders import Order, lacks_history, recent_sessions
 from spine.domains.market_data.partitions import last_known, symbol_and_source
 from spine.domains.market_data.quality import sole_bar
 from spine.domains.market_data.schema import PRICES
@@ -47,7 +47,13 @@ class Market:
             ContentError: ``conflicting_bars``: an answer has two different rows of the symbol.
         """
         order, last = self._order, last_known(errand.known)
-        if last is None or order.full or order.force or order.due < BY_SESSION_FROM:
+        if (
+            last is None
+            or order.full
+            or order.force
+            or order.due < BY_SESSION_FROM
+            or lacks_history(errand.known, order)
+        ):
             return None
         missing = calendar.sessions(last, errand.latest)[1:]
         if len(missing) > MAX_CATCH_UP or self._asker.caller.refused(BY_SESSION):

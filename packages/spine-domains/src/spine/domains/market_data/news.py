@@ -15,7 +15,7 @@ from market_spine.core.partition import Partition
 from market_spine.core.quota import Refusal
 from market_spine.errors import SourceError
 from spine.domains.market_data.calling import HINTS, Caller
-from spine.domains.market_data.orders import Order, is_asked, is_waiting, news_of, next_wait, previous
+from spine.domains.market_data.orders import Order, is_asked, is_waiting, lacks_history, news_of, next_wait, previous
 from spine.domains.market_data.partitions import last_known
 from spine.domains.market_data.schema import NAME
 from spine.domains.market_data.vendors import Finding
@@ -52,7 +52,7 @@ class News:
             known = store.known(NAME, [partition.key])[partition.key]
             if not is_asked(known, self._order, latest):
                 return None
-            if self._order.full or self._order.force:
+            if self._order.full or self._order.force or lacks_history(known, self._order):
                 return known
             refusals = store.refusals(self._caller.vendor.name, self._caller.hash)
         now = self._caller.access.clock()

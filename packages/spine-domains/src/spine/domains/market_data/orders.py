@@ -21,6 +21,8 @@ LOOK_BACK = 10
 """Sessions read again with each later one, in two weeks of which vendors make most of their corrections."""
 DEPTH = "depth"
 """Metadata of a bars part: ``full`` once a full answer has been captured."""
+SINCE = "since"
+"""Metadata of a bars part: the day from which on bars were asked for, where ``--from`` asked for history."""
 RANGED, ACTED = "ranged", "acted"
 """Metadata of a bars part: the day on which the symbol's bars were last read as a range, and its splits and
 dividends at all."""
@@ -39,6 +41,7 @@ class Order:
     Attributes:
         outputsize: ``compact`` (100 sessions) or ``full`` (20 years).
         until: the last day of which a session is wanted.
+        first: the day from which on history is wanted; None: as much as ``outputsize`` says.
         clock: tells the present.
         dry: ask nobody, only say what would be asked.
         due: how many partitions of the run are due: many share an answer that covers the whole market.
@@ -63,6 +66,7 @@ class Order:
     ranged: frozenset[str] = frozenset()
     acted: frozenset[str] = frozenset()
     together: tuple[str, ...] = ()
+    first: date | None = None
 
     @property
     def full(self) -> bool:
@@ -73,8 +77,10 @@ class Order:
         """The latest session that is over and not after the last day."""
         return min(quality.latest_session(self.clock()), calendar.previous_session(self.until))
 
-    def wanted(self, symbol: str, latest: date) -> Wanted:
+    def wanted(self, symbol: str, known: Known, latest: date) -> Wanted:
         """The bars of a symbol, up to a session."""
+        if self.first is not None and lacks_history(known, self):
+            return Wanted(symbol, self.first, latest, self.first < _compact_start(latest))
         return Wanted(
             symbol, years_before(latest, FULL_YEARS) if self.full else _compact_start(latest), latest, self.full
         )
@@ -96,12 +102,26 @@ def years_before(day: date, years: int) -> date:
     return max(date(day.year - years, day.month, 28 if leap_day else day.day), calendar.FIRST_DAY)
 
 
+def lacks_history(known: Known, order: Order) -> bool:
+    """Whether ``--from`` asks for history that was never asked for."""
+    if order.first is None:
+        return False
+    facts = noted(known)
+    return facts.get(DEPTH) != "full" and not (SINCE in facts and facts[SINCE] <= order.first.isoformat())
+
+
+def reading_until(known: Known, order: Order, latest: date) -> date:
+    """The last session that is asked for: no earlier than what is known, so that no gap comes between."""
+    last = last_known(known)
+    return max(latest, last) if last is not None and lacks_history(known, order) else latest
+
+
 def is_due(known: Known, order: Order, latest: date) -> bool:
     """Whether the source can have what is not known, a later session or history never asked for, or is asked anyway."""
     last = last_known(known)
     if order.force or last is None or last < latest:
         return True
-    return order.full and noted(known).get(DEPTH) != "full"
+    return (order.full and noted(known).get(DEPTH) != "full") or lacks_history(known, order)
 
 
 def is_asked(known: Known, order: Order, latest: date) -> bool:
@@ -164,7 +184,9 @@ def noted(known: Known) -> Mapping[str, str]:
 def carried(known: Known, order: Order) -> dict[str, str]:
     """What a new capture remembers of the one before."""
     before = noted(known)
-    facts = {name: before[name] for name in (DEPTH, RANGED, ACTED, SPLIT_RATIOS) if name in before}
+    facts = {name: before[name] for name in (DEPTH, RANGED, ACTED, SPLIT_RATIOS, SINCE) if name in before}
+    if order.first is not None and lacks_history(known, order):
+        facts[SINCE] = order.first.isoformat()
     return facts | ({DEPTH: "full"} if order.full else {})
 
 

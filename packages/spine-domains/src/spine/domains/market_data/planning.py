@@ -21,6 +21,7 @@ from spine.domains.market_data.orders import (
     is_asked,
     is_due,
     is_waiting,
+    lacks_history,
     news_of,
     noted,
 )
@@ -89,7 +90,7 @@ def plan_run(store: Reader, symbols: Sequence[str], quota: Quota, order: Order, 
 
 
 def _waits(known: Known, key: str, refusals: Mapping[str, Refusal], now: datetime, latest: date, order: Order) -> bool:
-    if order.full or order.force:
+    if order.full or order.force or lacks_history(known, order):
         return False
     return is_waiting(known, refusals.get(news_of(key)), now, latest)
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from market_spine import stopping
-from market_spine.app.arguments import choice, refused, whole_number
+from market_spine.app.arguments import choice, day_or_weeks_back, refused, whole_number
 from market_spine.app.scheduling import SchedulerResult
 from market_spine.compose import Hooks, Request, Selection, ledger, run_schedule, telling
+from market_spine.core.calendar import FIRST_DAY
 from market_spine.core.domain import Source as SourcePort
 from market_spine.core.manifest import INGEST
 from market_spine.core.ports import Reader, RequestLedger
@@ -44,6 +45,8 @@ def run_prices_schedule(
     symbols_file: str | None = None,
     partitions: str | Sequence[str] | None = None,
     only: str | Sequence[str] | None = None,
+    first: str | date | None = None,
+    last: str | date | None = None,
     source: str | None = None,
     outputsize: str = "compact",
     sleep: float | str = 12.0,
@@ -65,6 +68,9 @@ def run_prices_schedule(
         symbols_file: a file with one symbol a line, comments after ``#``.
         partitions: exactly these partitions of one source instead, by their keys, however many.
         only: of what is selected, the partitions in these states of the grid.
+        first: load history from this day on (``--from``), also such as ``26w``, back from today; what was asked for
+            before is not asked for again.
+        last: load no session after this day (``--to``), unless later ones are known already.
         source: an installed price source; else ``PRICE_SOURCE``, else the vendor whose key is set.
         outputsize: ``compact`` (100 sessions) or ``full`` (20 years, as far as the plan has them).
         sleep: least seconds between two calls to a vendor.
@@ -91,12 +97,14 @@ def run_prices_schedule(
         most = max(whole_number("--max-symbols", max_symbols, least=1), 0 if partitions is None else len(wanted))
         size = choice("--outputsize", outputsize, OUTPUTSIZES)
         floor = _seconds("--sleep", sleep)
+        begin, until = _span(first, last, size, today)
+        config.update({"from": str(begin), "to": str(until)} if begin else {})
         config.update(symbols=list(wanted), outputsize=size, sleep=floor.total_seconds(), max_symbols=most)
         name, warnings = choose_source(named, dry=mode == "dry-run")
         config["source"] = name
         # Stages that work from what is known ask nobody, and so need no key.
         asks = mode != "dry-run" and only_stage in ("all", INGEST)
-        order = Order(size, today, used.clock, dry=not asks, force=force, started=used.clock())
+        order = Order(size, until, used.clock, dry=not asks, force=force, started=used.clock(), first=begin)
         open_ledger = ledger(db, used.store_clock)
         if not order.dry:
             open_ledger().close()  # brings an older database up to date before it is read
@@ -119,6 +127,25 @@ def run_prices_schedule(
 
     request = Request(mode, force, only_stage, fail_fast, db, run_date, workers, partitions, only)
     return run_schedule(DOMAIN, request, select, used)
+
+
+def _span(first: str | date | None, last: str | date | None, size: str, today: date) -> tuple[date | None, date]:
+    """What ``--from`` and ``--to`` choose: the first day, if one is named, and the last."""
+    if first is None:
+        if last is not None:
+            raise UsageError("--to needs --from", hint="name the first day with --from")
+        return None, today
+    if size != OUTPUTSIZES[0]:
+        raise UsageError(f"--from and --outputsize {size} choose in two ways", hint="give one of them")
+    begin = day_or_weeks_back("--from", first, today)
+    until = today if last is None else day_or_weeks_back("--to", last, today)
+    if begin < FIRST_DAY:
+        raise UsageError(
+            f"--from {begin} lies before the NYSE calendar, which begins on {FIRST_DAY}", hint="name a later day"
+        )
+    if until < begin:
+        raise UsageError(f"--from {begin} lies after {until}", hint="name the earlier day first")
+    return begin, min(until, today)
 
 
 def _left(batch: priced.Batch, most: int) -> list[str]:

@@ -30,7 +30,9 @@ from spine.domains.market_data.orders import (
     Order,
     carried,
     is_asked,
+    lacks_history,
     previous,
+    reading_until,
     set_aside,
     years_before,
 )
@@ -76,9 +78,11 @@ class OfflineSource:
         if self.order.dry:
             return Unread()
         symbol, _ = symbol_and_source(partition)
-        parts = self.offline.generate(self.order.wanted(symbol, latest), self.order.clock())
+        latest = reading_until(known, self.order, latest)
+        parts = self.offline.generate(self.order.wanted(symbol, known, latest), self.order.clock())
         facts = {LATEST: latest.isoformat(), **carried(known, self.order)}
-        return _payload(self.offline, symbol, parts, facts, keep_record=self.order.full or self.order.force)
+        keep = self.order.full or self.order.force or lacks_history(known, self.order)
+        return _payload(self.offline, symbol, parts, facts, keep_record=keep)
 
 
 class VendorSource:
@@ -120,7 +124,7 @@ class VendorSource:
             reason = "retracted" if known.current is None and known.retracted else "up_to_date"
             return Unchanged(reason, moved=self._news.moved(partition, known))
         try:
-            return self._fetch(Errand(partition, symbol, found, latest))
+            return self._fetch(Errand(partition, symbol, found, reading_until(found, self._order, latest)))
         except NoLongerDue:
             return Unchanged(moved=self._news.moved(partition, known))
         except (SourceError, ContentError) as error:
@@ -142,6 +146,7 @@ class VendorSource:
         last = last_known(errand.known)
         days = _days(self._vendor, parts, errand.symbol)
         anyhow = self._order.full or self._order.force
+        keep = anyhow or lacks_history(errand.known, self._order)
         actions = self._actions(errand, parts, facts) if anyhow or latest in days else []
         if words := set_aside(errand.known) or ("" if latest in days else f"stale: nothing after {last}"):
             self._news.nothing(errand.partition, errand.known, latest, words)
@@ -152,9 +157,9 @@ class VendorSource:
         if not parts:
             return Unchanged(anomalies=odd)
         accepted = errand.known.accepted
-        if odd and not actions and all(part.sha256 in accepted.get(part.name, ()) for part in parts):
+        if odd and not actions and not keep and all(part.sha256 in accepted.get(part.name, ()) for part in parts):
             return Unchanged("same_bytes", odd)
-        keep = bool(actions) or anyhow
+        keep = keep or bool(actions)
         return _payload(self._vendor, errand.symbol, (*parts, *actions), facts, keep_record=keep)
 
     def _available(self, latest: date) -> date:
@@ -166,11 +171,11 @@ class VendorSource:
     def _by_range(self, errand: Errand) -> list[Part]:
         """The bars of one symbol, asked for again where a refusal tells what the plan has; none if all is known."""
         caller, years = self._caller, self._vendor.history_years
-        wanted = self._order.wanted(errand.symbol, errand.latest)
+        wanted = self._order.wanted(errand.symbol, errand.known, errand.latest)
         if wanted.full and years is None:
             caller.respect(FULL, "entitlement")
         if wanted.full and years and caller.refused(HISTORY):
-            wanted = replace(wanted, first=years_before(caller.today(), years))
+            wanted = replace(wanted, first=max(wanted.first, years_before(caller.today(), years)))
         while True:
             parts, finding = self._asker.pages(errand, self._vendor.bars(wanted))
             if finding.kind == "ok":
