@@ -120,9 +120,12 @@ def test_settings_and_keys_that_cannot_be_used_are_wrong(
     monkeypatch.delenv("PRICE_SOURCE")
     monkeypatch.setenv("FINRA_PLAUSIBILITY", "shrunk=little")
     found = look(database)
-    assert set(wrong(found)) == {"configuration", "finra keys", "prices source"}
+    assert set(wrong(found)) == {"configuration", "finra keys"}
     assert found["finra keys"].message == "FINRA_CLIENT_SECRET is not set, though its counterpart is"
-    assert "ALPHA_VANTAGE_API_KEY" in found["prices source"].hint
+    assert "set the key of a vendor: ALPHA_VANTAGE_API_KEY" in found["prices source"].message
+    monkeypatch.setenv("PRICE_SOURCE", "gossip")
+    assert "PRICE_SOURCE: 'gossip' is not allowed" in wrong(look(database))["prices source"]
+    monkeypatch.delenv("PRICE_SOURCE")
     assert all(each.hint for each in found.values() if not each.ok and each.name != "configuration")
     monkeypatch.setenv("FINRA_CLIENT_SECRET", secret)
     monkeypatch.setenv("ALPHA_VANTAGE_API_KEY", secret)
@@ -181,3 +184,6 @@ def test_the_command_answers_with_exit_code_text_and_json(
     assert bad["name"] == "finra folder"
     assert bad["hint"].startswith("put FINRA's weekly files there")
     assert "WRONG" in call().stdout
+    of_prices = {each["name"] for each in json.loads(call("--json", "--domain", "prices").stdout)["checks"]}
+    assert {"prices source", "prices keys"} < of_prices
+    assert not any("finra" in name for name in of_prices)

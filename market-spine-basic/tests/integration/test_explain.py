@@ -64,6 +64,66 @@ def test_versions_and_lines_are_those_of_the_files(run: Run, folder: Path, datab
         assert all(before.since < after.since for before, after in pairwise(versions))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_totals_and_windows_are_explained_as_a_model_of_the_history_has_them(
+    run: Run, folder: Path, database: str, seed: int
+) -> None:
+    """Versions of computed rows, and the rows and captures they stand on, in histories drawn by lot."""
+    dice = Random(seed)
+    known: dict[str, dict[str, float]] = {}
+    captures: dict[str, int] = {}
+    totals: dict[str, list[float]] = {day: [] for day in DAYS}
+    windows: dict[str, list[float]] = {day: [] for day in DAYS}
+    for day in DAYS:
+        (folder / f"{day}.txt").unlink(missing_ok=True)
+    for _ in range(5):
+        for day in dice.sample(DAYS, dice.randint(1, 2)):
+            ships = {ship: float(dice.randint(1, 3)) for ship in dice.sample("abcd", dice.randint(2, 4))}
+            (folder / f"{day}.txt").write_text("".join(f"{ship} {tons}\n" for ship, tons in ships.items()))
+            captures[day] = captures.get(day, 0) + (known.get(day) != ships)
+            known[day] = ships
+        run(",".join(known), force=True)
+        for place, day in enumerate(DAYS):
+            if day in known:
+                note(totals[day], sum(known[day].values()))
+                note(
+                    windows[day], sum(sum(known.get(near, {}).values()) for near in DAYS[max(0, place - 2) : place + 1])
+                )
+    for place, day in enumerate(DAYS):
+        if day not in known:
+            continue
+        total = told(database, "harbor_total", f"day={day}")
+        assert distinct(total) == totals[day]
+        (inputs,) = total.inputs
+        assert {row["ship"]: row["tons"] for row in inputs.rows} == known[day]
+        window = told(database, "harbor_recent", f"day={day}")
+        assert distinct(window) == windows[day]
+        told_days = [each.partition_key for each in window.inputs][-(place + 1) :]
+        assert told_days == DAYS[max(0, place - 2) : place + 1]
+        for each in window.inputs:
+            number = captures.get(each.partition_key, 0)
+            suffix = "" if number < 2 else f".{number}"
+            assert each.capture_id == (f"harbor:{each.partition_key}:20250309{suffix}" if number else None)
+            assert [row["tons"] for row in each.rows] == totals.get(each.partition_key, [])[-1:]
+
+
+DAYS = ["2025-03-01", "2025-03-02", "2025-03-03", "2025-03-04"]
+
+
+def note(figures: list[float], now: float) -> None:
+    """Add what a figure has become, unless it stayed the same."""
+    if figures[-1:] != [now]:
+        figures.append(now)
+
+
+def distinct(explained: Explanation) -> list[float]:
+    """The tons of each version, one for each run of equal ones: versions differ in other columns, too."""
+    found: list[float] = []
+    for each in explained.versions:
+        note(found, each.row["tons"] if each.row else 0.0)
+    return found
+
+
 def test_computed_and_windowed_rows_name_their_inputs(run: Run, folder: Path, database: str) -> None:
     """A total names the rows below it; a window the totals of its days, absent ones too, each with its capture."""
     first = run("2025-03-02,2025-03-03")

@@ -18,7 +18,7 @@ import click
 
 from market_spine import registry, settings
 from market_spine.cli import output
-from market_spine.cli.options import db_option, json_option
+from market_spine.cli.options import db_option, domain_option, json_option
 from market_spine.core.checking import CheckResult, checked
 from market_spine.errors import MarketSpineError, SchemaError, StoreUnavailable
 from market_spine.store import StoreUrl, exists, parse_url
@@ -45,17 +45,18 @@ class Surroundings(NamedTuple):
 
 
 @click.command()
+@domain_option
 @click.option("--source", "online", is_flag=True, help="Also ask each source whether it answers; costs no quota.")
 @db_option
 @json_option
-def doctor(online: bool, db: str | None, as_json: bool) -> int:
+def doctor(domain: str | None, online: bool, db: str | None, as_json: bool) -> int:
     """Check what a schedule needs: settings, keys, database, clock, disk, folders, calendar, and what is due next.
 
     Each line says ok, or what to do. Keys are never shown. Exits with 1 when something is wrong.
     """
     from market_spine.compose import utc_now
 
-    found = list(examine(db, online, Surroundings(utc_now)))
+    found = list(examine(db, online, Surroundings(utc_now), [registry.find(domain)] if domain else None))
     well = all(each.ok for each in found)
     if as_json:
         output.write_json({"ok": well, "checks": [asdict(each) for each in found]})
@@ -65,17 +66,21 @@ def doctor(online: bool, db: str | None, as_json: bool) -> int:
     return 0 if well else 1
 
 
-def examine(db: str | None, online: bool, around: Surroundings) -> Iterator[CheckResult]:
+def examine(
+    db: str | None, online: bool, around: Surroundings, chosen: Sequence[Domain] | None = None
+) -> Iterator[CheckResult]:
     """All checks, in the order in which a schedule would meet what they look at.
 
     Args:
         db: ``--db`` as given.
         online: also ask the sources.
         around: clock and disk.
+        chosen: whose sources and keys to look at; by default those of every domain.
     """
     from market_spine.compose import market_day
 
     domains = registry.domains()
+    chosen = domains if chosen is None else chosen
     yield checked("program", lambda: _program(domains))
     yield checked("configuration", lambda: _configuration(db, domains))
     try:
@@ -87,10 +92,10 @@ def examine(db: str | None, online: bool, around: Surroundings) -> Iterator[Chec
         if url.kind == "sqlite":
             yield checked("disk", lambda: _disk(Path(url.path), around.free))
     today = market_day(around.clock())
-    for domain in domains:
+    for domain in chosen:
         yield from domain.checkup(online=online)
     yield checked("calendar", lambda: _calendar(around.clock()))
-    for domain in domains:
+    for domain in chosen:
         due = checked(f"next of {domain.name}", partial(_due, domain, today))
         if due.message:
             yield due

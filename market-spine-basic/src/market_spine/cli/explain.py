@@ -9,6 +9,7 @@ import click
 
 from market_spine.cli import output
 from market_spine.cli.options import db_option, domain_option, json_option
+from market_spine.core.manifest import NORMALIZE
 from market_spine.errors import UsageError
 
 if TYPE_CHECKING:
@@ -118,15 +119,28 @@ def _show(found: Changes) -> None:
         rows = []
         for each in found.restated:
             added, removed, changed = each.diff.change
-            totals = ", ".join(f"{name} {each.before[name]} -> {each.after[name]}" for name in each.before)
+            totals = ", ".join(
+                f"{name} {_figure(each.before[name])} -> {_figure(each.after[name])}" for name in each.before
+            )
             rows.append((each.table.name, each.partition.key, f"+{added} -{removed} ~{changed}", totals))
         output.write_table(("table", "partition", "rows", "totals"), rows)
     if found.movers:
         moved = [
-            (" ".join(map(str, filter(None, each.key.values()))), each.column, each.old, each.new, each.by)
+            (
+                " ".join(map(str, filter(None, each.key.values()))),
+                each.column,
+                _figure(each.old),
+                _figure(each.new),
+                _figure(each.by),
+            )
             for each in found.movers
         ]
         output.write_table(("largest moves", "column", "before", "after", "by"), moved)
+
+
+def _figure(value: float | None) -> str:
+    """A figure as people read it."""
+    return "" if value is None else f"{value:,.15g}"
 
 
 @click.command()
@@ -181,7 +195,8 @@ def _show_explanation(told: Explanation) -> None:
         output.write("")
         output.write(f"{each.since.isoformat(timespec='seconds')}  capture {each.capture_id}, run {each.run_id}")
         if each.input_captures:
-            output.write(f"  completed from {', '.join(each.input_captures)}")
+            how = "completed" if told.table.stage == NORMALIZE else "computed"
+            output.write(f"  {how} from {', '.join(each.input_captures)}")
         if each.row is None:
             output.write("  the row was gone")
         elif before is None or before.row is None:
@@ -196,6 +211,7 @@ def _show_explanation(told: Explanation) -> None:
         output.write("computed from")
     for inputs in told.inputs:
         shown = "" if inputs.total == len(inputs.rows) else f", the first {len(inputs.rows)}"
-        output.write(f"{inputs.table} of {inputs.partition_key} ({inputs.capture_id}): {inputs.total} row(s){shown}")
+        what = f"({inputs.capture_id}): {inputs.total} row(s){shown}" if inputs.capture_id else "is not captured"
+        output.write(f"{inputs.table} of {inputs.partition_key} {what}")
         if inputs.rows:
             output.write_table(list(inputs.rows[0]), [list(row.values()) for row in inputs.rows])

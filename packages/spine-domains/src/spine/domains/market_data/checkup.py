@@ -10,7 +10,7 @@ from market_spine.errors import UsageError
 from market_spine.settings import variable
 from market_spine.sources.answers import Answer
 from spine.domains.market_data import vendors
-from spine.domains.market_data.scheduler import choose_source, key_of
+from spine.domains.market_data.scheduler import SOURCE_VARIABLE, choose_source, key_of
 from spine.domains.market_data.vendors import Vendor
 
 SECONDS = 20.0
@@ -24,7 +24,10 @@ def checkup(*, online: bool) -> Iterator[CheckResult]:
         online: also ask the vendor, without a key, which no quota counts.
     """
     source = checked("prices source", lambda: choose_source(None, dry=False)[0])
-    yield source
+    if source.ok or variable(SOURCE_VARIABLE, ""):
+        yield source
+    else:
+        yield CheckResult("prices source", True, f"none is chosen, so none is loaded; {source.hint}")
     known = [vendors.load(name) for name in vendors.names()]
     yield checked("prices keys", lambda: _keys([cast("Vendor", each) for each in known if not each.offline]))
     if online and source.ok and not vendors.load(source.message).offline:
