@@ -15,7 +15,7 @@ from typing import Any, cast
 from market_spine import stopping
 from market_spine.app.arguments import choice, day_or_weeks_back, refused, whole_number
 from market_spine.app.scheduling import SchedulerResult
-from market_spine.compose import Hooks, Request, Selection, ledger, run_schedule, telling
+from market_spine.compose import Hooks, Request, Select, Selection, ledger, run_schedule, telling
 from market_spine.core.calendar import FIRST_DAY
 from market_spine.core.domain import Source as SourcePort
 from market_spine.core.manifest import INGEST
@@ -87,11 +87,6 @@ def run_prices_schedule(
     """
     used = hooks or Hooks()
 
-    def select(today: date, open_reader: Callable[[], Reader]) -> Selection:
-        config: dict[str, Any] = {}
-        with telling(config):
-            return planned(today, open_reader, config)
-
     def planned(today: date, open_reader: Callable[[], Reader], config: dict[str, Any]) -> Selection:
         wanted, named = _wanted(symbols, symbols_file, partitions, source, open_reader)
         most = max(whole_number("--max-symbols", max_symbols, least=1), 0 if partitions is None else len(wanted))
@@ -126,7 +121,18 @@ def run_prices_schedule(
         )
 
     request = Request(mode, force, only_stage, fail_fast, db, run_date, workers, partitions, only)
-    return run_schedule(DOMAIN, request, select, used)
+    return run_schedule(DOMAIN, request, _telling(planned), used)
+
+
+def _telling(planned: Callable[[date, Callable[[], Reader], dict[str, Any]], Selection]) -> Select:
+    """A selection that tells what was in effect by the time an error ended it."""
+
+    def select(today: date, open_reader: Callable[[], Reader]) -> Selection:
+        config: dict[str, Any] = {}
+        with telling(config):
+            return planned(today, open_reader, config)
+
+    return select
 
 
 def _span(first: str | date | None, last: str | date | None, size: str, today: date) -> tuple[date | None, date]:
