@@ -167,6 +167,30 @@ def test_a_frame_is_whatever_its_reader_wants(spine: Spine, tmp_path: Path) -> N
     assert [file.name for file in tmp_path.glob("*.part")] == []
 
 
+@pytest.mark.parametrize(("library", "way"), [("pyarrow", "arrow"), ("pyarrow", "pandas"), ("pandas", "pandas")])
+def test_a_missing_library_is_named(library: str, way: str, spine: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only an extra brings is an error that says which."""
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(ms.UsageError, match=f"needs {library}") as error:
+        getattr(spine.table("harbor_landing"), way)()
+    assert "[pandas]" in error.value.hint
+
+
+def test_the_command_writes_parquet(store: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """``query --format parquet`` gives the declared types, of an empty answer, too."""
+    from io import BytesIO
+
+    from market_spine.cli.main import root
+    from market_spine.cli.main import run as command
+
+    for where, height in (("", 2), (" AND ship = 'none'", 0)):
+        sql = f"SELECT * FROM harbor_landing WHERE day = '2025-03-01'{where}"
+        assert command(root, ["query", sql, "--format", "parquet", "--db", store], "market-spine") == 0
+        frame = pl.read_parquet(BytesIO(capfdbinary.readouterr().out))
+        assert frame.height == height
+        assert [*frame.schema.values()][:3] == [pl.Date(), pl.String(), pl.Float64()]
+
+
 def test_an_empty_frame_keeps_its_types_everywhere(spine: Spine, tmp_path: Path) -> None:
     """No rows are rows of the declared types, in each form."""
     for frame in (

@@ -94,6 +94,11 @@ def test_columns_of_any_name(
             shown = ", ".join('"' + name + '"' for name in names)
             found = store.query(f'SELECT {shown} FROM shelf_book ORDER BY "{key}"', as_of).rows
             assert found == frame(known).rows()
+            for together in (False, True):
+                with store.table(
+                    "shelf_book", columns=names, where={part: "a"}, as_of=as_of, together=together
+                ) as rows:
+                    assert pl.concat(rows.frames()).sort(key).equals(frame(known).sort(key))
         whole = store.query(f'SELECT COUNT(*), COUNT("{key}") FROM shelf_book_versions').rows
         assert whole == [(14, 14)]
     assert [each for each in check(url, [domain], deep=True) if not each.ok] == []

@@ -241,6 +241,13 @@ def test_parameters_come_back_as_they_were_given(text: str, number: int, fractio
     assert row == (text, number, fraction, "2025-01-03", None, True, "$a")
 
 
+def test_marks_take_the_values_of_a_list(reader: StoreReader) -> None:
+    """Each question mark outside of texts, names and remarks is the next value."""
+    sql = "SELECT ? AS a, '?' AS b, ? AS \"c?\" /* ? */ WHERE 2 IN ? -- ?"
+    with reader.ask(sql, params=["x", None, [1, 2]]) as answer:
+        assert [row for batch in answer.batches() for row in batch] == [("x", "?", None)]
+
+
 def test_a_list_is_what_in_takes(reader: StoreReader, put: Callable[..., Entry]) -> None:
     """A list stands for its values in parentheses; an empty one holds nothing."""
     put("first", kale=1, leek=2, mint=3)
@@ -261,11 +268,13 @@ def test_a_list_is_what_in_takes(reader: StoreReader, put: Callable[..., Entry])
         ("SELECT $a", {"a": float("inf")}, "no value to compare with"),
         ("SELECT $a", {"a": 2**64}, "larger than"),
         ("SELECT $a", {"a": "\0"}, "no text has"),
+        ("SELECT ?", [], "number 1 has no value"),
+        ("SELECT '?'", [1], "no parameter number 1"),
+        ("SELECT ?", "1", "params is a str"),
+        ("SELECT ?", {1}, "params is a set"),
     ],
 )
-def test_parameters_that_cannot_be_are_said(
-    sql: str, params: Mapping[str, Any], said: str, reader: StoreReader
-) -> None:
+def test_parameters_that_cannot_be_are_said(sql: str, params: Any, said: str, reader: StoreReader) -> None:
     """A parameter without a value, a value without a parameter, and what no database holds."""
     with pytest.raises(UsageError, match=said), reader.ask(sql, params=params):
         pass

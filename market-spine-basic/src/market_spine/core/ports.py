@@ -140,14 +140,14 @@ class Reader(Protocol):
         sql: str,
         as_of: datetime | str | None = None,
         *,
-        params: Mapping[str, Any] | None = None,
+        params: Mapping[str, Any] | Sequence[Any] | None = None,
         pinned: bool = False,
         seconds: float = SECONDS,
     ) -> AbstractContextManager[RowStream]:
         """Run one read-only statement, optionally as of a moment or of a capture id; its rows come piece by piece.
 
-        ``params`` are the values of its ``$name`` parameters. With ``pinned``, ``as_of`` is the moment of what was
-        the latest commit: as long as it still is, the statement may name all that it may name without a moment.
+        ``params`` are the values of its ``$name``, or ``?``, parameters. With ``pinned``, ``as_of`` is the moment of
+        what was the latest commit: as long as it still is, the statement may name all that it may name without one.
 
         Raises UsageError for anything but a single reading statement, for one that takes longer than ``seconds``
         or more memory than a statement may, for a moment that has not passed yet, and, with ``as_of``, for

@@ -114,7 +114,7 @@ class Spine:
     def sql(
         self,
         text: str,
-        params: Mapping[str, Any] | None = None,
+        params: Mapping[str, Any] | Sequence[Any] | None = None,
         limit: int | None = None,
         timeout: float = SECONDS,
     ) -> Frame:
@@ -122,8 +122,8 @@ class Spine:
 
         Args:
             text: a SELECT, WITH or VALUES statement.
-            params: the values of its ``$name`` parameters; a list stands for its values in parentheses, as IN
-                takes them.
+            params: a mapping with the values of its ``$name`` parameters, or a list with those of its ``?``; a list
+                as a value stands for its values in parentheses, as IN takes them.
             limit: most rows that are taken.
             timeout: seconds that it may take until its last row was read.
         """

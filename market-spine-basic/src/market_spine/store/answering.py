@@ -71,7 +71,7 @@ class AskingReader:
         sql: str,
         as_of: datetime | str | None = None,
         *,
-        params: Mapping[str, Any] | None = None,
+        params: Mapping[str, Any] | Sequence[Any] | None = None,
         pinned: bool = False,
         seconds: float = SECONDS,
     ) -> Iterator[RowStream]:

@@ -29,6 +29,7 @@ _PIECES = re.compile(
       | \d[\w.]*
     )
   | \$(?P<name>[A-Za-z_]\w*)
+  | (?P<mark>\?)
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -36,21 +37,29 @@ _WHOLE, _SMALL = 2**63, 2**31
 """Whole numbers of eight bytes lie below the first; literals of both databases agree below the second."""
 
 
-def bind(sql: str, params: Mapping[str, Any]) -> str:
-    """The statement with each ``$name`` replaced by its value; a list stands for its values in parentheses.
+def bind(sql: str, params: Mapping[str, Any] | Sequence[Any]) -> str:
+    """The statement with each ``$name``, or of a sequence each ``?``, replaced by its value.
+
+    A list as a value stands for its values in parentheses.
 
     Raises:
         UsageError: a parameter without a value, a value without a parameter, or one that SQL cannot say.
     """
     used: set[str] = set()
+    marks = not isinstance(params, Mapping)
+    if isinstance(params, str | bytes) or not isinstance(params, Mapping | Sequence):
+        raise UsageError(f"params is a {type(params).__name__}", hint="give a mapping for $name, or a list for ?")
+    params = params if isinstance(params, Mapping) else {str(at): value for at, value in enumerate(params, 1)}
 
     def value(match: re.Match[str]) -> str:
         name = match["name"]
-        if name is None:
+        if marks and match["mark"]:
+            name = str(len(used) + 1)
+        if name is None or (marks and not match["mark"]):
             return match[0]
         if name not in params:
             given = ", ".join(params) or "none"
-            raise UsageError(f"parameter ${name} has no value; given: {given}", hint="give it in params")
+            raise UsageError(f"parameter {_shown(name)} has no value; given: {given}", hint="give it in params")
         used.add(name)
         given = params[name]
         if is_several(given):
@@ -60,8 +69,12 @@ def bind(sql: str, params: Mapping[str, Any]) -> str:
 
     bound = _PIECES.sub(value, sql)
     if unused := [name for name in params if name not in used]:
-        raise UsageError(f"the statement has no parameter ${unused[0]}", hint="write parameters as $name")
+        raise UsageError(f"the statement has no parameter {_shown(unused[0])}", hint="write parameters as $name, or ?")
     return bound
+
+
+def _shown(name: str) -> str:
+    return f"number {name}" if name.isdigit() else f"${name}"
 
 
 def is_several(value: Any) -> bool:
@@ -75,7 +88,7 @@ def _literal(name: str, value: Any) -> str:
     try:
         return literal(value)
     except ValueError as error:
-        raise UsageError(f"parameter ${name}: {error}", hint=_HINT) from error
+        raise UsageError(f"parameter {_shown(name)}: {error}", hint=_HINT) from error
 
 
 def literal(value: Any) -> str:
