@@ -105,7 +105,7 @@ def declared(db: Database, domains: Sequence[Domain]) -> Declared:
     there = [domain for domain in domains if domain.name in present]
     model = SqliteDatabase(sqlite3.connect(":memory:", isolation_level=None), None, 0.0)
     try:
-        model.columnar, model.migrations = db.columnar, db.migrations
+        model.columnar, model.migrations, model.sessions = db.columnar, db.migrations, db.sessions
         model.script(migrations.CREATE)
         for migration in migrations.load(model, there):
             if (migration.set_name, migration.number) in applied:
