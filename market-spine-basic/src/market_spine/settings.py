@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,9 @@ DEFAULT_DATABASE = "data/market_spine.db"
 
 _SIZE = re.compile(r"([0-9]{1,15}) ?([KMG]?)(?:i?B)?", re.IGNORECASE)
 _SHIFTS = {"": 0, "K": 10, "M": 20, "G": 30}
+KEEP_RUNS = 1100
+"""Days for which what is known of a run is kept, if nothing else is said."""
+
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
@@ -70,6 +74,18 @@ def clock_wait(environ: Mapping[str, str] = os.environ) -> float:
     if not 0 <= seconds < float("inf"):
         raise UsageError(f"MARKET_SPINE_CLOCK_WAIT: {text!r} is no number of seconds")
     return seconds
+
+
+def keep_runs(environ: Mapping[str, str] = os.environ) -> timedelta | None:
+    """How long runs are kept: ``MARKET_SPINE_KEEP_RUNS`` days, 1,100 by default, which is three years; 0 is for ever.
+
+    Raises:
+        UsageError: it is no whole number of days.
+    """
+    text = variable("MARKET_SPINE_KEEP_RUNS", str(KEEP_RUNS), environ)
+    if not text.isascii() or not text.isdigit() or len(text) > 5:
+        raise UsageError(f"MARKET_SPINE_KEEP_RUNS: {text!r} is no whole number of days", hint="0 keeps them for ever")
+    return timedelta(days=int(text)) if int(text) else None
 
 
 def variable(name: str, default: str, environ: Mapping[str, str] = os.environ) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -17,6 +18,8 @@ from market_spine.store import manifest, moments, statements, views
 from market_spine.store.asking import MOST_ROWS, Choice, Question
 from market_spine.store.database import Database
 from market_spine.store.steady import steadily
+
+logger = logging.getLogger(__name__)
 
 
 @steadily
@@ -172,6 +175,10 @@ class AskingReader:
             if moment >= now:
                 raise UsageError(f"{moments.to_text(moment)} has not passed yet", hint="give a moment that has passed")
             self._db.settle()
+        first = moments.first_commit(self._db)
+        if first is None or moment < first:
+            what = "nothing is committed yet" if first is None else f"the first commit is of {moments.to_text(first)}"
+            logger.warning("as of %s nothing was known: %s", moments.to_text(moment), what)
         return moments.to_text(moment)
 
     def _moment(self, as_of: datetime | str) -> datetime:

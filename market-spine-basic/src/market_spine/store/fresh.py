@@ -57,6 +57,8 @@ def new_store(
 
 def _opened(url: StoreUrl, domains: Sequence[Domain], clock: Clock) -> StoreWriter:
     store, _ = opening.writer(url, domains, clock, WAIT_SECONDS, False, True)
+    # What the log still has was to be kept.
+    store.keep_runs = None
     return store
 
 

@@ -56,6 +56,12 @@ def latest_moment(db: Database) -> datetime | None:
     return None if latest is None else from_text(latest)
 
 
+def first_commit(db: Database) -> datetime | None:
+    """The moment of the first commit of a partition that the connection can see; None if there is none."""
+    ((first,),) = db.rows("SELECT MIN(committed_at) FROM core_manifest")
+    return None if first is None else from_text(first)
+
+
 def next_moment(db: Database, clock: Clock) -> datetime:
     """The moment for the commit at hand: now, but later than every commit before.
 

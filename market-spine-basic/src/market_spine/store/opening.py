@@ -28,6 +28,7 @@ def writer(
     auto_migrate: bool,
 ) -> tuple[StoreWriter, list[str]]:
     """A writer over an up-to-date schema, and the names of the migrations that this took."""
+    keep = settings.keep_runs()
     db = _for_writing(url, wait_seconds, create_parent)
     try:
         if (seconds := settings.clock_wait()) and migrations.TABLE in db.relations():
@@ -36,7 +37,9 @@ def writer(
     except BaseException:
         db.close()
         raise
-    return StoreWriter(db, domains, clock or db.now), applied
+    opened = StoreWriter(db, domains, clock or db.now)
+    opened.keep_runs = keep
+    return opened, applied
 
 
 def upgraded(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from market_spine.core.anomaly import Anomaly
@@ -16,6 +17,7 @@ from market_spine.core.partition import Partition, Scope
 from market_spine.core.ports import Clock, Replacement
 from market_spine.core.revision import Change
 from market_spine.core.schema import Table
+from market_spine.errors import StoreError
 from market_spine.store import codec, manifest, moments, records
 from market_spine.store.database import Database
 from market_spine.store.reader import StoreReader
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from market_spine.store.ledger import StoreLedger
+
+logger = logging.getLogger(__name__)
 
 _REJECT_COLUMNS = "manifest_id, capture_id, partition_key, part, line, rule, raw"
 _REJECT_PARTS = ("part", "line", "rule", "raw")
@@ -36,6 +40,7 @@ SELECT kind FROM core_anomaly_events
 _COMMITTED_SINCE = """\
 SELECT MAX(committed_at), SUM(CASE WHEN run_id = ? THEN 0 ELSE 1 END) FROM core_manifest WHERE committed_at > ?
 """
+_OF_RUNS = ("core_run_partitions", "core_run_ends", "core_run_starts")
 _FIRST_CAPTURED = "SELECT MIN(captured_at) FROM core_manifest WHERE capture_id = ? AND stage = 'ingest'"
 
 
@@ -192,7 +197,13 @@ class StoreCommit:
 
 
 class StoreWriter(StoreReader):
-    """Reads and writes through one connection."""
+    """Reads and writes through one connection.
+
+    Attributes:
+        keep_runs: how long runs are kept; what is older goes when a result is recorded. None: for ever.
+    """
+
+    keep_runs: timedelta | None = None
 
     def ledger(self) -> StoreLedger:
         """The quota ledger, over the same connection."""
@@ -242,6 +253,24 @@ class StoreWriter(StoreReader):
             self._db.run_many(records.insert_into("core_run_partitions", columns), records.check_rows(run, moment))
 
         self._record("core_run_ends", f"{records.RUN_COLUMNS}, recorded_at", records.run_row(run), check)
+        self._prune_runs()
+
+    def _prune_runs(self) -> None:
+        """Let go of runs that are older than they are to be kept; where that cannot be done now, another run does."""
+        latest = moments.latest_moment(self._db)
+        if self.keep_runs is None or latest is None:
+            return
+        before = (moments.to_text(latest - self.keep_runs),)
+        if not any(self._db.rows(f"SELECT 1 FROM {table} WHERE recorded_at < ? LIMIT 1", before) for table in _OF_RUNS):
+            return
+        try:
+            self._db.begin()
+            for table in _OF_RUNS:
+                self._db.run(f"DELETE FROM {table} WHERE recorded_at < ?", before)
+            self._db.commit()
+        except StoreError as error:
+            self._db.rollback()
+            logger.info("runs older than %s days could not be removed: %s", self.keep_runs.days, error.message)
 
     def record_notices(self, notices: Sequence[Notice]) -> None:
         """Keep what others were told."""
