@@ -274,7 +274,9 @@ LOST = [
     Damage("ALTER TABLE core_rejects ADD COLUMN more TEXT NOT NULL DEFAULT 'x'", "tables", "more is not declared"),
     Damage("ALTER TABLE core_manifest ALTER COLUMN scope DROP NOT NULL", "tables", "scope", stores=ROWS),
     Damage("ALTER TABLE core_manifest DROP CONSTRAINT core_manifest_pkey", "tables", "key", stores=ROWS),
-    Damage('ALTER TABLE core_manifest ALTER COLUMN stage TYPE TEXT COLLATE "POSIX"', "tables", "locale", stores=ROWS),
+    Damage(
+        'ALTER TABLE core_capture_parts ALTER COLUMN origin TYPE TEXT COLLATE "POSIX"', "tables", "locale", stores=ROWS
+    ),
     Damage(
         "CREATE TRIGGER meddle AFTER INSERT ON core_manifest BEGIN DELETE FROM core_rejects; END",
         "indexes",

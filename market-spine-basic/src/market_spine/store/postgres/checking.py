@@ -78,7 +78,7 @@ def replaced_views(url: StoreUrl, wait_seconds: float, declared: Mapping[str, st
                 connection.execute(f"CREATE TEMP VIEW {_MODEL} AS {body}")
             except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction):
                 return None
-            except psycopg.errors.SyntaxErrorOrAccessRuleViolation:
+            except psycopg.ProgrammingError:
                 # What it stands on was replaced by something without its columns.
                 connection.execute("ROLLBACK TO before")
                 found.append(name)
