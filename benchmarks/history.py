@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,11 @@ class History:
     def store(self) -> Path:
         """The folder with the store of all but the newest week."""
         return self.work / "store"
+
+    @property
+    def restated(self) -> Path:
+        """The folder with a copy of it that was restated."""
+        return self.work / "restated"
 
     @property
     def data(self) -> Path:
@@ -98,8 +104,8 @@ def newest(history: History) -> Mapping[str, Measured]:
     return {**found, **interleave(nothing, history.repeat)}
 
 
-def asking(history: History, name: str, sql: str, *flags: str) -> Contender:
-    """Asks the store."""
+def asking(store: Path, name: str, sql: str, *flags: str) -> Contender:
+    """Asks a store."""
     command = [
         sys.executable,
         "-m",
@@ -109,29 +115,34 @@ def asking(history: History, name: str, sql: str, *flags: str) -> Contender:
         "--format",
         "csv",
         "--db",
-        str(history.store / "spine.db"),
+        str(store / "spine.db"),
     ]
     return Contender(name, [*command, *flags])
 
 
-def queries(history: History, what: str, symbol: str, moment: str) -> Mapping[str, Measured]:
-    """The statements, now and as of a moment, beside DuckDB over plain files."""
+def queries(history: History, symbol: str, moment: str) -> Mapping[str, Measured]:
+    """The statements, now and as of a moment, of the store and of the restated one, beside DuckDB over plain files."""
     contenders = []
     for name, sql in QUERIES.items():
         ours = sql.format(rows=TABLE, symbol=symbol)
-        contenders += [
-            asking(history, f"{name}{what}", ours),
-            asking(history, f"{name} as of{what}", ours, "--as-of", moment),
-        ]
-        if not what:
-            plain = [
-                peer_python(),
-                str(HERE / "duck.py"),
-                str(history.work / "plain"),
-                sql.format(rows="rows", symbol=symbol),
+        for store, what in ((history.store, ""), (history.restated, ", restated")):
+            contenders += [
+                asking(store, f"{name}{what}", ours),
+                asking(store, f"{name} as of{what}", ours, "--as-of", moment),
             ]
-            contenders.append(Contender(f"{name}, plain files", plain))
+        theirs = sql.format(rows="rows", symbol=symbol)
+        plain = [peer_python(), str(HERE / "duck.py"), str(history.work / "plain"), theirs]
+        contenders.append(Contender(f"{name}, plain files", plain))
     return interleave(contenders, history.repeat)
+
+
+def restate(history: History) -> int:
+    """Restate a copy of the store, a few rows at a time; returns how often."""
+    count = round(RESTATED * history.scale)
+    shutil.copytree(history.store, history.restated)
+    database = str(history.restated / "spine.db")
+    prepare([sys.executable, str(HERE / "restate.py"), database, str(count)], history.work)
+    return count
 
 
 def plain_files(history: History) -> str:
@@ -156,9 +167,9 @@ def plain_files(history: History) -> str:
     return max(counts, key=lambda symbol: (counts[symbol], symbol))
 
 
-def size(history: History) -> float:
-    """MB of the store."""
-    return (history.store / "spine.db").stat().st_size / 1e6
+def size(store: Path) -> float:
+    """MB of a store."""
+    return (store / "spine.db").stat().st_size / 1e6
 
 
 def bars(legs: Sequence[Sample], found: Mapping[str, Measured], sizes: tuple[float, float]) -> list[Bar]:
@@ -203,17 +214,14 @@ def history(bench: Bench) -> Report:
     legs = load(own)
     found = dict(newest(own))
     symbol = plain_files(own)
-    asked = asking(own, "", "SELECT MAX(committed_at) FROM core_manifest")
+    asked = asking(own.store, "", "SELECT MAX(committed_at) FROM core_manifest")
     moment = run_once(asked).output.splitlines()[1]
-    found |= queries(own, "", symbol, moment)
-    before = size(own)
-    count = round(RESTATED * own.scale)
-    prepare([sys.executable, str(HERE / "restate.py"), str(own.store / "spine.db"), str(count)], own.work)
-    found |= queries(own, ", restated", symbol, moment)
+    count = restate(own)
+    found |= queries(own, symbol, moment)
     rows = sum(ROWS.values()) * own.weeks
     return Report(
         f"{rows:,} rows in {3 * own.weeks:,} partitions, restated {count:,} times",
         found,
-        bars(legs, found, (before, size(own))),
+        bars(legs, found, (size(own.store), size(own.restated))),
         notes=curve(own, legs),
     )
