@@ -26,7 +26,7 @@ from market_spine.app.plausibility import (
 from market_spine.app.scheduling import RunStatus
 from market_spine.app.task import Nearby, Outcome, Run, Task
 from market_spine.core.anomaly import MISSING_LEG, Anomaly
-from market_spine.core.domain import Domain
+from market_spine.core.domain import Domain, Place
 from market_spine.core.manifest import Entry, legs_of
 from market_spine.core.partition import Partition
 from market_spine.core.plausibility import RowPlausibility
@@ -133,8 +133,6 @@ def compare_firsts(run: Run, outcomes: Sequence[Outcome], tasks: Sequence[Task])
 
         def compared(outcome: Outcome) -> Outcome:
             key = outcome.partition_key
-            if key not in firsts:
-                return outcome
             found = _odd(run, key, planned[key], lines, frames, {each.kind for each in outcome.anomalies})
             if found:
                 with store.commit(run.domain.partition(key)) as commit:
@@ -142,7 +140,14 @@ def compare_firsts(run: Run, outcomes: Sequence[Outcome], tasks: Sequence[Task])
                         commit.note(anomaly)
             return outcome._replace(anomalies=(*outcome.anomalies, *found))
 
-        return [compared(outcome) for outcome in outcomes]
+        # Along the lines, so that neighbours, which share most of theirs, come one after another.
+        along = sorted((each for each in outcomes if each.partition_key in firsts), key=lambda each: _place(run, each))
+        told = {each.partition_key: compared(each) for each in along}
+        return [told.get(each.partition_key, each) for each in outcomes]
+
+
+def _place(run: Run, outcome: Outcome) -> Place:
+    return run.domain.place(run.domain.partition(outcome.partition_key)) or Place("", 0)
 
 
 def _is_first(domain: Domain, outcome: Outcome) -> bool:
