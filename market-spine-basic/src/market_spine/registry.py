@@ -105,8 +105,10 @@ def locate(text: str, domain: str | None = None, known: Known = lambda _: ()) ->
             fits.append((candidate, find_partition(candidate, text, known)))
         except UsageError as error:
             problems.append((candidate, error))
-    there = [(each, partition) for each, partition in fits if partition.key in known(each.name)]
-    chosen = there if len(there) == 1 else fits
+    chosen = fits
+    if len(fits) > 1:
+        there = [(each, partition) for each, partition in fits if partition.key in known(each.name)]
+        chosen = there if len(there) == 1 else fits
     if len(chosen) == 1:
         return chosen[0]
     if chosen:

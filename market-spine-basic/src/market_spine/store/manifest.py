@@ -151,10 +151,11 @@ def read_keys(db: Database, domain: str) -> list[str]:
 
 def read_capture_ids(db: Database, prefix: str, most: int) -> list[str]:
     """The ids of captures that begin so, in text order."""
+    begins = records.storable(prefix)
     rows = db.rows(
         "SELECT DISTINCT capture_id FROM core_manifest WHERE stage = 'ingest' AND status IN ('committed', 'held')"
         " AND SUBSTR(capture_id, 1, ?) = ? ORDER BY capture_id LIMIT ?",
-        (len(prefix), prefix, most),
+        (len(begins), begins, most),
     )
     return [name for (name,) in rows]
 
