@@ -35,8 +35,8 @@ quick: install ## the tests that need no server, start no process and repeat not
 
 test-web: install ## the console in a real browser: Chromium and Tidy, which are installed on Debian as root
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement deploy/locks/browser.lock
-	@command -v chromium tidy >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium tidy; }
-	MARKET_SPINE_BROWSER=$$(command -v chromium) $(BIN)/python -m pytest -n auto market-spine-basic/tests/browser
+	@command -v chromium >/dev/null && command -v tidy >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium tidy; }
+	MARKET_SPINE_BROWSER=$$(command -v chromium) $(BIN)/python -m pytest -n auto -m browser market-spine-basic/tests/browser
 
 soak: install ## faults, concurrency, recovery and security at length: SOAK=10 times an ordinary test run
 	MARKET_SPINE_SOAK=$(SOAK) $(BIN)/python -m pytest -n auto market-spine-basic/tests/faults \

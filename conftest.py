@@ -67,8 +67,11 @@ def _quick_is_quick(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a PostgreSQL, by its fixtures and parameters, and what tries faults at length."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what needs a PostgreSQL, by its fixtures and parameters, and what tries faults at length or needs a browser.
+
+    Where no browser is named, what needs one is deselected.
+    """
     for item in items:
         values = (
             item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
@@ -79,6 +82,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(INHERITED[item.name])
         if "faults" in item.path.parts:
             item.add_marker("soak")
+        if "browser" in item.path.parts:
+            item.add_marker("browser")
+    if "MARKET_SPINE_BROWSER" not in os.environ:
+        without = [item for item in items if item.get_closest_marker("browser")]
+        config.hook.pytest_deselected(items=without)
+        items[:] = [item for item in items if item not in without]
 
 
 @pytest.fixture(scope="session")

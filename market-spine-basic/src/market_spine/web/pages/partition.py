@@ -54,7 +54,7 @@ def record(reading: Reading, visit: Visit) -> Record:
         "neighbours": _neighbours(reading, domain, partition),
         "beside": _beside(reading, domain, partition),
         "stages": _stages(reading, domain, partition),
-        "commands": _commands(domain, state, captures),
+        "commands": _commands(name, state, captures),
     }
 
 
@@ -162,7 +162,11 @@ def _difference(
     reading: Reading, domain: Domain, partition: Partition, captures: list[CaptureState], visit: Visit
 ) -> dict[str, Any] | None:
     """What differs between two captures: those asked for, else the held one or the last and the one before."""
-    pair = _pair(captures, visit.query.get("from"), visit.query.get("to"))
+    # Whoever steps back with a capture in the address comes to a moment when it was not known yet.
+    ahead = {each.entry.capture_id for each in reading.moments_of(domain, partition)} if reading.as_of else set()
+    ahead -= {each.committed.entry.capture_id for each in captures}
+    chosen = (name if (name := visit.query.get(side)) not in ahead else None for side in ("from", "to"))
+    pair = _pair(captures, *chosen)
     if pair is None:
         return None
     old, new = pair
@@ -291,10 +295,13 @@ def _stages(reading: Reading, domain: Domain, partition: Partition) -> list[dict
     ]
 
 
-def _commands(domain: Domain, state: PartitionState, captures: list[CaptureState]) -> list[dict[str, str]]:
+def _commands(short: str, state: PartitionState, captures: list[CaptureState]) -> list[dict[str, str]]:
     """What a person would type about this partition."""
     key = state.partition_key
     found = [{"does": "list its captures", "command": f"market-spine captures '{key}'"}]
+    if state.state in words.BACKFILLED:
+        command = f"market-spine schedule {short} --partitions '{key}'"
+        found.insert(0, {"does": "load it", "command": command})
     if len(captures) > 1:
         found.append({"does": "compare the last two", "command": f"market-spine diff '{key}'"})
     if state.held_capture_id:
