@@ -107,6 +107,31 @@ def test_an_export_shows_one_moment(form: str, spine: Spine, tmp_path: Path) -> 
     assert len(exported(place, form, "core_runs")) == 1
 
 
+def test_what_is_loaded_meanwhile_is_not_in_it(
+    spine: Spine, run: Callable[..., SchedulerResult], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A load that commits between two tables is in neither."""
+    from market_spine.publish import folders
+
+    add = folders.FileFolder.add
+    loads = iter([None])
+
+    def slowly(self: Any, relation: Any, rows: Any) -> int:
+        written = add(self, relation, rows)
+        for _ in loads:
+            (folder / "2025-03-02.txt").write_text("ada 99\n")
+            assert run().stats.failed == 0
+        return written
+
+    monkeypatch.setattr(folders.FileFolder, "add", slowly)
+    export(spine, tmp_path / "out", "parquet", tables=["harbor_total", "harbor_landing", "core_runs"])
+    landed = pl.scan_parquet(tmp_path / "out/harbor_landing/*.parquet").group_by("day").agg(pl.col("tons").sum())
+    totals = pl.scan_parquet(tmp_path / "out/harbor_total/*.parquet").select("day", "tons")
+    assert landed.sort("day").collect().equals(totals.sort("day").collect())
+    assert len(exported(tmp_path / "out", "parquet", "core_runs")) == 2
+    assert len(spine.runs()) == 3
+
+
 def schema_of(place: Path, form: str, table: str) -> dict[str, str]:
     """Column to declared type in an export's own words."""
     if form == "parquet":

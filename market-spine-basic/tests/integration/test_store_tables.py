@@ -16,7 +16,7 @@ from market_spine.core.domain import Domain
 from market_spine.core.manifest import Entry
 from market_spine.core.partition import Partition, Scope
 from market_spine.errors import UsageError
-from market_spine.store import StoreUrl, open_reader
+from market_spine.store import StoreUrl, open_reader, open_writer
 from market_spine.store.asking import Question
 from market_spine.store.reader import StoreReader
 from market_spine.store.writer import StoreWriter
@@ -280,6 +280,49 @@ def test_parameters_that_cannot_be_are_said(sql: str, params: Any, said: str, re
         pass
 
 
+CROPS = st.dictionaries(st.sampled_from(["kale", "leek", "mint", "beet"]), st.integers(0, 3), max_size=4)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(loads=st.lists(st.tuples(st.sampled_from(["north", "south"]), CROPS), min_size=1, max_size=6))
+def test_any_history_reads_as_it_was(
+    loads: list[tuple[str, dict[str, int]]],
+    new_store: Callable[[], StoreUrl],
+    domain: Domain,
+    clock: Any,
+    enter: Callable[..., Entry],
+    harvest: Callable[..., pl.DataFrame],
+) -> None:
+    """Each moment's rows are those of the last load of each plot by then, with conditions and without."""
+    url, moments = new_store(), []
+    known: dict[str, dict[str, int]] = {"north": {}, "south": {}}
+    with open_writer(url, [domain], clock=clock) as store:
+        for number, (plot, crops) in enumerate(loads):
+            where = Partition("garden", ("2025-01-03", plot))
+            with store.commit(where) as commit:
+                entry = enter(commit, where, capture_id=f"load{number}")
+                frame = harvest(**crops).with_columns(plot=pl.lit(plot))
+                commit.replace(domain.tables[0], Scope({"day": "2025-01-03", "plot": plot}), frame, entry.manifest_id)
+            known = {**known, plot: crops}
+            moments.append((store.latest(), known))
+    with open_reader(url, [domain], clock=clock) as reader:
+        for moment, plots in [*moments, (None, known)]:
+            expected = sorted(
+                (plot, crop, float(tons)) for plot, crops in plots.items() for crop, tons in crops.items()
+            )
+            for together in (False, True):
+                with reader.table(
+                    "garden_harvest", columns=["plot", "crop", "weight"], as_of=moment, together=together
+                ) as found:
+                    got = [row for piece in found.frames() for row in piece.iter_rows()]
+                assert sorted(got) == expected
+                assert not together or [row[0] for row in got] == sorted(row[0] for row in got)
+            south = rows(reader, columns=["crop"], where={"plot": "south", "weight": [1, 2]}, as_of=moment)
+            assert south["crop"].to_list() == [
+                crop for plot, crop, tons in expected if plot == "south" and 0 < tons < 3
+            ]
+
+
 def test_what_memory_does_not_hold_goes_where_it_may(
     reader: StoreReader, store_url: StoreUrl, domain: Domain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,3 +360,6 @@ def test_the_relations_are_described(reader: StoreReader) -> None:
     assert found["core_payloads"].columns["data"] == "bytes"
     assert (found["core_runs"].sort, found["garden_total"].sort) == ("platform", "view")
     assert not [name for name in found if name.endswith("_versions")]
+    kept = {name for name in reader._db.relations() if name.startswith("core_")}
+    own = {name for name in kept if name.startswith(("core_segment", "core_closures"))}
+    assert {name for name in found if name.startswith("core_")} == kept - own

@@ -122,8 +122,8 @@ _CORE_AS_OF = {
     "core_refusals": "learnt_at <= {at}",
 }
 """Platform tables and the condition under which a row was known at a moment; their rows never change."""
-CORE = tuple(_CORE_AS_OF)
-"""The platform tables that can be read as of a moment."""
+CORE = (*_CORE_AS_OF, SESSIONS)
+"""The platform's tables, and its view that each database makes in its own way."""
 
 
 def quote(name: str) -> str:
