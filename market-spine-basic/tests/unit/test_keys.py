@@ -44,6 +44,7 @@ STORE = knows("2024|Ålesund", "2025|Bergen", "2025|bergen", "2025|Oslo")
         (" 2025 / OSLO ", "2025|Oslo"),
         ("2024", "2024|Ålesund"),
         ("2025/Bergen", "2025|Bergen"),
+        ("2025|oslo", "2025|Oslo"),
         ("2025/bergen", "2025|bergen"),
         ("2026/Oslo", "2026|Oslo"),
         ("2026|Oslo", "2026|Oslo"),
@@ -59,7 +60,7 @@ def test_a_typed_text_finds_its_partition(text: str, key: str) -> None:
     [
         ("2025", ("fits 3 partitions of ports", "'2025|bergen', '2025|Oslo', '2025|Bergen'")),
         ("2025/BERGEN", ("fits 2 partitions", "'2025|bergen', '2025|Bergen'")),
-        ("1999", ("'1999' fits no known partition", "year|port, such as 2025|ABC")),
+        ("1999", ("'1999' fits no known partition", "'1999|Ålesund', '1999|bergen', '1999|Oslo', ...")),
         ("Oslo/2025", ("'Oslo/2025' is not a partition of ports", "year|port, such as 2025|ABC")),
         ("", ("'' is not a partition of ports", "year|port, such as 2025|ABC")),
     ],
@@ -77,3 +78,10 @@ def test_a_long_list_of_keys_is_cut_short() -> None:
     with pytest.raises(UsageError) as caught:
         find_partition(Ports(), "2025", knows(*(f"2025|P{number}" for number in range(9))))
     assert caught.value.hint == "type one of them: '2025|P8', '2025|P7', '2025|P6', ..."
+
+
+def test_without_anything_known_the_shape_of_a_key_is_shown() -> None:
+    """An empty store has no key to show, so the domain's own example is."""
+    with pytest.raises(UsageError) as caught:
+        find_partition(Ports(), "1999", knows())
+    assert caught.value.hint == "a key is year|port, such as 2025|ABC"

@@ -52,11 +52,11 @@ def test_a_typed_key_is_understood_whichever_domain_it_is_of(text: str, key: str
     ("text", "said"),
     [
         ("2025-11-21", "'2025-11-21|OTC', '2025-11-21|NMS_TIER_1'"),
-        ("2025-12-05", "2025-01-03|NMS_TIER_1"),
+        ("2025-12-05", "a key is such as '2025-12-05|OTC', '2025-12-05|NMS_TIER_1'"),
         ("2025-13-05/OTC", "'2025-13-05' in '2025-13-05/OTC' is not a date"),
         ("2025-11-21/T9", "unknown tier 'T9'"),
         ("aapl", "'AAPL|polygon', 'AAPL|mock'"),
-        ("GOOGL", "SYMBOL|SOURCE, such as AAPL|polygon"),
+        ("googl", "a key is such as 'GOOGL|polygon', 'GOOGL|mock'"),
         ("?", "market-spine status"),
     ],
 )

@@ -31,7 +31,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("command", "what", "next_step"),
     [
         ("captures 2031-01-03/OTC", "2031-01-03|OTC", "market-spine status"),
-        ("captures GOOGL", "'GOOGL'", "such as AAPL|polygon"),
+        ("captures GOOGL", "'GOOGL'", "a key is such as 'GOOGL|mock'"),
         ("captures 2025-11-21", "2025-11-21|OTC'", "'2025-11-21|NMS_TIER_2'"),
         ("captures AAPL --domain finar", "'finar'", "did you mean 'finra'?"),
         ("captures AAPL --db nowhere.db", "nowhere.db", "--db or DATABASE_URL"),

@@ -36,8 +36,6 @@ def find_partition(domain: Domain, text: str, known: Known) -> Partition:
         if exact is not None:
             return exact
         raise
-    if exact is not None and exact.values == tuple(values):
-        return exact
     keys = known(domain.name)
     if exact is not None and exact.key in keys:
         return exact
@@ -55,7 +53,9 @@ def find_partition(domain: Domain, text: str, known: Known) -> Partition:
     if exact is not None:
         return exact
     if problem is not None and any(values) and None in values:
-        raise Unclear(f"'{text}' fits no known partition of {domain.name}", hint=problem.hint) from problem
+        offered = _completed(values, keys)
+        hint = f"a key is such as {_listed(offered)}" if offered else problem.hint
+        raise Unclear(f"'{text}' fits no known partition of {domain.name}", hint=hint) from problem
     raise problem or UsageError(f"'{text}' is no partition of {domain.name}")
 
 
@@ -89,6 +89,15 @@ def _fitting(values: Sequence[str | None], keys: Collection[str]) -> list[str]:
         if fits:
             return sorted(fits, reverse=True)
     return []
+
+
+def _completed(values: Sequence[str | None], keys: Collection[str]) -> list[str]:
+    """The keys that the text could stand for, with the one value that it leaves open as other keys have it."""
+    if list(values).count(None) != 1:
+        return []
+    place = list(values).index(None)
+    known = sorted({key.split("|")[place] for key in keys}, reverse=True)
+    return ["|".join(value or each for value in values) for each in known]
 
 
 def _listed(keys: Sequence[str]) -> str:
