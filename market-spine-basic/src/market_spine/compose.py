@@ -305,6 +305,7 @@ def _plan(
 ) -> Plan:
     """What to do; ``config`` is filled with the values in effect as they are known."""
     config.update(mode=request.mode, force=request.force, only_stage=request.only_stage, fail_fast=request.fail_fast)
+    config.update(settings.started_by())
     mode = choice("--mode", request.mode, MODES)
     only_stage = choice("--only-stage", request.only_stage, ONLY_STAGES)
     workers = whole_number("--workers", request.workers, least=1)

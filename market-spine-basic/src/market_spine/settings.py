@@ -146,6 +146,12 @@ def lineage_wanted(environ: Mapping[str, str] = os.environ) -> bool:
     )
 
 
+def started_by(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Who had a command started for them, for its ``config``: ``MARKET_SPINE_STARTED_BY``; nothing without it."""
+    name = variable("MARKET_SPINE_STARTED_BY", "", environ)
+    return {"started_by": name} if name else {}
+
+
 def secret(name: str, environ: Mapping[str, str] = os.environ) -> str:
     """A key or password: ``NAME``, else the content of the file that ``NAME_FILE`` names; empty if neither is set.
 

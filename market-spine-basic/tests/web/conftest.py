@@ -15,6 +15,7 @@ from market_spine.compose import Hooks
 from market_spine.store import parse_url
 from market_spine.web.app import application
 from market_spine.web.console import Console
+from market_spine.web.identity import Local
 from spine.domains.finra.otc_transparency.sample_data import write_sample_data
 from spine.domains.finra.otc_transparency.scheduler import run_finra_schedule
 from spine.domains.finra.otc_transparency.schema import TIERS
@@ -107,7 +108,11 @@ class Story:
 def console_of(db: str) -> Console:
     """A console over a store, looking at a fixed moment."""
     return Console(
-        url=parse_url(db), domains={name: registry.load(name) for name in registry.entries()}, clock=lambda: NOW
+        url=parse_url(db),
+        database=db,
+        domains={name: registry.load(name) for name in registry.entries()},
+        clock=lambda: NOW,
+        identity=Local("tester"),
     )
 
 

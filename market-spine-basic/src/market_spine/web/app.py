@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from market_spine.errors import MarketSpineError, StoreError, UsageError
 from market_spine.store import open_reader
-from market_spine.web import exports, rendering
+from market_spine.web import acting, exports, rendering
 from market_spine.web.console import Console
 from market_spine.web.pages import (
     PageMissing,
@@ -27,6 +27,7 @@ from market_spine.web.pages import (
     captures,
     changes,
     grid,
+    jobs,
     overview,
     partition,
     query,
@@ -53,6 +54,7 @@ PAGES = (
     PageSpec("/changes", "changes.html", changes.record, "Changes", "restatements"),
     PageSpec("/calendar", "calendar.html", calendar.record, "Calendar", "expected"),
     PageSpec("/query", "query.html", query.record, "SQL"),
+    PageSpec("/jobs/{job}", "job.html", jobs.record),
     PageSpec("/search", "search.html", search.record, "Search", "found"),
 )
 _ENDINGS = ("json", *rendering.TABLES, "")
@@ -83,13 +85,19 @@ def application(console: Console) -> ASGIApp:
             Route("/static/{path:path}", _static),
             Route("/payloads/{sha256}", partial(_payload, console, limiter)),
             *(Route(f"/query.{each}", partial(_export, console, limiter, each)) for each in exports.WRITERS),
+            Route("/metrics", partial(_metrics, console, limiter)),
+            Route("/login", partial(_told, console, limiter, acting.log_in), methods=["GET", "POST"]),
+            *(
+                Route(f"/actions/{verb}", partial(_told, console, limiter, partial(acting.act, verb)), methods=["POST"])
+                for verb in acting.VERBS
+            ),
             Route("/calendar.ics", partial(_calendar, console, limiter)),
             *routes,
         ],
         middleware=[Middleware(GZipMiddleware, minimum_size=_LEAST_PACKED, compresslevel=5)],
         exception_handlers={404: _nowhere, 500: _broken},
     )
-    return Shield(app, hosts=console.hosts)
+    return Shield(app, hosts=console.hosts, identity=console.identity)
 
 
 def _of_sort(sort: str, section: str) -> tuple[PageSpec, PageSpec]:
@@ -116,15 +124,16 @@ async def _answer(
 ) -> Response:
     visit = _visit(request)
     path = request.url.path.removesuffix(f".{ending}") if ending else request.url.path
-    return await to_thread.run_sync(_page, console, page, ending, visit, path, limiter=limiter)
+    who = str(request.scope["who"])
+    return await to_thread.run_sync(_page, console, page, ending, visit, path, who, limiter=limiter)
 
 
-def _page(console: Console, page: PageSpec, ending: str, visit: Visit, path: str) -> Response:
+def _page(console: Console, page: PageSpec, ending: str, visit: Visit, path: str, who: str) -> Response:
     """One page, in one of its forms."""
     try:
         with reading(console, visit.query.get("as_of")) as found:
             record = plain(page.record(found, visit))
-            site = _site(found, page, visit, path)
+            site = _site(found, page, visit, path, who)
     except MarketSpineError as error:
         return _problem(error, as_json=bool(ending))
     if ending == "json":
@@ -140,7 +149,7 @@ def _page(console: Console, page: PageSpec, ending: str, visit: Visit, path: str
     return Response(rendering.html(page.template, record, site), media_type="text/html")
 
 
-def _site(found: Reading, page: PageSpec, visit: Visit, path: str) -> dict[str, Any]:
+def _site(found: Reading, page: PageSpec, visit: Visit, path: str, who: str) -> dict[str, Any]:
     """What every page shows around its record."""
     first = next(iter(found.gridded), "")
     grids = [("Partitions", f"/d/{first}/partitions")] if first else []
@@ -157,6 +166,9 @@ def _site(found: Reading, page: PageSpec, visit: Visit, path: str) -> dict[str, 
         "today": found.today.isoformat(),
         "errors": sum(each.anomaly.severity == "error" for each in found.open_anomalies),
         "store": found.console.url.display,
+        "who": who,
+        "acts": found.console.desk is not None and found.as_of is None,
+        "stamp": acting.stamp(found.console, who),
         "twin": rendering.address(f"{stem}.json", visit.query),
         "path": rendering.quoted(path),
         "query": dict(visit.query),
@@ -169,6 +181,8 @@ def _problem(error: MarketSpineError, *, as_json: bool) -> Response:
     status = HTTPStatus.SERVICE_UNAVAILABLE
     if isinstance(error, PageMissing):
         status = HTTPStatus.NOT_FOUND
+    elif isinstance(error, acting.Forbidden):
+        status = HTTPStatus.FORBIDDEN
     elif isinstance(error, UsageError):
         status = HTTPStatus.BAD_REQUEST
     elif not isinstance(error, StoreError):
@@ -258,6 +272,30 @@ async def _export(console: Console, limiter: CapacityLimiter, ending: str, reque
     def make() -> Response:
         try:
             return exports.export(console, _visit(request), ending)
+        except MarketSpineError as error:
+            return _problem(error, as_json=False)
+
+    return await to_thread.run_sync(make, limiter=limiter)
+
+
+async def _told(console: Console, limiter: CapacityLimiter, answer: acting.Answer, request: Request) -> Response:
+    """What was sent, and a page that tells what is wrong with it."""
+    try:
+        return await answer(console, limiter, request)
+    except MarketSpineError as error:
+        return _problem(error, as_json=False)
+
+
+async def _metrics(console: Console, limiter: CapacityLimiter, _request: Request) -> Response:
+    """Figures for Prometheus, those of ``market-spine metrics``."""
+
+    def make() -> Response:
+        from market_spine.notify.metrics import render
+
+        try:
+            return Response(
+                render(console.database, console.now()), media_type="text/plain; version=0.0.4; charset=utf-8"
+            )
         except MarketSpineError as error:
             return _problem(error, as_json=False)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.util import find_spec
 
@@ -11,6 +12,8 @@ from market_spine.core.domain import Domain
 from market_spine.core.ports import Clock
 from market_spine.errors import MarketSpineError
 from market_spine.store import StoreUrl
+from market_spine.web.identity import Identity
+from market_spine.web.jobs import Desk
 
 LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
 """Names of this very machine."""
@@ -24,19 +27,26 @@ class Console:
 
     Attributes:
         url: the store.
+        database: how it was named; it may hold a password.
         domains: short name to domain, in the order of the pages.
         clock: tells the moment; its day in New York judges what is due.
         hosts: the names by which the console may be asked for, without ports.
+        identity: tells who asks.
         sql: whether SQL is answered.
+        desk: starts what pages may start; None: they start nothing.
         threads: requests answered at once; further ones wait.
     """
 
     url: StoreUrl
+    database: str = field(repr=False)
     domains: dict[str, Domain]
     clock: Clock
+    identity: Identity
     hosts: frozenset[str] = LOOPBACK
     sql: bool = True
+    desk: Desk | None = None
     threads: int = 8
+    secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 
     @property
     def all_domains(self) -> Sequence[Domain]:

@@ -30,6 +30,9 @@ BARE_SITE: Mapping[str, Any] = {
     "twin": "",
     "path": "/",
     "query": {},
+    "who": "",
+    "acts": False,
+    "stamp": "",
 }
 """What stands around a page that could not be made."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from market_spine.app.states import Grid, PartitionState, State
@@ -13,6 +14,8 @@ from market_spine.web.reading import WINDOW, Reading
 RANGES = ("30", "1y", "all")
 """Rows of the grid: the latest thirty, those of a year, or all."""
 _YEAR = 53
+_OFFERED = 60
+"""Most partitions that are offered for a backfill."""
 _LISTED = 60
 """Most partitions whose reasons are listed."""
 _QUIET = (State.CAPTURED, State.REVISED)
@@ -43,8 +46,34 @@ def record(reading: Reading, visit: Visit) -> Record:
         "reasons": [_reason(reading, domain, state) for state in sorted(told, key=_urgency)[:_LISTED]],
         "unlisted": max(0, len(told) - _LISTED),
         "is_matrix": is_matrix(grid),
+        "backfill": _backfill(name, grid, visit),
         "strips": strips.record(reading, domain, shown, rows, visit) if series else None,
     }
+
+
+def _backfill(name: str, grid: Grid, visit: Visit) -> dict[str, Any] | None:
+    """The partitions that loading again may bring, those that are picked, and the command that loads these."""
+    offered = sorted((each for each in grid.states if each.state in words.BACKFILLED), key=_urgency)[:_OFFERED]
+    if not offered:
+        return None
+    given = set(visit.several.get("pick", ()))
+    missing = [state.partition_key for state in offered if state.state in (State.FAILED, State.LATE)]
+    keys = {state.partition_key for state in offered}
+    picked = [each.partition_key for each in offered if each.partition_key in (given & keys or missing)]
+    arguments = ["market-spine", *backfill_words(name, picked)] if picked else []
+    return {
+        "offered": [
+            {"partition_key": each.partition_key, "state": each.state, "picked": each.partition_key in picked}
+            for each in offered
+        ],
+        "picked": picked,
+        "command": shlex.join(arguments),
+    }
+
+
+def backfill_words(short: str, keys: list[str]) -> list[str]:
+    """The command that loads partitions, without the program's name."""
+    return ["schedule", short, "--partitions", ",".join(keys)]
 
 
 def find(reading: Reading, name: str) -> Domain:

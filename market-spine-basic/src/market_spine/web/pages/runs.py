@@ -36,12 +36,18 @@ def record(reading: Reading, visit: Visit) -> Record:
     run = reading.find_run(visit.place["run_id"])
     if run is None:
         raise PageMissing(f"there is no run {visit.place['run_id'][:80]!r}", hint="/runs lists them")
-    result = json.loads(run.result)
-    entries = result.get("runs", [])
     return {
         "today": reading.today.isoformat(),
         "run": plain_run(run),
         "domain": reading.short(run.domain),
+        **of_result(json.loads(run.result)),
+    }
+
+
+def of_result(result: dict[str, Any]) -> Record:
+    """What of a result is read first, and the result itself."""
+    entries = result.get("runs", [])
+    return {
         "failed": [each for each in entries if each["status"] == "failed"],
         "done": _done([each for each in entries if each["status"] in ("completed", "planned")]),
         "skipped": _skipped([each for each in entries if each["status"] == "skipped"]),
