@@ -38,7 +38,7 @@ def check(root: Path) -> list[str]:
             strict: tuple[str | Path, ...] = ("-k", version, "--strict", "--quiet", *sorted(Path(folder).iterdir()))
             said = tools.complaints("kubernetes-validate", *strict, cwd=Path(folder))
             found += [f"Kubernetes {version}: {line}" for line in said]
-    # An overlay of Jobs alone is applied beside another, whose accounts and settings it uses.
+    # An overlay without a CronJob is applied beside another, whose accounts and settings it uses.
     everything = [document for documents in shared.values() for document in documents]
     for name, documents in shared.items():
         alone = any(document["kind"] == "CronJob" for document in documents)
@@ -66,6 +66,10 @@ def _together(documents: Manifests, around: Manifests) -> Iterator[str]:
             yield from _cronjob(document)
         if document["kind"] == "ConfigMap" and not any("." in key for key in document.get("data", {})):
             yield from _variables(f"ConfigMap {document['metadata']['name']}", document.get("data", {}))
+    for document in documents:
+        if document["kind"] == "Deployment":
+            pod = document["spec"]["template"]["spec"]
+            yield from (f"Deployment {document['metadata']['name']}: {problem}" for problem in _pod(pod, there))
     for name, job in pods(documents):
         pod = job["template"]["spec"]
         yield from (f"{name}: {problem}" for problem in _pod(pod, there))

@@ -109,7 +109,6 @@ def console_of(db: str) -> Console:
     """A console over a store, looking at a fixed moment."""
     return Console(
         url=parse_url(db),
-        database=db,
         domains={name: registry.load(name) for name in registry.entries()},
         clock=lambda: NOW,
         identity=Local("tester"),

@@ -73,7 +73,6 @@ def web(
     desk = Desk(_program(action_command), database, utc_now) if allow_actions else None
     console = Console(
         url=parse_url(database),
-        database=database,
         domains={name: registry.load(name) for name in registry.entries()},
         clock=utc_now,
         identity=identity or Local(settings.user()),

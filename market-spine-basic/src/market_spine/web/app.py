@@ -85,7 +85,6 @@ def application(console: Console) -> ASGIApp:
             Route("/static/{path:path}", _static),
             Route("/payloads/{sha256}", partial(_payload, console, limiter)),
             *(Route(f"/query.{each}", partial(_export, console, limiter, each)) for each in exports.WRITERS),
-            Route("/metrics", partial(_metrics, console, limiter)),
             Route("/login", partial(_told, console, limiter, acting.log_in), methods=["GET", "POST"]),
             *(
                 Route(f"/actions/{verb}", partial(_told, console, limiter, partial(acting.act, verb)), methods=["POST"])
@@ -284,22 +283,6 @@ async def _told(console: Console, limiter: CapacityLimiter, answer: acting.Answe
         return await answer(console, limiter, request)
     except MarketSpineError as error:
         return _problem(error, as_json=False)
-
-
-async def _metrics(console: Console, limiter: CapacityLimiter, _request: Request) -> Response:
-    """Figures for Prometheus, those of ``market-spine metrics``."""
-
-    def make() -> Response:
-        from market_spine.notify.metrics import render
-
-        try:
-            return Response(
-                render(console.database, console.now()), media_type="text/plain; version=0.0.4; charset=utf-8"
-            )
-        except MarketSpineError as error:
-            return _problem(error, as_json=False)
-
-    return await to_thread.run_sync(make, limiter=limiter)
 
 
 async def _calendar(console: Console, limiter: CapacityLimiter, _request: Request) -> Response:

@@ -27,7 +27,6 @@ class Console:
 
     Attributes:
         url: the store.
-        database: how it was named; it may hold a password.
         domains: short name to domain, in the order of the pages.
         clock: tells the moment; its day in New York judges what is due.
         hosts: the names by which the console may be asked for, without ports.
@@ -38,7 +37,6 @@ class Console:
     """
 
     url: StoreUrl
-    database: str = field(repr=False)
     domains: dict[str, Domain]
     clock: Clock
     identity: Identity
