@@ -38,9 +38,9 @@ test-web: install ## the console in a real browser: Chromium and Tidy, which are
 	@command -v chromium >/dev/null && command -v tidy >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium tidy; }
 	MARKET_SPINE_BROWSER=$$(command -v chromium) $(BIN)/python -m pytest -n auto -m browser market-spine-basic/tests/browser
 
-soak: install ## faults, concurrency, recovery and security at length: SOAK=10 times an ordinary test run
+soak: install ## faults, concurrency, recovery, damage and security at length, and counts of what was tried: SOAK=10 times an ordinary test run
 	MARKET_SPINE_SOAK=$(SOAK) $(BIN)/python -m pytest -n auto market-spine-basic/tests/faults \
-		$(foreach suite,concurrency recovery security security_files,market-spine-basic/tests/integration/test_$(suite).py)
+		$(foreach suite,clock_ahead concurrency recovery security security_files store_damage store_deep,market-spine-basic/tests/integration/test_$(suite).py)
 
 check: lint types imports deploy-check test ## format, lint, types, import contracts, what deploy/ ships, tests
 

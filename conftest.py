@@ -90,6 +90,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in without]
 
 
+TRIED = ("kills", "cuts", "crashes", "freezes", "full disks", "mutants")
+"""Properties of tests that count what was tried, and are added up at the end."""
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how many faults of each kind were tried, by all processes of the run together."""
+    counts = dict.fromkeys(TRIED, 0)
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        if getattr(report, "when", "") == "teardown":
+            for name, value in report.user_properties:
+                if name in counts:
+                    counts[name] += value
+    if any(counts.values()):
+        terminalreporter.write_line("tried: " + ", ".join(f"{count} {name}" for name, count in counts.items() if count))
+
+
 @pytest.fixture(scope="session")
 def start_postgres() -> Iterator[Callable[..., Any]]:
     """Start a PostgreSQL of a major version (16 or 18) in a folder of its own, as often as it is called."""

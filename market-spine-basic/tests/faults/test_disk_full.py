@@ -50,8 +50,11 @@ def fill(disk: Path, spare: int) -> None:
 
 
 @pytest.mark.parametrize("spare", [0, 8192, 65_536])
-def test_a_copy_that_has_no_room_is_named_and_leaves_nothing(finra: Finra, disk: Path, spare: int) -> None:
+def test_a_copy_that_has_no_room_is_named_and_leaves_nothing(
+    finra: Finra, disk: Path, spare: int, record_property: Any
+) -> None:
     """Backups, rebuilt databases, new ones and files of --out say that there is no room, and are not there."""
+    record_property("full disks", 3)
     db = str(finra.cwd / "whole.db")
     finra.load(db, finra.first)
     fill(disk, spare)

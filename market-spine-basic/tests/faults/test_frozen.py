@@ -91,8 +91,9 @@ class Proxy:
 
 
 @pytest.fixture
-def proxy(new_postgres: Callable[[], str]) -> Iterator[Proxy]:
+def proxy(new_postgres: Callable[[], str], record_property: Any) -> Iterator[Proxy]:
     """A proxy before a fresh schema."""
+    record_property("freezes", 1)
     found = Proxy(new_postgres())
     yield found
     found.close()

@@ -106,16 +106,20 @@ def test_a_sound_store_stays_sound(original: Original) -> None:
 
 
 @named(SEEN_AT_ONCE)
-def test_damage_is_found(damaged: StoreUrl, damage: Damage) -> None:
+def test_damage_is_found(damaged: StoreUrl, damage: Damage, record_property: Any) -> None:
     """Each kind of damage is found by its check, which says where."""
+    record_property("mutants", 1)
     found = [finding.message for finding in wrong(damaged) if finding.name == damage.check]
     assert any(damage.said in message for message in found), (found, wrong(damaged))
 
 
 @named(OBJECTS)
-def test_objects_are_compared_with_their_declarations_and_mended(damaged: StoreUrl, damage: Damage) -> None:
+def test_objects_are_compared_with_their_declarations_and_mended(
+    damaged: StoreUrl, damage: Damage, record_property: Any
+) -> None:
     """What of the schema is missing or replaced is named, `db upgrade` says what it mended, and nothing is left wrong
     but rows that were lost."""
+    record_property("mutants", 1)
     found = wrong(damaged)
     assert any(each.name == damage.check and damage.said in each.message for each in found), found
     assert any("db upgrade" in each.hint + each.message for each in found)
@@ -127,8 +131,9 @@ def test_objects_are_compared_with_their_declarations_and_mended(damaged: StoreU
 
 
 @named(LOST)
-def test_what_cannot_be_mended_is_named(damaged: StoreUrl, damage: Damage) -> None:
+def test_what_cannot_be_mended_is_named(damaged: StoreUrl, damage: Damage, record_property: Any) -> None:
     """Columns, keys and triggers that are not as declared are found, and stay so."""
+    record_property("mutants", 1)
     with suppress(StoreError):
         upgrade(damaged, registry.domains())
     found = wrong(damaged)
