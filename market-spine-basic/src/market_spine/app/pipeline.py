@@ -92,6 +92,10 @@ def unexpected(error: BaseException) -> MarketSpineError:
             hint="give it more (ulimit, the container's limits), or less at once: fewer --workers, fewer partitions",
             kind="resources",
         )
+    if isinstance(error, ImportError):
+        return MarketSpineError(
+            f"a library cannot be loaded ({error})", hint="install the program anew: pip install market-spine-basic"
+        )
     return MarketSpineError(text, hint="this is a defect in Market Spine or in the domain; the log has the traceback")
 
 

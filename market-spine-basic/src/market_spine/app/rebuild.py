@@ -169,7 +169,7 @@ def replayed(domain: Domain, past: PastCommit, source: Reader, target: Writer, c
     replay = _Replay(domain, past, source, target, clock)
     try:
         replay.run()
-    except MarketSpineError:
+    except (MarketSpineError, ImportError, OSError, MemoryError):
         raise
     except Exception as error:
         # It went well when it was written: the log says something else now, or the code.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -189,9 +192,7 @@ def _run(command: click.Command, arguments: Sequence[str], name: str) -> int:
     try:
         return _invoke(command, arguments, name)
     except OSError as error:
-        # Commands translate what happens to their files: what is left happened to stdout.
-        if error.filename is not None:
-            raise
+        # What happened to files is answered by now: what is left happened to stdout.
         sys.stdout = None  # closing it at exit would complain again
         # The reader of our stdout may go away early, as in `| head`.
         if not isinstance(error, BrokenPipeError):
@@ -221,7 +222,24 @@ def _invoke(command: click.Command, arguments: Sequence[str], name: str) -> int:
         return INTERRUPTED
     except MarketSpineError as error:
         return _fail(error, command, arguments)
+    except (SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # a panic of Polars is no Exception
+        if isinstance(error, OSError) and error.filename is None and error.errno != errno.EMFILE:
+            raise
+        return _unforeseen(error, command, arguments)
     return code if isinstance(code, int) else 0
+
+
+def _unforeseen(error: BaseException, command: click.Command, arguments: Sequence[str]) -> int:
+    """Answer for an error that nobody foresaw: that the process lacks something, that a library is broken, a defect."""
+    from market_spine.app.pipeline import unexpected
+
+    problem = unexpected(error)
+    if problem.kind == MarketSpineError.default_kind:
+        with suppress(OSError):  # a stderr that cannot be written is no reason for another outcome
+            traceback.print_exception(error)
+    return _fail(problem, _schedule_of(command, arguments) or command, arguments)
 
 
 def _schedule_of(command: click.Command, arguments: Sequence[str]) -> ScheduleCommand | None:

@@ -60,8 +60,10 @@ def rebuild(into: str, accept: bool, last: str | None, db: str | None, as_json: 
 
 def _moment(text: str, now: datetime) -> datetime:
     """What ``--not-after`` names; without zone it is UTC."""
+    from market_spine import settings
+
     try:
-        found = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(settings.trimmed("--not-after", text))
         moment = (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise UsageError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing
@@ -41,6 +42,8 @@ class Share(NamedTuple):
     domain: str
     keys: tuple[str, ...]
     moment: datetime
+    folder: str = ""
+    """Where a store of its own can be made."""
 
 
 def recomputed(
@@ -84,12 +87,13 @@ def _recomputed(url: StoreUrl, store: LogReader, workers: int, progress: Progres
     workers = workers if large > WORTH_IT else 1
     count, done = sum(len(share.keys) for share in shares), 0
     rows: dict[str, int] = {}
-    for verdict in _verdicts(shares, workers):
-        found += verdict.differences
-        for name, number in verdict.rows.items():
-            rows[name] = rows.get(name, 0) + number
-        done += verdict.partitions
-        progress(done, count)
+    with tempfile.TemporaryDirectory(prefix="market-spine-check-") as folder:
+        for verdict in _verdicts([share._replace(folder=folder) for share in shares], workers):
+            found += verdict.differences
+            for name, number in verdict.rows.items():
+                rows[name] = rows.get(name, 0) + number
+            done += verdict.partitions
+            progress(done, count)
     found += verify.results(log, domains)
     for domain in domains.values():
         if domain.name in there:
@@ -118,20 +122,28 @@ def _verdicts(shares: Sequence[Share], workers: int) -> Iterator[Verdict]:
     # Not forked: this process has threads by now.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(shares)), mp_context=context) as pool:
-        for future in as_completed([pool.submit(_verdict, share) for share in shares]):
-            yield future.result()
+        try:
+            for future in as_completed([pool.submit(_verdict, share) for share in shares]):
+                yield future.result()
+        except BaseException:
+            # Whoever stops this does not wait for what was begun.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.kill()
+            raise
 
 
 def _verdict(share: Share) -> Verdict:
     domain = registry.find(share.domain)
     clock = MomentClock(utc_now())
+    place = StoreUrl("sqlite", str(Path(share.folder) / f"{uuid.uuid4().hex}.db"))
     with (
-        tempfile.TemporaryDirectory(prefix="market-spine-check-") as folder,
         closing(open_reader(share.url, registry.domains(), clock=utc_now)) as source,
-        closing(
-            open_writer(StoreUrl("sqlite", str(Path(folder) / "again.db")), registry.domains(), clock=clock)
-        ) as target,
+        closing(open_writer(place, registry.domains(), clock=clock)) as target,
     ):
         log = verify.until(source.log(), share.moment)
         wanted = [verify.partitions(log)[domain.name][key] for key in share.keys]
-        return verify.verify(log, wanted, domain, source, target, clock)
+        verdict = verify.verify(log, wanted, domain, source, target, clock)
+    for suffix in ("", "-wal", "-shm"):
+        Path(place.path + suffix).unlink(missing_ok=True)
+    return verdict
