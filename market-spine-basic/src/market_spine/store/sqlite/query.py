@@ -186,21 +186,27 @@ class DuckRows:
         try:
             yield
         except duckdb.Error as error:
-            raise self._meaning(error) from error
+            raise self._meaning(error, str(error)) from error
+        except RuntimeError as error:
+            # What stops DuckDB amid an answer comes through the Arrow stream, as text.
+            found = _IN_STREAM.match(str(error))
+            if found is None:
+                raise
+            raise self._meaning(error, found[1]) from error
 
-    def _meaning(self, error: duckdb.Error) -> Exception:
+    def _meaning(self, error: Exception, said: str) -> Exception:
         if self._files.failure is not None:
             return self._files.failure
-        if isinstance(error, duckdb.InterruptException):
+        if isinstance(error, duckdb.InterruptException) or said.startswith("INTERRUPT Error"):
             return UsageError(f"the statement took longer than {self._question.seconds:g} s", hint=self._narrower())
-        if isinstance(error, duckdb.OutOfMemoryException):
+        if isinstance(error, duckdb.OutOfMemoryException) or said.startswith("Out of Memory Error"):
             return UsageError(f"the statement needs more than {MEMORY} of memory", hint=self._narrower())
-        if f"{PROTOCOL}://" in str(error) and not isinstance(error, duckdb.BinderException):
+        if f"{PROTOCOL}://" in said and not isinstance(error, duckdb.BinderException):
             return StoreCorrupt(
-                f"a segment cannot be read ({str(error).splitlines()[0]})",
+                f"a segment cannot be read ({said.splitlines()[0]})",
                 hint="market-spine db check --deep says which; restore a backup, or use `market-spine rebuild`",
             )
-        return statement.failed(str(error), as_of=self._question.moment is not None)
+        return statement.failed(said, as_of=self._question.moment is not None)
 
     def _narrower(self) -> str:
         if not self._scopes:
@@ -235,6 +241,7 @@ def _shown(name: str, kind: str) -> str:
     return f"CAST({quote(name)} AS {_CAST.get(kind, 'VARCHAR')}) AS {quote(name)}"
 
 
+_IN_STREAM = re.compile(r"ArrowArrayStream::\w+\(\) failed \(\d+\): (.*)", re.DOTALL)
 _SIMPLE = frozenset(("VARCHAR", "BOOLEAN", "DOUBLE", "BIGINT", "INTEGER", "HUGEINT", "SMALLINT", "TINYINT", '"NULL"'))
 _UTC = datetime.UTC
 
