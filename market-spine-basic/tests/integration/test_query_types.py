@@ -181,22 +181,21 @@ def test_names_that_are_not_distinct_are_refused(writer: StoreWriter) -> None:
 NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n{}) "
 
 
+def take(store: StoreWriter, sql: str, seconds: float, way: str) -> None:
+    """Read an answer to its end."""
+    with store.ask(sql, seconds=seconds) as answer:
+        if way == "parquet":
+            answer.write_parquet(BytesIO())
+        else:
+            for _ in getattr(answer, way)():
+                pass
+
+
 @pytest.mark.parametrize("way", ["frames", "parquet", "batches"])
 def test_what_stops_an_answer_is_said(way: str, writer: StoreWriter) -> None:
     """A value that cannot be computed amid the rows, and a limit of time, are usage errors however rows are taken."""
-    wrong = NUMBERS.format(" WHERE i < 150000")
-    cases = (
-        (
-            wrong + "SELECT CASE WHEN i > 140000 THEN CAST('x' || i AS INTEGER) ELSE i END AS i FROM n",
-            60,
-            "cannot be run",
-        ),
-        (NUMBERS.format("") + "SELECT COUNT(*) AS c FROM n", 0.3, "took longer"),
-    )
-    for sql, seconds, said in cases:
-        with pytest.raises(UsageError, match=said), writer.ask(sql, seconds=seconds) as answer:
-            if way == "parquet":
-                answer.write_parquet(BytesIO())
-            else:
-                for _ in getattr(answer, way)():
-                    pass
+    wrong = "SELECT CASE WHEN i > 140000 THEN CAST('x' || i AS INTEGER) ELSE i END AS i FROM n"
+    with pytest.raises(UsageError, match="cannot be run"):
+        take(writer, NUMBERS.format(" WHERE i < 150000") + wrong, 60, way)
+    with pytest.raises(UsageError, match="took longer"):
+        take(writer, NUMBERS.format("") + "SELECT COUNT(*) AS c FROM n", 0.3, way)

@@ -1,15 +1,17 @@
-"""docs/python.md: its examples run, on what ``make demo`` loads."""
+"""docs/python.md and docs/export.md: their examples run, on what ``make demo`` loads."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from market_spine.cli.main import root, run
 
-PAGE = Path(__file__).resolve().parents[4] / "docs/python.md"
+DOCS = Path(__file__).resolve().parents[4] / "docs"
+PAGE = DOCS / "python.md"
 
 
 @pytest.fixture
@@ -44,3 +46,15 @@ def test_the_examples_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "add one: UTC" in told
     assert "2025-11-21|OTC" in told
     assert (tmp_path / "volume.parquet").exists()
+
+
+@pytest.mark.usefixtures("demo")
+def test_the_exports_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command of the page makes the export that it names."""
+    (block,) = re.findall(r"^```bash\n(.*?)^```", (DOCS / "export.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    commands = [shlex.split(line) for line in block.replace("\\\n", " ").splitlines()]
+    assert len(commands) == 3
+    for program, *arguments in commands:
+        assert (program, run(root, arguments, program)) == ("market-spine", 0)
+        assert (tmp_path / arguments[arguments.index("--to") + 1]).exists()
+    assert "2 tables and views" in capsys.readouterr().out
