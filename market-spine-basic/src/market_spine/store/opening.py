@@ -11,7 +11,7 @@ from market_spine import settings
 from market_spine.core.domain import Domain
 from market_spine.core.ports import Clock
 from market_spine.errors import SchemaError, StoreUnavailable
-from market_spine.store import migrations, moments, objects
+from market_spine.store import migrations, moments
 from market_spine.store.database import Database
 from market_spine.store.location import StoreUrl
 from market_spine.store.moments import to_text
@@ -70,6 +70,8 @@ def _mended(db: Database, domains: Sequence[Domain], migrate: Callable[[], list[
     """Migrate, and make again before and after that what of tables, indexes and views can be; says what was done."""
     if migrations.TABLE not in db.relations():
         return migrate()
+    from market_spine.store import objects
+
     done = _within(db, lambda: objects.mend_tables(db, domains))
     return [*done, *migrate(), *_within(db, lambda: objects.mend_others(db, domains))]
 

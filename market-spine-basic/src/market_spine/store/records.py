@@ -6,10 +6,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from market_spine.core.anomaly import Anomaly
-from market_spine.core.commitlog import AnomalyEvent
 from market_spine.core.decision import Decision
 from market_spine.core.manifest import (
     AnomalyRecord,
@@ -29,6 +28,9 @@ from market_spine.store.moments import from_text, to_text
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+if TYPE_CHECKING:
+    from market_spine.core.commitlog import AnomalyEvent
 
 MANIFEST_COLUMNS = (
     "manifest_id, domain, partition_key, stage, status, capture_id, fingerprint, pipeline_version,"
@@ -288,6 +290,8 @@ def anomaly_record(row: Sequence[Any]) -> AnomalyRecord:
 @_kept_in("core_anomaly_events")
 def anomaly_event(row: Sequence[Any]) -> tuple[datetime, AnomalyEvent]:
     """Read back a row in the order of ``EVENT_COLUMNS``, with its moment."""
+    from market_spine.core.commitlog import AnomalyEvent
+
     _, _, key, kind, event, severity, message, details, occurred_at = row
     if event not in ("seen", "resolved"):
         raise ValueError(f"{event!r} is no event")

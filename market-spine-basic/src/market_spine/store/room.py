@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +29,8 @@ def require(path: str | Path, needed: int) -> None:
 
     What is written goes into a journal and from there into the database: twice its size is asked for.
     """
+    import shutil
+
     try:
         free = shutil.disk_usage(Path(path).absolute().parent).free
     except OSError:
