@@ -50,7 +50,10 @@ class Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         partition = (_context.get() or {}).get("partition")
         where = f"[{partition}] " if partition else ""
-        text = printable(f"{record.levelname}: {where}{abridged(record.getMessage())}")
+        # What is wrong is told in full; of what is odd about many partitions a few are named.
+        message = record.getMessage()
+        told = message if record.levelno >= logging.ERROR else abridged(message)
+        text = printable(f"{record.levelname}: {where}{told}")
         if not record.exc_info:
             return text
         return "\n".join([text, *map(printable, self.formatException(record.exc_info).split("\n"))])

@@ -37,11 +37,11 @@ def abridged(text: str) -> str:
     return _LIST.sub(short, text)
 
 
-def abridged_all(texts: Iterable[str]) -> list[str]:
+def few(texts: Iterable[str]) -> list[str]:
     """Sentences, of those that say the same of many things the first three, then how many more there are."""
     alike: dict[str, list[str]] = {}
     for text in texts:
-        alike.setdefault(_PARTICULAR.sub("", text), []).append(abridged(text))
+        alike.setdefault(_PARTICULAR.sub("", text), []).append(text)
     shown: list[str] = []
     for group in alike.values():
         shown += group[:NAMES]

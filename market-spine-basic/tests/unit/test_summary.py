@@ -140,3 +140,11 @@ def test_colours_are_for_a_terminal_that_wants_them(monkeypatch: pytest.MonkeyPa
     assert lines[2].startswith("\x1b[32mcompleted\x1b[0m")
     monkeypatch.setenv("NO_COLOR", "1")
     assert not any("\x1b" in line for line in told(*runs))
+
+
+def test_a_failure_is_told_in_full_and_a_warning_with_three_names() -> None:
+    """The columns that a file lacks are all named; of the partitions that a warning is about three are."""
+    keys = [f"2025-11-{day:02}|OTC" for day in range(10, 15)]
+    lines = told(failed(keys[0], "it lacks aA, bB, cC, dD, eE"), warnings=(f"incomplete: {', '.join(keys)}",))
+    assert lines[0] == f"WARNING: incomplete: 5 ({', '.join(keys[:3])}, ...)"
+    assert f"ERROR: {keys[0]}: it lacks aA, bB, cC, dD, eE" in lines

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market_spine.telemetry import JsonLines, Text
-from market_spine.wording import abridged, abridged_all, nearest, printable
+from market_spine.wording import abridged, few, nearest, printable
 
 HOSTILE = [
     ("\x1b]0;owned\x07", "\\x1b]0;owned\\x07"),
@@ -83,6 +83,14 @@ def test_a_long_list_is_a_count_and_three_names() -> None:
     )
 
 
+@pytest.mark.parametrize(("level", "whole"), [(logging.ERROR, True), (logging.WARNING, False)])
+def test_an_error_names_all_that_is_wrong(level: int, whole: bool) -> None:
+    """On a terminal a warning about many partitions is cut short, an error is not."""
+    text = "lacks the columns aA, bB, cC, dD, eE"
+    record = logging.LogRecord("market_spine", level, "", 0, text, (), None)
+    assert Text().format(record).endswith(text if whole else "5 (aA, bB, cC, ...)")
+
+
 def test_a_sentence_with_commas_is_no_list() -> None:
     """Ordinary words between commas are left alone."""
     text = "it was read, compared, found wanting, refused, and kept"
@@ -92,7 +100,7 @@ def test_a_sentence_with_commas_is_no_list() -> None:
 def test_many_sentences_of_one_kind_are_three_and_a_count() -> None:
     """Warnings that differ in dates, weekdays and keys alone are folded; others all stand."""
     weeks = [f"Week 2025-11-{day:02} is a Monday: mapped to the week ending 2025-11-{day + 4:02}." for day in range(10)]
-    assert abridged_all([*weeks, "something else"]) == [
+    assert few([*weeks, "something else"]) == [
         *weeks[:3],
         "... and 7 more like these; --json has all",
         "something else",

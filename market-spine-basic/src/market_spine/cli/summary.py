@@ -11,7 +11,7 @@ import click
 
 from market_spine.app.scheduling import PipelineRun, RunStatus, SchedulerResult, SchedulerStatus, SkipReason
 from market_spine.settings import variable
-from market_spine.wording import NAMES, abridged_all, printable
+from market_spine.wording import NAMES, abridged, few, printable
 
 _COLOURS = {
     "failed": "red",
@@ -81,12 +81,12 @@ def summary_lines(result: SchedulerResult, *, warnings: bool = True) -> list[str
         result: what to tell.
         warnings: also its warnings; they have been told already where the log goes to the same terminal.
     """
-    lines = [f"WARNING: {printable(each)}" for each in abridged_all(result.warnings)] if warnings else []
+    lines = [f"WARNING: {printable(each)}" for each in few(map(abridged, result.warnings))] if warnings else []
     folded = _folded(result.runs)
     lines += _table(folded)
     lines += _skipped(folded)
     reasons = [reason for each in folded for reason in each.reasons]
-    lines += [_coloured("failed", "ERROR") + f": {printable(each)}" for each in abridged_all(reasons)]
+    lines += [_coloured("failed", "ERROR") + f": {printable(each)}" for each in few(reasons)]
     if result.error:
         hint = f" ({result.error.hint})" if result.error.hint else ""
         lines.append(_coloured("failed", f"ERROR: {printable(result.error.message + hint)}"))
