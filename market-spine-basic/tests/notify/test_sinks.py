@@ -151,3 +151,20 @@ def test_a_text_is_short_and_a_document_is_whole() -> None:
     assert message.body.endswith("... and 80 more: market-spine anomalies")
     assert len(message.document()["events"]) == 100
     assert message.title == "harbor: 100 new"
+
+
+def test_a_partition_is_named_once() -> None:
+    """A message that begins with its partition is not given it again; one that does not is."""
+    from datetime import UTC, datetime
+
+    from market_spine.notify.due import Episode, Item
+
+    moment = datetime(2025, 3, 10, tzinfo=UTC)
+    texts = ("2025-03-01 is not there", "half of the rows are gone")
+    items = [
+        Item("opened", Episode("harbor", "2025-03-01", "late", "error", text, "", moment, moment, 1)) for text in texts
+    ]
+    assert Message("harbor", items).body.splitlines() == [
+        "NEW error late: 2025-03-01 is not there",
+        "NEW error late 2025-03-01: half of the rows are gone",
+    ]

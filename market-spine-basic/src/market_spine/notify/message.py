@@ -49,7 +49,9 @@ class Message:
         for event, each in self.items[:SHOWN]:
             hint = f" ({each.hint})" if each.hint and event != "resolved" else ""
             seen = f", seen {each.seen} times" if each.seen > 1 else ""
-            subject = f" {each.partition_key}" if each.partition_key else ""
+            # Messages often begin with what they are about.
+            told = each.message.startswith(each.partition_key)
+            subject = "" if told else f" {each.partition_key}"
             yield f"{_WORDS[event]} {each.severity} {each.kind}{subject}: {each.message}{hint}{seen}"
         if (more := len(self.items) - SHOWN) > 0:
             yield f"... and {more} more: market-spine anomalies"

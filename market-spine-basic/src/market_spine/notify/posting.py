@@ -50,6 +50,8 @@ def post(url: str, *, body: str | None = None, json: Any = None, seconds: float 
         except MarketSpineError as error:
             if error.kind == "bad_address":  # what is wrong with an address may be a piece of it
                 error.message = f"{HIDDEN} is no address that can be used"
+            if error.message.startswith(HIDDEN):
+                error.message = f"its address{error.message.removeprefix(HIDDEN)}"
             raise
 
 
