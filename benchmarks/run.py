@@ -18,10 +18,16 @@ from pathlib import Path
 
 import cases
 from cases import Bar, Bench, Report
+from console import console
 from history import history
 from postgres import postgres
 
-CASES: Mapping[str, Callable[[Bench], Report]] = {**cases.CASES, "history": history, "postgres": postgres}
+CASES: Mapping[str, Callable[[Bench], Report]] = {
+    **cases.CASES,
+    "history": history,
+    "postgres": postgres,
+    "console": console,
+}
 
 
 def main() -> int:
