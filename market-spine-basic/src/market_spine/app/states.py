@@ -192,17 +192,28 @@ class Grid:
         }
 
 
-def partition_states(store: Reader, domain: Domain, today: date, count: int) -> Grid:
-    """The states of a domain's partitions, at most ``count`` rows of the grid."""
-    known = store.known(domain.name)
+def partition_states(
+    store: Reader, domain: Domain, today: date, count: int, known: Mapping[str, Known] | None = None
+) -> Grid:
+    """The states of a domain's partitions, at most ``count`` rows of the grid.
+
+    ``known`` is what the manifest says of the domain, where it has been read already.
+    """
+    known = store.known(domain.name) if known is None else known
     rows = domain.grid(today, count, known.keys())
     states = iter(_decided(store, domain, today, [partition for row in rows for partition in row], known))
     return Grid(domain.name, today, [[next(states) for _ in row] for row in rows])
 
 
-def states_of(store: Reader, domain: Domain, today: date, partitions: Sequence[Partition]) -> list[PartitionState]:
-    """The states of some of a domain's partitions, in their order."""
-    return _decided(store, domain, today, partitions, store.known(domain.name))
+def states_of(
+    store: Reader,
+    domain: Domain,
+    today: date,
+    partitions: Sequence[Partition],
+    known: Mapping[str, Known] | None = None,
+) -> list[PartitionState]:
+    """The states of some of a domain's partitions, in their order; ``known`` as for ``partition_states``."""
+    return _decided(store, domain, today, partitions, store.known(domain.name) if known is None else known)
 
 
 def _decided(

@@ -84,7 +84,9 @@ class Reading:
     def grid(self, domain: Domain, count: int) -> Grid:
         """The states of a domain's partitions, at most so many rows of the grid."""
         if (domain.name, count) not in self._grids:
-            self._grids[domain.name, count] = partition_states(self.store, domain, self.today, count)
+            self._grids[domain.name, count] = partition_states(
+                self.store, domain, self.today, count, self.known(domain)
+            )
         return self._grids[domain.name, count]
 
     def full_grid(self, domain: Domain) -> Grid:
@@ -93,7 +95,7 @@ class Reading:
 
     def state_of(self, domain: Domain, partition: Partition) -> PartitionState:
         """The state of one partition, whether the grid lists it or not."""
-        return states_of(self.store, domain, self.today, [partition])[0]
+        return states_of(self.store, domain, self.today, [partition], self.known(domain))[0]
 
     @cached_property
     def open_anomalies(self) -> Sequence[AnomalyRecord]:

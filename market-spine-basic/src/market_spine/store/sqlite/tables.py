@@ -94,52 +94,58 @@ class TableRows:
         if self._table.bulk:
             segments += visible.segments(self._source, self._table, self._choice.moment)
             self._closed = visible.closures(self._source, self._table, self._choice.moment)
+        told = self._told(segments)
+        matching = self._matching(told)
         if not self._choice.together:
-            for segment in segments:
-                yield from self._of(segment)
+            for number in matching:
+                yield self._segment(segments[number], told[number])
             yield from self._rows(self._choice.conditions)
             return
-        kept: dict[tuple[Any, ...], list[visible.SegmentRow]] = {}
-        for segment in segments:
-            told = self._told(segment)
-            kept.setdefault(tuple(told[name] for name in self._table.partition_by), []).append(segment)
+        kept: dict[tuple[Any, ...], list[int]] = {
+            tuple(each[name] for name in self._table.partition_by): [] for each in told
+        }
+        for number in matching:
+            kept[tuple(told[number][name] for name in self._table.partition_by)].append(number)
         kinds = kinds_of(self._table)
         for values in self._source.execute(distinct(self._table)):
             named = zip(self._table.partition_by, values, strict=True)
             kept.setdefault(tuple(frame_value(cast("Kind", kinds[name]), value) for name, value in named), [])
         for key in sorted(kept):
-            for segment in kept[key]:
-                yield from self._of(segment)
+            for number in kept[key]:
+                yield self._segment(segments[number], told[number])
             where = (Condition(name, (value,)) for name, value in zip(self._table.partition_by, key, strict=True))
             yield from self._rows((*self._choice.conditions, *where))
 
-    def _of(self, segment: visible.SegmentRow) -> Iterator[pl.DataFrame]:
-        told = self._told(segment)
-        # A partition that cannot match is not opened.
-        if _row(told, self._types).filter(self._condition(told)).height:
-            yield self._segment(segment, told, self._closed.get(segment.segment_id, ()))
-
-    def _told(self, segment: visible.SegmentRow) -> dict[str, Any]:
-        """What is the same in all rows of a segment, in the values of frames."""
+    def _told(self, segments: Sequence[visible.SegmentRow]) -> list[dict[str, Any]]:
+        """For each segment what is the same in all its rows, in the values of frames."""
         kinds = {column.name: column.kind for column in self._table.columns}
-        texts = zip(self._table.partition_by, segment.partition_key.split("|"), strict=True)
-        # Any text can be a value, though not each can stand in a partition's key.
-        values = {
-            name: text if kinds[name] == "text" else frame_value(kinds[name], read_value(kinds[name], text))
-            for name, text in texts
-        }
-        moment = frames.moments(pl.Series([segment.captured_at])).item()
-        return {**values, "capture_id": segment.capture_id, "captured_at": moment}
+        moments = frames.moments(pl.Series([each.captured_at for each in segments], dtype=pl.String)).to_list()
+        found = []
+        for segment, moment in zip(segments, moments, strict=True):
+            texts = zip(self._table.partition_by, segment.partition_key.split("|"), strict=True)
+            # Any text can be a value, though not each can stand in a partition's key.
+            values = {
+                name: text if kinds[name] == "text" else frame_value(kinds[name], read_value(kinds[name], text))
+                for name, text in texts
+            }
+            found.append({**values, "capture_id": segment.capture_id, "captured_at": moment})
+        return found
+
+    def _matching(self, told: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Which segments can have a row that matches: no other is opened."""
+        names = (*self._table.partition_by, "capture_id", "captured_at")
+        every = pl.DataFrame([pl.Series(name, [each[name] for each in told], self._types[name]) for name in names])
+        numbered: list[int] = every.with_row_index(_NUMBER).filter(self._condition(names))[_NUMBER].to_list()
+        return numbered
 
     def _condition(self, names: Mapping[str, Any] | Sequence[str]) -> pl.Expr:
         """The conditions on these columns; true if there are none."""
         found = [_expression(each, self._types[each.name]) for each in self._choice.conditions if each.name in names]
         return reduce(and_, found, pl.lit(value=True))
 
-    def _segment(
-        self, segment: visible.SegmentRow, told: Mapping[str, Any], closed: Sequence[tuple[int, int]]
-    ) -> pl.DataFrame:
+    def _segment(self, segment: visible.SegmentRow, told: Mapping[str, Any]) -> pl.DataFrame:
         data = self._data(segment)
+        closed = self._closed.get(segment.segment_id, ())
         kept = kept_columns(self._table, segment.columns)
         stored = [name for name in self._needed if kept.get(name)]
         frame = (
