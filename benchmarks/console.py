@@ -25,6 +25,7 @@ READERS, PAUSE = 50, 10.0
 """Readers beside a load, and how many seconds each looks at a page."""
 SPINE = [sys.executable, "-m", "market_spine"]
 KEY, SYMBOL = "2025-06-06|OTC", "AAA"
+THEN = f"finra.otc_transparency:OTC:2025-06-06:{RUN_DATE.replace('-', '')}"
 PAGES = {
     "overview": "/",
     "grid": "/d/finra/partitions",
@@ -40,10 +41,10 @@ PAGES = {
     "symbols": "/symbols",
     "symbol": f"/symbols/{SYMBOL}",
     "venues": "/venues",
-    "search": "/search?q=AAA",
+    "search": "/search?q=2025-06",
     "SQL": "/query",
-    "overview then": "/?as_of=2025-12-01",
-    "grid then": "/d/finra/partitions?as_of=2025-12-01",
+    "overview then": f"/?as_of={quote(THEN)}",
+    "grid then": f"/d/finra/partitions?as_of={quote(THEN)}",
 }
 
 
