@@ -90,6 +90,8 @@ def test_columns_of_any_name(
         assert load("second", second) == Change(1, 2, 1)
         assert load("third", second) == Change()
         assert store.read(table, scope).equals(frame(second))
+        loose = store.read(table, scope, (key, "closed"), in_order=False)
+        assert loose.sort(key).equals(frame(second).select(key, "closed"))
         for as_of, known in (("first", first), ("second", second), (None, second)):
             shown = ", ".join('"' + name + '"' for name in names)
             found = store.query(f'SELECT {shown} FROM shelf_book ORDER BY "{key}"', as_of).rows

@@ -229,7 +229,9 @@ class _Frames:
         key = capture.partition.key
         if key not in self._kept:
             columns = (*own_columns(table), *self._measures)
-            self._kept[key] = self._store.read(table, partition_scope(table, capture.partition), columns)
+            scope = partition_scope(table, capture.partition)
+            # Medians of what is joined by key are the same in any order.
+            self._kept[key] = self._store.read(table, scope, columns, in_order=False)
         self._kept.move_to_end(key)
         while len(self._kept) > _FRAMES_KEPT:
             self._kept.popitem(last=False)

@@ -76,9 +76,18 @@ class Reader(Protocol):
         """The exact bytes kept under a digest; raises StoreCorrupt if they are missing or do not match it."""
 
     def read(
-        self, table: Table, scope: Scope, columns: Sequence[str] | None = None, *, as_of: datetime | None = None
+        self,
+        table: Table,
+        scope: Scope,
+        columns: Sequence[str] | None = None,
+        *,
+        as_of: datetime | None = None,
+        in_order: bool = True,
     ) -> pl.DataFrame:
-        """The rows known in a scope, now or as of a moment that has passed, typed as declared, sorted by key."""
+        """The rows known in a scope, now or as of a moment that has passed, typed as declared, sorted by key.
+
+        ``in_order`` False: in any order, for what does not depend on it; sorting takes most of the time.
+        """
 
     def anomalies(
         self,

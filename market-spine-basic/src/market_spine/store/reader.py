@@ -103,17 +103,28 @@ class StoreReader(Keeping, AskingReader):
         return codec.decode(sha256, name, size, data)
 
     def read(
-        self, table: Table, scope: Scope, columns: Sequence[str] | None = None, *, as_of: datetime | None = None
+        self,
+        table: Table,
+        scope: Scope,
+        columns: Sequence[str] | None = None,
+        *,
+        as_of: datetime | None = None,
+        in_order: bool = True,
     ) -> pl.DataFrame:
-        """The rows known in a scope, now or as of a moment that has passed, typed as declared, sorted by key."""
+        """The rows known in a scope, now or as of a moment that has passed, typed as declared, sorted by key.
+
+        ``in_order`` False: in any order, for what does not depend on it; sorting takes most of the time.
+        """
         wanted = table.names if columns is None else tuple(columns)
-        needed = [name for name in table.names if name in wanted or name in table.key]
+        needed = [name for name in table.names if name in wanted or (in_order and name in table.key)]
         as_of = self._past if as_of is None else as_of
         if as_of is None:
             frame = self._db.read_frame(table, scope, needed)
         else:
             found = self.query(past.statement(table, scope, needed), as_of)
             frame = past.typed(table, found)
+        if not in_order:
+            return frame.select(wanted)
         # Not by what is the same in every row, which would take twice as long.
         return frame.sort([name for name in table.key if name not in scope.equals] or table.key).select(wanted)
 
