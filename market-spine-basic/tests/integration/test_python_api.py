@@ -270,6 +270,8 @@ def test_records_are_those_of_the_commands(
     assert told("diff", key, *domain) == spine.diff(key, domain="harbor").document()
     assert told("runs") == [each.document() for each in spine.runs()]
     assert told("anomalies") == [each.document() for each in spine.anomalies()]
+    since = spine.captures("2025-03-03", "harbor")[-1].capture_id
+    assert told("changes", "--since", since, *domain) == spine.changes(since, domain="harbor").document()
     (grid,) = spine.status("harbor")
     assert told("status", *domain)[0]["partitions"] == grid.document()["partitions"]
 

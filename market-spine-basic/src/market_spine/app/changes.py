@@ -6,7 +6,7 @@ import heapq
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from market_spine.app.draft import partition_scope
@@ -49,6 +49,19 @@ class Restated(NamedTuple):
     before: Mapping[str, float | None]
     after: Mapping[str, float | None]
 
+    def document(self) -> dict[str, Any]:
+        """Its JSON form: counts of rows, and totals."""
+        change = self.diff.change
+        return {
+            "domain": self.domain.name,
+            "partition_key": self.partition.key,
+            "table": self.table.name,
+            "rows_added": change.added,
+            "rows_removed": change.removed,
+            "rows_changed": change.changed,
+            "totals": {name: {"before": self.before[name], "after": self.after[name]} for name in self.before},
+        }
+
 
 class Move(NamedTuple):
     """How far one row moved; ``old`` or ``new`` is null where it was added or removed."""
@@ -65,11 +78,25 @@ class Move(NamedTuple):
         """New less old."""
         return (self.new or 0) - (self.old or 0)
 
+    def document(self) -> dict[str, Any]:
+        """Its JSON form."""
+        plain = {name: str(value) if isinstance(value, date) else value for name, value in self.key.items()}
+        return {
+            "partition_key": self.partition_key,
+            "table": self.table,
+            "key": plain,
+            "column": self.column,
+            "before": self.old,
+            "after": self.new,
+            "by": self.by,
+        }
+
 
 @dataclass
 class Changes:
     """What was found so far, and what was not a restatement: partitions that became known only within the span."""
 
+    span: Span
     most: int
     restated: list[Restated] = field(default_factory=list)
     first_loaded: int = 0
@@ -80,6 +107,16 @@ class Changes:
         self.restated.append(found)
         ordered = heapq.nlargest(self.most, [*self.movers, *moves(found)], key=lambda each: abs(each.by))
         self.movers = [each for each in ordered if each.by]
+
+    def document(self) -> dict[str, Any]:
+        """Its JSON form."""
+        return {
+            "since": self.span.since.isoformat(),
+            "until": self.span.until.isoformat() if self.span.until else None,
+            "first_loaded": self.first_loaded,
+            "restated": [each.document() for each in self.restated],
+            "movers": [each.document() for each in self.movers],
+        }
 
 
 def moment_of(store: Reader, flag: str, given: str) -> datetime:
@@ -135,7 +172,7 @@ def find_changes(
         symbol: rows of this symbol alone.
         most: how many of the largest moves to keep.
     """
-    found = Changes(most)
+    found = Changes(span, most)
     for domain in dict.fromkeys(domain for domain, _ in tables):
         chosen = [table for owner, table in tables if owner is domain]
         for key in _moved(store, domain, span):

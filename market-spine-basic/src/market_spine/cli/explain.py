@@ -13,7 +13,7 @@ from market_spine.core.manifest import NORMALIZE
 from market_spine.errors import UsageError
 
 if TYPE_CHECKING:
-    from market_spine.app.changes import Changes, Move, Restated, Span
+    from market_spine.app.changes import Changes
     from market_spine.app.explain import Explanation
 
 _MOMENT = "MOMENT|CAPTURE"
@@ -69,44 +69,9 @@ def changes(
     if form != "table":
         output.write_frame(rows_of(found, tables[0][1]), form)
     elif as_json:
-        output.write_json(_document(found, span))
+        output.write_json(found.document())
     else:
         _show(found)
-
-
-def _document(found: Changes, span: Span) -> dict[str, Any]:
-    return {
-        "since": span.since.isoformat(),
-        "until": span.until.isoformat() if span.until else None,
-        "first_loaded": found.first_loaded,
-        "restated": [_restated(each) for each in found.restated],
-        "movers": [_mover(each) for each in found.movers],
-    }
-
-
-def _restated(each: Restated) -> dict[str, Any]:
-    change = each.diff.change
-    return {
-        "domain": each.domain.name,
-        "partition_key": each.partition.key,
-        "table": each.table.name,
-        "rows_added": change.added,
-        "rows_removed": change.removed,
-        "rows_changed": change.changed,
-        "totals": {name: {"before": each.before[name], "after": each.after[name]} for name in each.before},
-    }
-
-
-def _mover(move: Move) -> dict[str, Any]:
-    return {
-        "partition_key": move.partition_key,
-        "table": move.table,
-        "key": dict(move.key),
-        "column": move.column,
-        "before": move.old,
-        "after": move.new,
-        "by": move.by,
-    }
 
 
 def _show(found: Changes) -> None:
