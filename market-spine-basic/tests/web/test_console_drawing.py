@@ -77,3 +77,10 @@ def test_bars_have_their_numbers_proportions() -> None:
     """The largest bar is as high as the drawing, half of it half as high, and each stands on the ground."""
     found = drawing.bars([10, 5], 100, 60)
     assert [(height, y + height) for _, y, _, height in found] == [(60, 60), (30, 60)]
+
+
+def test_a_course_goes_through_its_values() -> None:
+    """The least value lies at the bottom and the largest at the top, at even distances; one value alone is a line."""
+    assert drawing.course([1.0, 3.0, 2.0], 100, 22) == "M0.0 21.0L50.0 1.0L100.0 11.0"
+    assert drawing.course([5.0], 100, 22) == "M0 11.0h100"
+    assert drawing.course([5.0, 5.0], 100, 22) == "M0.0 21.0L100.0 21.0"

@@ -110,6 +110,15 @@ def test_the_overview_says_what_needs_attention(visit: TestClient) -> None:
     assert "<h1>3 partitions need attention</h1>" in visit.get("/").text
 
 
+def test_the_overview_draws_the_course_of_prices(visit: TestClient) -> None:
+    """Each symbol has the closes that its own page draws, the latest last."""
+    (prices,) = [each for each in visit.get("/index.json").json()["domains"] if each["domain"] == "prices"]
+    assert [each["partition_key"] for each in prices["sparks"]] == ["AAPL|mock", "MSFT|mock"]
+    panels = visit.get("/symbols/AAPL.json?range=26w").json()["panels"]
+    (close,) = [panel for panel in panels if panel["value"] == "close"]
+    assert prices["sparks"][0]["course"] == [value for _, value in close["lines"][0]["points"]]
+
+
 def test_captured_markup_is_text(visit: TestClient) -> None:
     """What a captured web page says is shown as text."""
     page = visit.get(f"/d/finra/p/{quote(FAILED)}").text

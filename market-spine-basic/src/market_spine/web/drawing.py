@@ -241,3 +241,15 @@ def ticks(first: str, last: str, width: float) -> list[tuple[float, str]]:
     if first >= last:
         return []
     return Axis(moment(first), moment(last), width).ticks()
+
+
+def course(values: Sequence[float], width: float, height: float) -> str:
+    """The data of one path through values at even distances, from the least at the bottom to the largest at the top."""
+    low, high = min(values), max(values)
+    room = (high - low) or 1.0
+    step = width / max(1, len(values) - 1)
+    points = (
+        f"{number * step:.1f} {height - 1 - (value - low) / room * (height - 2):.1f}"
+        for number, value in enumerate(values)
+    )
+    return "M" + "L".join(points) if len(values) > 1 else f"M0 {height / 2}h{width}"

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 from itertools import groupby
 from typing import Any
 
 from market_spine.app.states import Grid, PartitionState, State
 from market_spine.core.domain import Domain
 from market_spine.web import words
-from market_spine.web.pages import Record, Visit
+from market_spine.web.pages import Record, Visit, strips
 from market_spine.web.pages.plain import plain_anomaly, plain_change, plain_run, text_of
 from market_spine.web.reading import WINDOW, Reading
 
 _RUNS = 12
 _LISTED = 12
 """Most partitions that are listed one by one, and most restatements."""
+_SPARKS = 20
+"""Most partitions of which a course is drawn."""
+_COURSE = timedelta(weeks=26)
 _GROUPED = 3
 """From so many partitions with one warning on, the warning is listed once."""
 
@@ -144,7 +148,29 @@ def _domain(reading: Reading, name: str, domain: Domain, grid: Grid) -> dict[str
         "loaded": loaded,
         "published": published,
         "partitions": [state.document() for row in window for state in row],
+        "sparks": _sparks(reading, domain, grid),
     }
+
+
+def _sparks(reading: Reading, domain: Domain, grid: Grid) -> list[dict[str, Any]]:
+    """The latest course of what a domain of series draws as a line, for a handful of partitions."""
+    if not strips.has_series(domain) or not 0 < len(grid.states) <= _SPARKS:
+        return []
+    table = domain.tables[0]
+    panels = (panel for subject in domain.subjects for panel in subject.panels)
+    panel = next((each for each in panels if (each.relation, each.form) == (table.name, "line")), None)
+    if panel is None:
+        return []
+    names = [*table.partition_by, panel.at, panel.value]
+    rows = reading.rows(table.name, columns=names, start=reading.today - _COURSE).sort(names)
+    found: dict[str, list[float]] = {}
+    for *key, _, value in rows.iter_rows():
+        found.setdefault("|".join(map(str, key)), []).append(value)
+    return [
+        {"partition_key": state.partition_key, "state": state.state, "value": panel.value, "course": course}
+        for state in grid.states
+        if (course := found.get(state.partition_key))
+    ]
 
 
 def _is_matrix(grid: Grid) -> bool:

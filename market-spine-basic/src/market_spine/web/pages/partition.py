@@ -19,7 +19,7 @@ from market_spine.web.reading import Reading
 if TYPE_CHECKING:
     import polars as pl
 
-DIFFERENCES = 60
+DIFFERENCES = 40
 """Most rows of a difference that a page shows."""
 _NEIGHBOURS = 40
 
