@@ -160,6 +160,26 @@ def test_duckdb_statements_run(sql: str, rows: list[tuple[Any, ...]], as_of: str
 
 
 @pytest.mark.parametrize("as_of", [None, "first"])
+@pytest.mark.parametrize(
+    ("sql", "offered"),
+    [
+        ("SELECT * FROM garden_harvst", "did you mean 'garden_harvest'?"),
+        ("SELECT * FROM Garden_Totals", "did you mean 'garden_total'?"),
+        ("SELECT wieght FROM garden_harvest", "weight"),
+    ],
+)
+def test_a_slip_in_a_name_is_answered_with_the_nearest(
+    sql: str, offered: str, as_of: str | None, reader: StoreReader, put: Callable[..., Entry]
+) -> None:
+    """A table, view or column that is not there comes back on one line with one that is, now and as of a moment."""
+    put("first", kale=1)
+    with pytest.raises(UsageError) as caught:
+        reader.query(sql, as_of)
+    assert offered in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("as_of", [None, "first"])
 def test_a_statement_may_not_run_for_ever(as_of: str | None, reader: StoreReader) -> None:
     """A statement that takes too long is stopped, and said to have taken too long."""
     sql = "SELECT COUNT(*) FROM generate_series(1, 1000000000) a, generate_series(1, 100) b"
