@@ -285,3 +285,23 @@ def test_sigterm_in_the_middle_writes_the_result_and_the_rerun_completes(finra: 
     other = str(tmp_path / "undisturbed.db")
     finra.load(other, folder, lookback_weeks=weeks)
     assert finra.look(db).values == finra.look(other).values
+
+
+def test_a_folder_that_may_not_be_written_takes_no_copy(
+    finra: Finra, tmp_path: Path, without_privilege: list[str]
+) -> None:
+    """Backups and rebuilt databases say that the folder may not be written, and leave nothing."""
+    db = str(finra.cwd / "own.db")
+    finra.load(db, finra.first)
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o555)
+    for arguments in (["db", "backup", str(folder / "b.db")], ["rebuild", "--into", str(folder / "r.db")]):
+        command = [*without_privilege, sys.executable, "-m", "market_spine", *arguments, "--db", db, "--json"]
+        done = subprocess.run(command, cwd=finra.cwd, capture_output=True, text=True, check=False)
+        error = json.loads(done.stdout)["error"]
+        assert (done.returncode, error["kind"], "Permission denied" in error["message"]) == (
+            1,
+            "store_unavailable",
+            True,
+        )
+    assert not list(folder.iterdir())

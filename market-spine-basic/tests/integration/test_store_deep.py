@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
+import tempfile
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -206,3 +210,19 @@ def test_many_processes_find_the_same(original: Original, monkeypatch: pytest.Mo
     alone = differences(url)
     monkeypatch.setattr(verify, "WORTH_IT", 0)
     assert [each.message for each in verify.recomputed(url, workers=2) if not each.ok] == alone
+
+
+def test_what_a_killed_check_left_is_removed(
+    original: Original, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that nobody is at work in any more goes; one that is locked, and what is not ours, stays."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("market-spine-check-dead", "market-spine-check-live", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "again.db").touch()
+    lock = os.open(tmp_path / "market-spine-check-live", os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    (found,) = verify.recomputed(original.copy(), workers=1)
+    os.close(lock)
+    assert found.ok
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["market-spine-check-live", "other"]

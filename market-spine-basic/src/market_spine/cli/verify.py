@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from itertools import zip_longest
 from pathlib import Path
@@ -24,6 +26,7 @@ from market_spine.errors import MarketSpineError
 from market_spine.store import StoreUrl, open_reader, open_writer
 from market_spine.store.problems import ACCEPT, REBUILD
 
+_PREFIX = "market-spine-check-"
 _BINS = 16
 """Tasks for each process: enough for them to end together, few enough not to read the log very often."""
 WORTH_IT = 200_000
@@ -87,7 +90,7 @@ def _recomputed(url: StoreUrl, store: LogReader, workers: int, progress: Progres
     workers = workers if large > WORTH_IT else 1
     count, done = sum(len(share.keys) for share in shares), 0
     rows: dict[str, int] = {}
-    with tempfile.TemporaryDirectory(prefix="market-spine-check-") as folder:
+    with _folder() as folder:
         for verdict in _verdicts([share._replace(folder=folder) for share in shares], workers):
             found += verdict.differences
             for name, number in verdict.rows.items():
@@ -104,6 +107,29 @@ def _recomputed(url: StoreUrl, store: LogReader, workers: int, progress: Progres
                         Difference(f"{table.name}: {beyond} versions of rows lie in no partition that is known")
                     )
     return found, sum(rows.values()), count
+
+
+@contextmanager
+def _folder() -> Iterator[str]:
+    """A folder for stores that are thrown away; those that a killed process has left are removed first."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if path.lstat().st_uid != os.geteuid() or path.is_symlink():
+                continue
+            lock = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path)
+            finally:
+                os.close(lock)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
+        # Says that somebody is at work in it, for as long as it is open.
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield folder
+        finally:
+            os.close(lock)
 
 
 def _bins(groups: Sequence[Sequence[str]], most: int) -> Iterator[tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -125,7 +126,12 @@ def _begun(final: Path, like: Path | None) -> tuple[Path, int]:
     while True:
         partial = final.with_name(f"{final.name}.{uuid.uuid4().hex[:8]}.partial")
         sharing.create(partial, like)
-        lock = os.open(partial, os.O_RDONLY)
+        try:
+            lock = os.open(partial, os.O_RDONLY)
+        except FileNotFoundError as error:
+            if os.access(partial.parent, os.W_OK):
+                continue  # somebody tidied up before it was locked
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from error
         with suppress(OSError):  # a file system without locks: then nobody removes it either
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if partial.exists():
