@@ -14,8 +14,10 @@ import polars as pl
 import pytest
 
 from market_spine import registry
+from market_spine.app import verify as recomputing
 from market_spine.cli import verify
 from market_spine.store import StoreUrl, check, open_writer
+from spine.domains.market_data.scheduler import run_prices_schedule
 
 from .damage import COLUMNS, Damage
 from .test_store_damage import Original, damaged, harm, named, original
@@ -226,3 +228,21 @@ def test_what_a_killed_check_left_is_removed(
     os.close(lock)
     assert found.ok
     assert sorted(path.name for path in tmp_path.iterdir()) == ["market-spine-check-live", "other"]
+
+
+def test_what_is_loaded_meanwhile_is_not_taken_for_damage(
+    original: Original, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A load that commits while a store is recomputed changes nothing of what is found."""
+    url = original.copy()
+    inner = recomputing.verify
+
+    def beside(*arguments: Any) -> Any:
+        run_prices_schedule(symbols="AAPL,NVDA", source="mock", db=original.latest, run_date="2025-12-30")
+        return inner(*arguments)
+
+    monkeypatch.setattr(recomputing, "verify", beside)
+    (found,) = verify.recomputed(url, workers=1)
+    assert found.ok, found
+    with open_writer(url, registry.domains()) as writer:
+        assert "NVDA|mock" in writer.partition_keys("market_data")

@@ -107,7 +107,7 @@ def verify(
     """
     verdict = Verdict(partitions=len(partitions))
     commits = [past for past in log if isinstance(past, PastCommit)]
-    known = frozenset(entry.manifest_id for past in commits for entry in past.entries)
+    known = entries(log)
     broken: set[str] = set()
     for past in (past for past in commits if past.partition in partitions):
         reached = {past.partition.key, *_looked_at(domain, past)}
@@ -192,7 +192,7 @@ def _rows(
         return 0, [Difference(f"{partition.key}: {table.name}: cannot be read ({error})")]
     kept, made = _until(frame, known), _until(target.versions(table, scope), known)
     if kept.equals(made):
-        return frame.height, []
+        return kept.height, []
     names = kept.columns
     lost = made.join(kept, on=names, how="anti", nulls_equal=True)
     extra = kept.join(made, on=names, how="anti", nulls_equal=True)
@@ -206,7 +206,7 @@ def _rows(
         "doubled": doubled,
     }
     told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    return frame.height, [Difference(f"{partition.key}: {table.name}: of {made.height} versions of rows: {told}")]
+    return kept.height, [Difference(f"{partition.key}: {table.name}: of {made.height} versions of rows: {told}")]
 
 
 def _until(frame: pl.DataFrame, known: Collection[int]) -> pl.DataFrame:
@@ -221,7 +221,7 @@ def _until(frame: pl.DataFrame, known: Collection[int]) -> pl.DataFrame:
 
 def results(log: Sequence[Past], domains: Mapping[str, Domain]) -> list[Difference]:
     """What results of runs say otherwise than the manifest of the captures and rows that they brought."""
-    entries = {
+    brought = {
         (entry.run_id, entry.partition.key, entry.stage): entry
         for past in log
         if isinstance(past, PastCommit)
@@ -235,7 +235,7 @@ def results(log: Sequence[Past], domains: Mapping[str, Domain]) -> list[Differen
         domain = domains[past.run.domain]
         stages = {spec.pipeline: spec.name for spec in (*domain.stages, *(calc.spec for calc in domain.windows))}
         for told in json.loads(past.run.result).get("runs", ()):
-            entry = entries.get((past.run.run_id, told["partition_key"], stages.get(told["pipeline"], "")))
+            entry = brought.get((past.run.run_id, told["partition_key"], stages.get(told["pipeline"], "")))
             if entry is None or told["status"] != "completed":
                 continue
             said = {"capture_id": told["capture_id"], "row_count": told["row_count"]}
@@ -271,6 +271,11 @@ def windows(domain: Domain, source: Keeper) -> list[Difference]:
 def until(log: Sequence[Past], moment: datetime | None) -> list[Past]:
     """The transactions up to a moment."""
     return [past for past in log if moment is None or past.moment <= moment]
+
+
+def entries(log: Sequence[Past]) -> frozenset[int]:
+    """The manifest ids of the transactions."""
+    return frozenset(entry.manifest_id for past in log if isinstance(past, PastCommit) for entry in past.entries)
 
 
 def partitions(log: Sequence[Past]) -> dict[str, dict[str, Partition]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import date, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any, Protocol
@@ -215,8 +215,8 @@ class Keeper(Reader, Protocol):
     def rejected(self, key: str) -> Sequence[tuple[Any, ...]]:
         """The rejected rows of a partition: entry, capture, part, line, rule, text."""
 
-    def counted(self, table: Table) -> int:
-        """How many versions of rows a table has, whatever partition they are of."""
+    def counted(self, table: Table, entries: Collection[int] | None = None) -> int:
+        """How many versions of rows these entries brought to a table, or all, whatever partition they are of."""
 
 
 class FrameStream(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from market_spine.core.partition import Scope
@@ -28,6 +28,7 @@ class Keeping:
         """The rejected rows of a partition: entry, capture, part, line, rule, text."""
         return self._db.steadily(lambda: self._db.rows(_REJECTS, (key,)))
 
-    def counted(self, table: Table) -> int:
-        """How many versions of rows a table has, whatever partition they are of."""
-        return self._db.steadily(lambda: sum(int(brought) for _, brought, _ in self._db.movements(table)))
+    def counted(self, table: Table, entries: Collection[int] | None = None) -> int:
+        """How many versions of rows these entries brought to a table, or all, whatever partition they are of."""
+        moved = self._db.steadily(lambda: self._db.movements(table))
+        return sum(int(brought) for entry, brought, _ in moved if entries is None or entry in entries)
