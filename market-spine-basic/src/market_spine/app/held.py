@@ -47,7 +47,7 @@ def lacks(normalized: Normalized) -> Mapping[str, Any]:
 
 
 def held_rows(task: Task, store: Callable[[], Reader]) -> Normalized | None:
-    """The current capture as ``replay`` would work it out, from the tables that it filled.
+    """The current capture as ``replay`` would work it out, from the tables that it filled; its rows are in no order.
 
     None where these do not tell: other code normalized it, or it was completed from captures before, was refused
     rows, which the tables do not have, or was recorded by a program that did not keep what payloads lack.
@@ -60,7 +60,7 @@ def held_rows(task: Task, store: Callable[[], Reader]) -> Normalized | None:
     kept = current.entry.scope[LACKS]
     filled = [table for table in task.run.domain.tables if table.name in kept]
     return Normalized(
-        {table.name: store().read(table, partition_scope(table, task.partition)) for table in filled},
+        {table.name: store().read(table, partition_scope(table, task.partition), in_order=False) for table in filled},
         rejected_rows(),
         rows_read=current.entry.row_count,
         partial=LacksFields({name: tuple(map(_unknown, each)) for name, each in kept.items()}),

@@ -216,7 +216,8 @@ def _large_revision(
     import polars as pl
 
     measure = rules.measures[0]
-    totals = {name: [float(known[name].sum()), float(new[name].sum())] for name in rules.measures}
+    both = [rows.sort(list(columns)) for rows in (known, new)]
+    totals = {name: [float(rows[name].sum()) for rows in both] for name in rules.measures}
     moves = (
         diff.new.select(*columns, pl.col(measure).alias(_NOW))
         .with_columns(diff.old[measure].alias(_WAS))
