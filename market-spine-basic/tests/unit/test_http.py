@@ -311,6 +311,16 @@ def test_no_secret_is_in_an_error_a_log_or_an_answer(client: HttpClient, caplog:
     assert "symbol=AAPL" in shown
 
 
+@pytest.mark.parametrize("before", range(180, 201))
+def test_no_half_of_a_secret_is_shown_where_an_answer_is_cut_short(client: HttpClient, before: int) -> None:
+    """Wherever the excerpt of a refusal ends, also within a secret, no part of the secret is in it."""
+    client.hide("s3cret-value-of-40-characters-0123456789")
+    refused = b"." * before + b" s3cret-value-of-40-characters-0123456789"
+    with serving(lambda *_: (403, {}, refused)) as url, pytest.raises(SourceError) as caught:
+        client.request("GET", url, read=body)
+    assert "s3" not in caught.value.message
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

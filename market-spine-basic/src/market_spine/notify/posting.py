@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from market_spine.errors import MarketSpineError
-from market_spine.sources.answers import Answer, check_status
 from market_spine.sources.http import HttpClient, Policy
 from market_spine.sources.limits import Deadline
 from market_spine.sources.redaction import HIDDEN
@@ -37,16 +35,8 @@ def post(url: str, *, body: str | None = None, json: Any = None, seconds: float 
     """
     policy = Policy(attempts=ATTEMPTS, timeout=TIMEOUT, total=TIMEOUT, first_wait=0.2, longest_wait=0.2)
     with closing(HttpClient(policy=policy, secrets=pieces(url))) as client:
-
-        def check(answer: Answer) -> None:
-            # Hidden first, then cut short: half a secret is one, too.
-            told = client.shown(answer.body.decode("utf-8", "replace"))
-            check_status(replace(answer, body=told.encode()))
-
         try:
-            client.request(
-                "POST", url, read=lambda _answer: None, body=body, json=json, deadline=Deadline(seconds), check=check
-            )
+            client.request("POST", url, read=lambda _answer: None, body=body, json=json, deadline=Deadline(seconds))
         except MarketSpineError as error:
             if error.kind == "bad_address":  # what is wrong with an address may be a piece of it
                 error.message = f"{HIDDEN} is no address that can be used"

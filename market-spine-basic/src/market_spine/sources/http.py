@@ -33,7 +33,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -187,7 +187,7 @@ class HttpClient:
             number = attempt.num
             with attempt, self._redacted():
                 answer = self._once(sent, deadline)
-                check(answer)
+                check(self._hidden(answer))
                 return read(answer)
         raise AssertionError("stamina yields attempts until one succeeds or raises")
 
@@ -211,6 +211,12 @@ class HttpClient:
     def _hide_in_log(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = self.shown(record.getMessage()), ()
         return True
+
+    def _hidden(self, answer: Answer) -> Answer:
+        """A refusal without secrets: hidden before its text is cut short, for half a secret is one, too."""
+        if 200 <= answer.status < 300:
+            return answer
+        return replace(answer, body=self.shown(answer.body.decode("utf-8", "replace")).encode())
 
     def _wait(self, error: Transient, number: int) -> float:
         if error.wait is not None:
