@@ -54,10 +54,11 @@ class Shop:
 
 
 @contextmanager
-def served(db: Path) -> Iterator[str]:
+def served(db: Path, *flags: str) -> Iterator[str]:
     """Serve the console of a store, as a process of its own; it has to end well and to say nothing."""
-    command = [sys.executable, "-m", "market_spine", "web", "--db", str(db), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "market_spine", "web", "--db", str(db), "--port", "0", *flags]
+    settings = os.environ | {"FINRA_DATA_DIR": str(db.parent / "data"), "FINRA_SOURCE": "file"}
+    with subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             yield process.stdout.readline().removeprefix("Market Spine console: ").strip()
@@ -92,10 +93,10 @@ def shop(folder: Path) -> Iterator[Shop]:
 
 @pytest.fixture
 def own_shop(folder: Path, tmp_path: Path) -> Iterator[Shop]:
-    """The same, for a test that writes."""
+    """The same, for a test that writes; its pages may start commands."""
     own = tmp_path / "own"
     shutil.copytree(folder, own)
-    with served(own / "market_spine.db") as address:
+    with served(own / "market_spine.db", "--allow-actions") as address:
         yield Shop(own, address)
 
 

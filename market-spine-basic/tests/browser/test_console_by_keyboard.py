@@ -37,7 +37,7 @@ def press_until(page: Page, key: str, wanted: str) -> None:
     raise AssertionError(f"{wanted} was never reached")
 
 
-def test_from_a_red_cell_to_a_captured_one(opened: Open, own_shop: Shop) -> None:
+def test_from_a_red_cell_to_its_command(opened: Open, own_shop: Shop) -> None:
     """Tab and arrows lead to the failed partition; its page says what to run, and then the cell is captured."""
     (failed,) = own_shop.keys("failed")
     page, said = opened()
@@ -67,6 +67,41 @@ def test_from_a_red_cell_to_a_captured_one(opened: Open, own_shop: Shop) -> None
     press_until(page, "ArrowDown", f"|{tier}:")
     press_until(page, "ArrowRight", failed)
     assert focused(page) == f"{failed}: captured"
+    assert said == []
+
+
+def tab_to(page: Page, selector: str) -> None:
+    """Press Tab until what a selector names has the focus."""
+    for _ in range(MOST_KEYS):
+        page.keyboard.press("Tab")
+        if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            return
+    raise AssertionError(f"no Tab leads to {selector}")
+
+
+def test_from_a_red_cell_to_a_captured_one(opened: Open, own_shop: Shop) -> None:
+    """The failed partition is picked in the grid and loaded, its run is shown, and its cell is captured."""
+    (failed,) = own_shop.keys("failed")
+    repair(own_shop)
+    page, said = opened()
+    page.goto(own_shop.address + "/d/finra/partitions")
+    assert page.locator(f"[aria-label='{failed}: failed']").count() == 1
+    for box in page.locator("input[name=pick]").all():
+        if (value := box.get_attribute("value")) != failed:
+            tab_to(page, f"input[value='{value}']")
+            page.keyboard.press("Space")
+    tab_to(page, ".act form[action$='partitions'] button")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**pick=**")
+    assert f"--partitions '{failed}'" in page.locator(".act code").first.inner_text()
+    tab_to(page, "form[action='/actions/backfill'] button:not([name])")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/runs/*")
+    assert "Success." in page.locator(".sub").inner_text()
+    tab_to(page, "nav[aria-label=Main] a:nth-child(2)")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/partitions")
+    assert page.locator(f"[aria-label='{failed}: captured']").count() == 1
     assert said == []
 
 

@@ -61,6 +61,22 @@ def test_another_site_changes_nothing(shop: Shop, method: str) -> None:
         assert answer.status_code in (403, 404, 405)
 
 
+def test_a_form_of_another_site_starts_nothing(own_shop: Shop) -> None:
+    """Where pages may start commands, a form that this console did not make is refused all the same."""
+    before = own_shop.run("runs", "--json", "--limit", "1")
+    (key,) = own_shop.keys("failed")
+    for headers in (
+        {"origin": "https://evil.example", "sec-fetch-site": "cross-site"},
+        {"origin": own_shop.address, "sec-fetch-site": "same-origin"},
+        {},
+    ):
+        for stamp in ("", "0" * 64):
+            form = {"domain": "finra", "pick": key, "stamp": stamp}
+            answer = httpx2.post(f"{own_shop.address}/actions/backfill", data=form, headers=headers, timeout=60)
+            assert answer.status_code == 403
+    assert own_shop.run("runs", "--json", "--limit", "1") == before
+
+
 def test_another_site_reads_nothing(opened: Open, shop: Shop) -> None:
     """A page of another origin can neither read an answer nor frame a page of the console."""
     page, _ = opened()
