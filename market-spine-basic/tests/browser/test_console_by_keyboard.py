@@ -86,8 +86,9 @@ def test_from_a_red_cell_to_a_captured_one(opened: Open, own_shop: Shop) -> None
     page, said = opened()
     page.goto(own_shop.address + "/d/finra/partitions")
     assert page.locator(f"[aria-label='{failed}: failed']").count() == 1
-    for box in page.locator("input[name=pick]").all():
-        if (value := box.get_attribute("value")) != failed:
+    for box in page.locator("input[type=checkbox]").all():
+        value = box.get_attribute("value")
+        if box.is_checked() != (value == failed):
             tab_to(page, f"input[value='{value}']")
             page.keyboard.press("Space")
     tab_to(page, ".act form[action$='partitions'] button")
