@@ -113,6 +113,23 @@ def test_a_capture_stands_for_its_moment_and_derived_tables_are_compared_too(
     assert landing.first_loaded == 2
 
 
+def test_what_was_first_loaded_within_the_span_is_counted_by_what_it_holds(
+    run: Run, folder: Path, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Since before the first commit everything is new, refused and held payloads are not, nor what a retraction left
+    empty; it is told once that nothing was known."""
+    (folder / "2025-03-02.txt").write_text("<html>")
+    (folder / "2025-03-03.txt").write_text("ada five\n")
+    capture = run("2025-03-01,2025-03-02,2025-03-03,2025-03-04").runs[0].capture_id
+    since = datetime(2020, 1, 1, tzinfo=UTC)
+    caplog.clear()
+    assert (found(database, Span(since, None)).first_loaded, len(caplog.records)) == (1, 1)
+    retract = ["retract", str(capture), "--reason", "a test file"]
+    assert market_spine(database, *retract).return_value == 0
+    assert found(database, Span(since, None)).first_loaded == 0
+    assert found(database, Span(since, moments(database)[0])).first_loaded == 1
+
+
 def market_spine(database: str, *arguments: str) -> Any:
     return CliRunner().invoke(root, [*arguments, "--db", database], standalone_mode=False)
 

@@ -175,9 +175,18 @@ def find_changes(
     found = Changes(span, most)
     for domain in dict.fromkeys(domain for domain, _ in tables):
         chosen = [table for owner, table in tables if owner is domain]
-        for key in _moved(store, domain, span):
+        earlier, moved = _moved(store, domain, span)
+        known = store.known(domain.name, sorted(moved - earlier), as_of=span.until)
+        for key in sorted(moved):
             new = False
             for table in chosen:
+                if key not in earlier:
+                    # There is nothing to compare; whether there are rows of a symbol only the rows can tell.
+                    new = new or (
+                        known[key].current is not None
+                        and (symbol is None or not _rows(store, domain, table, key, span.until, symbol).is_empty())
+                    )
+                    continue
                 before, after = (_rows(store, domain, table, key, moment, symbol) for moment in span)
                 new = new or (before.is_empty() and not after.is_empty())
                 if not before.is_empty():
@@ -203,10 +212,10 @@ def _sums(rows: pl.DataFrame, table: Table) -> dict[str, float | None]:
     return {name: math.fsum(rows[name].drop_nulls()) for name in table.totals}
 
 
-def _moved(store: Reader, domain: Domain, span: Span) -> list[str]:
-    """Keys of the partitions with a commit within the span."""
+def _moved(store: Reader, domain: Domain, span: Span) -> tuple[set[str], set[str]]:
+    """Keys of the partitions with a commit before the span, and of those with one within it."""
     before, after = (store.entry_counts(domain.name, as_of=moment) for moment in span)
-    return sorted(key for key, count in after.items() if before.get(key) != count)
+    return set(before), {key for key, count in after.items() if before.get(key) != count}
 
 
 def _rows(
