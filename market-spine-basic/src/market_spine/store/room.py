@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,12 +30,12 @@ def require(path: str | Path, needed: int) -> None:
 
     What is written goes into a journal and from there into the database: twice its size is asked for.
     """
-    import shutil
-
     try:
-        free = shutil.disk_usage(Path(path).absolute().parent).free
+        # Not shutil.disk_usage, which is dear to import for every run.
+        found = os.statvfs(Path(path).absolute().parent)
     except OSError:
         return  # whatever is the matter, writing says it better
+    free = found.f_bavail * found.f_frsize
     if free < 2 * needed + LEAST:
         raise full(str(path), f"{free:,} bytes are free, and {2 * needed + LEAST:,} needed")
 
