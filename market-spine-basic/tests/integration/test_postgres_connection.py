@@ -219,7 +219,9 @@ def test_a_query_cut_in_the_middle(
     """A user's query whose connection is cut while its views are made raises StoreUnavailable, no complaint of it."""
     import psycopg
 
-    def cutting(_domains: object, _moment: str, schema: str, _relations: frozenset[str]) -> list[tuple[str, str]]:
+    def cutting(
+        _domains: object, _moment: str, schema: str, _relations: frozenset[str], *, sessions: str
+    ) -> list[tuple[str, str]]:
         with psycopg.connect("", autocommit=True, **dict(store_url.parameters)) as admin:  # type: ignore[arg-type]
             admin.execute(
                 "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"
