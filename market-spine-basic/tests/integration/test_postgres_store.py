@@ -255,16 +255,24 @@ def test_tls_parameters_reach_the_driver(store_url: StoreUrl, domain: Domain, cl
 
 
 def test_what_migrations_miss_is_found_by_a_check(
-    store_url: StoreUrl, domain: Domain, writer: StoreWriter, put: Callable[..., Entry], admin: psycopg.Connection
+    store_url: StoreUrl,
+    domain: Domain,
+    writer: StoreWriter,
+    put: Callable[..., Entry],
+    admin: psycopg.Connection,
+    clock: Any,
 ) -> None:
-    """A sequence that would give out ids again, as after an incomplete restore, is found and the remedy named."""
+    """A sequence that would give out ids again, as after an incomplete restore, is found, and mended as it says."""
     put("first", kale=1)
     put("second", kale=2)
     assert all(finding.ok for finding in check(store_url, [domain], deep=True))
     admin.execute(f"SELECT setval('{store_url.schema}.core_manifest_ids', 1)".encode())
     (wrong,) = [finding for finding in check(store_url, [domain]) if not finding.ok]
     assert wrong.name == "integrity"
-    assert "setval('core_manifest_ids', 2)" in wrong.message
+    assert "market-spine db upgrade" in wrong.message
+    upgrade(store_url, [domain], clock=clock)
+    assert all(finding.ok for finding in check(store_url, [domain]))
+    assert int(put("third", kale=3).manifest_id) == 3
 
 
 _SECRET = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=4, max_size=30)
