@@ -18,6 +18,7 @@ import click
 
 from market_spine import registry
 from market_spine.cli import output
+from market_spine.cli.attended import attend, is_limited
 from market_spine.cli.options import require_value
 from market_spine.errors import Interrupted, MarketSpineError, UsageError
 from market_spine.settings import variable
@@ -180,6 +181,15 @@ def run(command: click.Command, arguments: Sequence[str], name: str) -> int:
     gc.set_threshold(50_000)
     atexit.register(gc.freeze)
     output.prepare_streams()
+    if is_limited():
+        return attend(
+            lambda: _settled(command, arguments, name),
+            lambda error: _fail(error, _schedule_of(command, arguments) or command, arguments),
+        )
+    return _settled(command, arguments, name)
+
+
+def _settled(command: click.Command, arguments: Sequence[str], name: str) -> int:
     try:
         return _run(command, arguments, name)
     finally:
