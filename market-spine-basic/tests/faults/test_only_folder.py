@@ -89,6 +89,11 @@ def test_everything_works_with_the_databases_folder_alone(finra: Finra, tmp_path
     assert finra.look(str(folder / "copy.db")) == finra.look(db)
 
 
+def _timeless(text: str) -> list[str]:
+    """Lines without the one that says what time it is."""
+    return [line for line in text.splitlines() if not line.startswith("clock ")]
+
+
 AFTER_THE_LOAD = "a moment after the load"
 READINGS = (
     ("status",),
@@ -98,7 +103,7 @@ READINGS = (
     ("diff", "2025-11-14|OTC"),
     ("query", "SELECT COUNT(*) FROM finra_otc_venue_volume"),
     ("query", "SELECT COUNT(*) FROM finra_otc_venue_volume", "--as-of", AFTER_THE_LOAD),
-    ("db", "check", "--deep"),
+    ("db", "check"),
 )
 
 
@@ -120,7 +125,7 @@ def test_a_read_only_folder_is_read_without_complaint(
         command = [sys.executable, "-m", "market_spine", *arguments, "--db", str(db)]
         first = subprocess.run(command, check=False, **how)
         assert first.returncode == 0, first
-        usual[arguments] = first.stdout
+        usual[arguments] = _timeless(first.stdout)
     assert all(usual.values())
     for path in folder.glob("held.db-*"):
         path.unlink()
@@ -136,7 +141,7 @@ def test_a_read_only_folder_is_read_without_complaint(
         else:
             command = [others.python, "-m", "market_spine", *arguments, "--db", str(db)]
             done = subprocess.run(command, check=False, **how, **others.how(uid))
-        assert (done.returncode, done.stderr, done.stdout) == (0, "", usual[arguments]), arguments
+        assert (done.returncode, done.stderr, _timeless(done.stdout)) == (0, "", usual[arguments]), arguments
         assert [path.name for path in folder.iterdir()] == ["held.db"]
 
 

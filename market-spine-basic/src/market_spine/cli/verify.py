@@ -22,7 +22,7 @@ from market_spine.app.verify import Difference, Verdict
 from market_spine.compose import utc_now
 from market_spine.core.checking import CheckResult
 from market_spine.core.commitlog import LogReader
-from market_spine.errors import MarketSpineError
+from market_spine.errors import MarketSpineError, StoreUnavailable
 from market_spine.store import StoreUrl, open_reader, open_writer
 from market_spine.store.problems import ACCEPT, REBUILD
 
@@ -90,7 +90,7 @@ def _recomputed(url: StoreUrl, store: LogReader, workers: int, progress: Progres
     workers = workers if large > WORTH_IT else 1
     count, done = sum(len(share.keys) for share in shares), 0
     rows: dict[str, int] = {}
-    with _folder() as folder:
+    with _folder(_place(url)) as folder:
         for verdict in _verdicts([share._replace(folder=folder) for share in shares], workers):
             found += verdict.differences
             for name, number in verdict.rows.items():
@@ -111,10 +111,29 @@ def _recomputed(url: StoreUrl, store: LogReader, workers: int, progress: Progres
     return found, sum(rows.values()), count
 
 
+def _place(url: StoreUrl) -> Path:
+    """Where temporary files go; where none may, as in a container whose root cannot be written, beside the database.
+
+    Raises:
+        StoreUnavailable: nothing can be written anywhere.
+    """
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        beside = Path(url.path).absolute().parent
+        if url.kind == "sqlite" and os.access(beside, os.W_OK):
+            return beside
+        raise StoreUnavailable(
+            "--deep recomputes partitions in a temporary file, and no folder can be written",
+            hint="set TMPDIR to a folder that can",
+            kind="output",
+        ) from error
+
+
 @contextmanager
-def _folder() -> Iterator[str]:
+def _folder(place: Path) -> Iterator[str]:
     """A folder for stores that are thrown away; those that a killed process has left are removed first."""
-    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    for path in place.glob(f"{_PREFIX}*"):
         with suppress(OSError):
             if path.lstat().st_uid != os.geteuid() or path.is_symlink():
                 continue
@@ -124,7 +143,7 @@ def _folder() -> Iterator[str]:
                 shutil.rmtree(path)
             finally:
                 os.close(lock)
-    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=place) as folder:
         # Says that somebody is at work in it, for as long as it is open.
         lock = os.open(folder, os.O_RDONLY)
         try:
