@@ -28,6 +28,7 @@ else:
 
 
 INHERITED = {
+    "test_help_has_a_short_flag_everywhere": "process",
     "test_importing_it_is_light": "process",
     "test_a_load_and_an_unchanged_rerun_on_postgresql": "server",
 }

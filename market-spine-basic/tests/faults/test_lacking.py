@@ -71,3 +71,20 @@ def test_few_open_files_are_a_named_error(
         error = document.get("error") or next(each for each in document["checks"] if not each["ok"])
         assert error.get("kind") != "internal", done.stderr
         assert error["hint"]
+
+
+@pytest.mark.parametrize("kilobytes", [60_000, 200_000, 400_000, 600_000, 800_000, 3_000_000])
+def test_little_memory_is_one_document_and_an_exit_code(finra: Finra, tmp_path: Path, kilobytes: int) -> None:
+    """However little memory ulimit leaves, also where a library aborts, a run answers in the contract."""
+    allowed = kilobytes * 1024
+    done = subprocess.run(
+        [sys.executable, "-m", "market_spine", *finra.arguments(str(tmp_path / "little.db"), finra.first)],
+        cwd=finra.cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed)),
+    )
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["domain"]) in {(code, "finra.otc_transparency") for code in (0, 1, 2)}
+    assert document["status"] in ("success", "failure", "partial")

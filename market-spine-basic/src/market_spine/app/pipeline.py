@@ -32,7 +32,8 @@ T = TypeVar("T")
 _SCARCE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN)
 _SCARCITY = re.compile(
     r"cannot allocate|memory allocation|out of memory|can't start new thread|failed to spawn|too many open files"
-    r"|resource temporarily unavailable",
+    r"|resource temporarily unavailable|failed to map segment"
+    r"|name 'Py\w+' is not defined",  # Polars goes on without its compiled part where that found no room
     re.IGNORECASE,
 )
 """How libraries say that the process may not have more of something."""

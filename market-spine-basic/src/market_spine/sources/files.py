@@ -153,6 +153,8 @@ class Folder(NamedTuple):
                 kind="source_driver",
                 hint="install the fsspec package for this kind of address, such as s3fs for s3://",
             ) from error
+        except MemoryError:
+            raise  # says nothing of the source
         except Exception as error:  # each fsspec backend raises types of its own
             raise SourceError(
                 f"{what} cannot be read: {type(error).__name__}: {self._reason(error)}",
