@@ -14,6 +14,7 @@ from market_spine.errors import MarketSpineError
 from market_spine.store import StoreUrl
 from market_spine.web.identity import Identity
 from market_spine.web.jobs import Desk
+from market_spine.web.memory import Memory
 
 LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
 """Names of this very machine."""
@@ -34,6 +35,7 @@ class Console:
         sql: whether SQL is answered.
         desk: starts what pages may start; None: they start nothing.
         threads: requests answered at once; further ones wait.
+        memory: what pages have read of the store.
     """
 
     url: StoreUrl
@@ -43,7 +45,8 @@ class Console:
     hosts: frozenset[str] = LOOPBACK
     sql: bool = True
     desk: Desk | None = None
-    threads: int = 8
+    threads: int = 4
+    memory: Memory = field(default_factory=Memory, repr=False)
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 
     @property

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, date, datetime
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from market_spine.app.captures import CaptureState, list_captures
 from market_spine.app.changes import moment_of
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 
     from market_spine.store.reader import StoreReader
 
+T = TypeVar("T")
+
 WINDOW = 30
 """Rows of a grid that are shown unless more are asked for: about seven months of weeks."""
 
@@ -32,15 +33,21 @@ CHECKS = 200
 
 
 class Reading:
-    """What one page reads; answers that several parts of a page need are read once."""
+    """What one page reads; answers that several parts of a page, or several pages, need are read once."""
 
-    def __init__(self, console: Console, store: Reader, as_of: datetime | None) -> None:
+    def __init__(self, console: Console, store: StoreReader, as_of: datetime | None) -> None:
         self.console = console
-        self.store = store
+        self.store: Reader = store
         self.now = console.now()
         self.as_of = as_of
-        self._grids: dict[tuple[str, int], Grid] = {}
-        self._known: dict[str, Mapping[str, Known]] = {}
+        self._kept = console.memory.of(as_of, store.latest())
+
+    def once(self, question: Hashable, ask: Callable[[], T]) -> T:
+        """The answer to a question about the state of the store that is shown, on this day: asked once, for all pages.
+
+        It must depend on nothing else, and be small; nobody may change it.
+        """
+        return self._kept.once((self.today, question), ask)
 
     @property
     def moment(self) -> datetime:
@@ -67,9 +74,7 @@ class Reading:
 
     def known(self, domain: Domain) -> Mapping[str, Known]:
         """What the manifest says of every partition of a domain."""
-        if domain.name not in self._known:
-            self._known[domain.name] = self.store.known(domain.name)
-        return self._known[domain.name]
+        return self.once(("known", domain.name), lambda: self.store.known(domain.name))
 
     def rows_of_all(self, domain: Domain) -> int:
         """How many rows the grid needs to show every partition that is known."""
@@ -83,11 +88,10 @@ class Reading:
 
     def grid(self, domain: Domain, count: int) -> Grid:
         """The states of a domain's partitions, at most so many rows of the grid."""
-        if (domain.name, count) not in self._grids:
-            self._grids[domain.name, count] = partition_states(
-                self.store, domain, self.today, count, self.known(domain)
-            )
-        return self._grids[domain.name, count]
+        return self.once(
+            ("grid", domain.name, count),
+            lambda: partition_states(self.store, domain, self.today, count, self.known(domain)),
+        )
 
     def full_grid(self, domain: Domain) -> Grid:
         """The states of all partitions from the first that is known to the newest."""
@@ -97,10 +101,10 @@ class Reading:
         """The state of one partition, whether the grid lists it or not."""
         return states_of(self.store, domain, self.today, [partition], self.known(domain))[0]
 
-    @cached_property
+    @property
     def open_anomalies(self) -> Sequence[AnomalyRecord]:
         """Every anomaly that is neither resolved nor set aside."""
-        return self.store.anomalies()
+        return self.once("open anomalies", self.store.anomalies)
 
     def anomalies(self) -> Sequence[AnomalyRecord]:
         """Every anomaly there ever was."""

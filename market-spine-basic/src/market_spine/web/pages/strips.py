@@ -45,7 +45,9 @@ def record(reading: Reading, domain: Domain, states: Sequence[PartitionState], w
     page = visit.number("page", 1, most=100_000)
     shown = states[(page - 1) * PAGE : page * PAGE]
     pages = max(1, -(-len(states) // PAGE))
-    found = _days(reading, domain, shown, reading.today - weeks * _WEEK if weeks else None)
+    start = reading.today - weeks * _WEEK if weeks else None
+    asked = ("days", domain.name, tuple(state.partition_key for state in shown), start)
+    found = reading.once(asked, lambda: _days(reading, domain, shown, start))
     first = min((days[0] for days in found.values()), default=reading.today)
     last = max((days[-1] for days in found.values()), default=reading.today)
     every = sessions(first, last) if found else []

@@ -37,6 +37,10 @@ def gathered(console: Console) -> Mapping[str, Subject]:
 
 def listing(sort: str, reading: Reading, visit: Visit) -> Record:
     """The things of one sort that stand first on the latest day."""
+    return reading.once(("listing", sort), lambda: _listing(sort, reading))
+
+
+def _listing(sort: str, reading: Reading) -> Record:
     subject = gathered(reading.console)[sort]
     panel = subject.panels[0]
     rows = reading.rows(
@@ -66,20 +70,9 @@ def record(sort: str, reading: Reading, visit: Visit) -> Record:
     name = visit.place["name"]
     chosen = visit.choice("range", RANGES)
     start = reading.today - timedelta(weeks=_WEEKS[chosen]) if chosen in _WEEKS else None
-    panels = []
-    latest: date | None = None
-    for panel in subject.panels:
-        since = latest if panel.form == "latest" else start
-        found = _panel(reading, subject, panel, name, since)
-        if found is None:
-            continue
-        panels.append(found)
-        if latest is None:
-            latest = found["last"]
+    panels = reading.once(("subject", sort, name, start), lambda: _panels(reading, subject, name, start))
     if not panels and start is None:
         raise PageMissing(f"no row names {name[:80]!r}", hint=f"/{subject.name} lists those of the latest day")
-    # What shares the axis of time stands together.
-    panels.sort(key=lambda panel: panel["form"] == "latest")
     days = [panel[end] for panel in panels if panel["form"] != "latest" for end in ("first", "last")]
     return {
         "today": reading.today.isoformat(),
@@ -93,14 +86,27 @@ def record(sort: str, reading: Reading, visit: Visit) -> Record:
     }
 
 
-def _panel(reading: Reading, subject: Subject, panel: Panel, name: str, start: date | None) -> dict[str, Any] | None:
-    """What a panel draws of one thing; None where it has no row."""
+def _panels(reading: Reading, subject: Subject, name: str, start: date | None) -> list[dict[str, Any]]:
+    """What the panels draw of one thing, as far as they have rows; each relation is read once for a span of time."""
+    read: dict[tuple[str, date | None], pl.DataFrame] = {}
+    panels: list[dict[str, Any]] = []
+    for panel in subject.panels:
+        since = panels[0]["last"] if panels and panel.form == "latest" else start
+        if (panel.relation, since) not in read:
+            same = [each for each in subject.panels if each.relation == panel.relation]
+            columns = list(dict.fromkeys(column for each in same for column in (each.at, *each.by, each.value)))
+            where = {subject.column: name}
+            read[panel.relation, since] = reading.rows(panel.relation, columns=columns, where=where, start=since)
+        rows = read[panel.relation, since].drop_nulls(panel.value)
+        if not rows.is_empty():
+            panels.append(_panel(reading, panel, rows))
+    # What shares the axis of time stands together.
+    return sorted(panels, key=lambda panel: panel["form"] == "latest")
+
+
+def _panel(reading: Reading, panel: Panel, rows: pl.DataFrame) -> dict[str, Any]:
+    """What a panel draws of the rows of one thing."""
     others = gathered(reading.console)
-    columns = list(dict.fromkeys((panel.at, *panel.by, panel.value)))
-    rows = reading.rows(panel.relation, columns=columns, where={subject.column: name}, start=start)
-    rows = rows.drop_nulls(panel.value)
-    if rows.is_empty():
-        return None
     if panel.form == "latest":
         rows = rows.filter(rows[panel.at] == rows[panel.at].max())
     lines = _latest(rows, panel) if panel.form == "latest" else _lines(rows, panel)
