@@ -1,0 +1,85 @@
+"""What pages have read is kept while the store is in one state, and no longer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from market_spine.store import open_reader
+from market_spine.web.memory import Answers, Memory
+
+from .conftest import client_of, console_of
+
+MORNING, NOON = datetime(2025, 1, 6, 9, tzinfo=UTC), datetime(2025, 1, 6, 12, tzinfo=UTC)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a store that does not exist yet, of either kind."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("new_postgres")())
+    return str(tmp_path / "spine.db")
+
+
+@pytest.mark.process
+def test_what_another_process_commits_is_shown(database: str) -> None:
+    """The next page shows what another process has committed since; the page of a moment before stays as it was."""
+
+    def load(symbols: str) -> None:
+        words = ["schedule", "prices", "--symbols", symbols, "--source", "mock", "--sleep", "0", "--db", database]
+        command = [sys.executable, "-m", "market_spine", *words, "--run-date", "2025-12-22"]
+        subprocess.run(command, check=True, capture_output=True)
+
+    load("AAPL")
+    console = console_of(database)
+    visit = client_of(console)
+
+    def shown(**query: str) -> dict[str, list[str]]:
+        record = visit.get("/d/prices/partitions.json", params={"range": "all", **query}).json()
+        first = visit.get("/index.json", params=query).json()
+        return {
+            "partitions": [each["partition_key"] for each in record["partitions"]],
+            "strips": [each["partition_key"] for each in record["strips"]["rows"] if each["days"]],
+            "overview": [
+                p["partition_key"] for d in first["domains"] if d["domain"] == "prices" for p in d["partitions"]
+            ],
+        }
+
+    before = shown()
+    assert before == shown() == {key: ["AAPL|mock"] for key in before}
+    with open_reader(console.url, console.all_domains) as store:
+        latest = store.latest()
+    assert latest is not None
+    assert visit.get("/symbols/MSFT.json", params={"range": "all"}).status_code == 404
+    load("MSFT")
+    assert shown() == {key: ["AAPL|mock", "MSFT|mock"] for key in before}
+    assert visit.get("/symbols/MSFT.json", params={"range": "all"}).status_code == 200
+    assert shown(as_of=latest.isoformat()) == before
+
+
+def test_a_state_is_asked_once() -> None:
+    """One question is asked once for a state, again for another, and again where asking failed."""
+    memory, asked = Memory(), iter(range(10))
+    assert [memory.of(None, MORNING).once("?", lambda: next(asked)) for _ in range(3)] == [0, 0, 0]
+    assert memory.of(MORNING, NOON).once("?", lambda: next(asked)) == 1
+    assert memory.of(None, NOON).once("?", lambda: next(asked)) == 2
+    # The present of the morning has passed: nothing of it is kept.
+    assert memory.of(None, MORNING).once("?", lambda: next(asked)) == 3
+    assert [memory.of(None, None).once("?", lambda: next(asked)) for _ in range(2)] == [4, 5]
+    answers = Answers()
+    with pytest.raises(ZeroDivisionError):
+        answers.once("!", lambda: 1 / 0)
+    assert answers.once("!", lambda: 7.0) == 7.0
+
+
+def test_little_is_kept() -> None:
+    """Of many questions those asked long ago make room."""
+    answers = Answers()
+    for number in range(1_000):
+        answers.once(number, lambda number=number: number)  # type: ignore[misc]
+    assert answers.once(0, lambda: "again") == "again"
+    assert answers.once(999, lambda: -1) == 999
