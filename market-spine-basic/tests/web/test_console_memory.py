@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from market_spine.store import open_reader
-from market_spine.web.memory import Answers, Memory
+from market_spine.web.memory import Answers, Recollection
 
 from .conftest import client_of, console_of
 
@@ -63,7 +63,7 @@ def test_what_another_process_commits_is_shown(database: str) -> None:
 
 def test_a_state_is_asked_once() -> None:
     """One question is asked once for a state, again for another, and again where asking failed."""
-    memory, asked = Memory(), iter(range(10))
+    memory, asked = Recollection(), iter(range(10))
     assert [memory.of(None, MORNING).once("?", lambda: next(asked)) for _ in range(3)] == [0, 0, 0]
     assert memory.of(MORNING, NOON).once("?", lambda: next(asked)) == 1
     assert memory.of(None, NOON).once("?", lambda: next(asked)) == 2

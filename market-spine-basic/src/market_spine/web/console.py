@@ -14,7 +14,7 @@ from market_spine.errors import MarketSpineError
 from market_spine.store import StoreUrl
 from market_spine.web.identity import Identity
 from market_spine.web.jobs import Desk
-from market_spine.web.memory import Memory
+from market_spine.web.memory import Recollection
 
 LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
 """Names of this very machine."""
@@ -46,7 +46,7 @@ class Console:
     sql: bool = True
     desk: Desk | None = None
     threads: int = 4
-    memory: Memory = field(default_factory=Memory, repr=False)
+    memory: Recollection = field(default_factory=Recollection, repr=False)
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 
     @property

@@ -49,7 +49,7 @@ class Answers:
             return answer
 
 
-class Memory:
+class Recollection:
     """Answers by the state that they hold for."""
 
     def __init__(self) -> None:
