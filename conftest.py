@@ -28,7 +28,6 @@ else:
 
 
 INHERITED = {
-    "test_help_has_a_short_flag_everywhere": "process",
     "test_importing_it_is_light": "process",
     "test_a_load_and_an_unchanged_rerun_on_postgresql": "server",
 }
@@ -69,7 +68,8 @@ def _quick_is_quick(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what needs a PostgreSQL, by its fixtures and parameters, and what tries faults at length or needs a browser.
+    """Mark what needs a PostgreSQL, by its fixtures and parameters, and what tries faults at length, serves pages or
+    needs a browser.
 
     Where no browser is named, what needs one is deselected.
     """
@@ -83,6 +83,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(INHERITED[item.name])
         if "faults" in item.path.parts:
             item.add_marker("soak")
+        if item.path.parent.name == "web":
+            item.add_marker("server")
         if "browser" in item.path.parts:
             item.add_marker("browser")
     if "MARKET_SPINE_BROWSER" not in os.environ:

@@ -97,6 +97,7 @@ def test_what_is_not_there_is_one_line_and_exit_code_1(
     assert {path.name.partition("-")[0] for path in database.parent.iterdir()} == {"store.db", "data"}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 @pytest.mark.parametrize("command", ["", "schedule", "schedule finra", "db check", "anomalies ack", "query"])
 def test_help_has_a_short_flag_everywhere(command: str, flag: str) -> None:

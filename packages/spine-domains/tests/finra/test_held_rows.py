@@ -70,6 +70,7 @@ SHARES = st.dictionaries(st.sampled_from(["AAA", "BBB", "CCC", "DDD", "EEE"]), V
 LACKING = st.sampled_from([(), ("lastUpdateDate",), ("MPID",), ("issueName", "lastUpdateDate")])
 
 
+@pytest.mark.soak
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(versions=st.lists(st.tuples(SHARES, LACKING), min_size=2, max_size=4))
 def test_held_rows_and_payloads_tell_the_same(versions: list[tuple[dict[str, str], tuple[str, ...]]]) -> None:
