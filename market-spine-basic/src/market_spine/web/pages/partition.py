@@ -120,41 +120,11 @@ def _event_day(domain: Domain, partition: Partition) -> date | None:
 
 
 def capture_document(capture: CaptureState) -> dict[str, Any]:
-    """A capture as plain values."""
-    entry = capture.committed.entry
-    change = entry.change
+    """A capture as plain values: those of the commands, when it was committed and by which run."""
     return {
-        "capture_id": entry.capture_id,
-        "status": capture.status,
-        "captured_at": text_of(capture.committed.captured_at),
+        **capture.document(),
         "committed_at": text_of(capture.committed.committed_at),
-        "row_count": entry.row_count,
-        "rejected": entry.rejected,
-        "run_id": entry.run_id,
-        "is_revision": entry.is_revision,
-        "change": {"added": change.added, "removed": change.removed, "changed": change.changed} if change else None,
-        "legs": list(capture.legs),
-        "overrode": list(capture.overrode),
-        "decisions": [
-            {
-                "verb": each.decision.verb,
-                "kind": each.decision.kind,
-                "by": each.decision.decided_by,
-                "reason": each.decision.reason,
-                "decided_at": text_of(each.decided_at),
-            }
-            for each in capture.decisions
-        ],
-        "parts": [
-            {
-                "name": part.name,
-                "sha256": part.sha256,
-                "origin": part.origin,
-                "size": part.size,
-                "carried": part.carried,
-            }
-            for part in entry.parts
-        ],
+        "run_id": capture.committed.entry.run_id,
     }
 
 
