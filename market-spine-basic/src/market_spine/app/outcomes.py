@@ -98,6 +98,22 @@ def stage_run(specs: tuple[StageSpec, ...], draft: StageDraft) -> PipelineRun:
     )
 
 
+def recorded_ingest(task: Task, entry: Entry) -> PipelineRun:
+    """An ingest whose entry stands in the manifest, as the result would have told it then."""
+    if entry.status == "noted":
+        if task.run.options.force:
+            return _run(task, INGEST, RunStatus.COMPLETED, entry=entry, change=Change(), is_revision=False)
+        return _run(task, INGEST, RunStatus.SKIPPED, reason=SkipReason.SAME_ROWS, entry=entry)
+    return _run(task, INGEST, RunStatus.COMPLETED, entry=entry, change=entry.change, is_revision=entry.is_revision)
+
+
+def recorded_stage(specs: tuple[StageSpec, ...], entry: Entry, *, is_revision: bool) -> PipelineRun:
+    """The same of a derived stage; ``is_revision``: it had been computed before."""
+    change = entry.change or Change()
+    draft = StageDraft(entry, {}, is_revision=entry.is_revision or (is_revision and not change), change=change)
+    return stage_run(specs, draft)
+
+
 def _outcome(task: Task, ingest: Ingest, runs: list[PipelineRun]) -> Outcome:
     """A partition skipped as a whole is one entry: the first, which has the reason."""
     if all(run.status is RunStatus.SKIPPED for run in runs):

@@ -61,10 +61,13 @@ def attempted(task: Task, work: Callable[[Task], Outcome]) -> Outcome:
             try:
                 return _attempt(task, work)
             except Moved:
-                logger.info("another run committed this partition meanwhile: examining it again")
+                logger.info("this partition was committed meanwhile: looking at it again")
+                from market_spine.app.again import answered_before, renewed
+
                 with closing(task.run.stores.reader()) as store:
-                    known = store.known(task.run.domain.name, [task.partition.key])
-                task = task._replace(known=known[task.partition.key])
+                    task = renewed(task, store)
+                    if done := answered_before(task, store):
+                        return done
         return outcomes.skip(task, SkipReason.LOCKED)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from contextvars import copy_context
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -32,7 +31,7 @@ from market_spine.errors import MarketSpineError, StoreLocked
 from market_spine.telemetry import log_context
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor, Future
+    from market_spine.app.executing import Executor
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ def run_plan(
         stop: asked before each partition; once true, no further one is started.
         progress: told of each partition as it ends.
         begun: told, before anything is done, how to get the result of a run that is left in the middle.
-        executor: where tasks run; by default this thread, or ``plan.workers`` threads.
+        executor: workers elsewhere; by default this thread, or ``plan.workers`` threads.
     """
     started = plan.run.clock()
     report = RunReport()
@@ -179,20 +178,15 @@ def _outcomes(
     executor: Executor | None,
 ) -> Iterator[tuple[int, Outcome]]:
     """Outcomes as they come, each with its position; starts no task once told to stop."""
-    if executor is not None:
-        yield from _side_by_side(tasks, plan, report, stop, lambda task: executor.submit(plan.work, task))
-    elif plan.workers == 1:
+    if executor is None and plan.workers == 1:
         yield from _one_by_one(tasks, plan, report, stop)
+        return
+    from market_spine.app import executing
+
+    if executor is None:
+        yield from executing.on_threads(tasks, plan, report, stop)
     else:
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(plan.workers) as own:
-
-            def start(task: Task) -> Future[Outcome]:
-                # In a copy of this context, so that waits there hear what waits here hear.
-                return own.submit(copy_context().run, plan.work, task)
-
-            yield from _side_by_side(tasks, plan, report, stop, start)
+        yield from executing.elsewhere(tasks, plan, report, stop, executor)
 
 
 def _one_by_one(
@@ -206,35 +200,6 @@ def _one_by_one(
         yield position, outcome
         if outcome.failed and plan.fail_fast:
             return
-
-
-def _side_by_side(
-    tasks: Sequence[Task],
-    plan: Plan,
-    report: RunReport,
-    stop: Callable[[], bool],
-    start: Callable[[Task], Future[Outcome]],
-) -> Iterator[tuple[int, Outcome]]:
-    from concurrent.futures import FIRST_COMPLETED, wait
-
-    waiting = iter(enumerate(tasks))
-    running: dict[Future[Outcome], int] = {}
-    failed = False
-    while True:
-        while len(running) < plan.workers and not (failed and plan.fail_fast):
-            following = next(waiting, None)
-            if following is None:
-                break
-            if stop():
-                report.interrupted = True
-                break
-            position, task = following
-            running[start(task)] = position
-        if not running:
-            return
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
-            failed = failed or future.result().failed
-            yield running.pop(future), future.result()
 
 
 def _windows(plan: Plan, report: RunReport, stop: Callable[[], bool], store: Reader) -> None:
