@@ -35,6 +35,7 @@ from market_spine.telemetry import log_context
 if TYPE_CHECKING:
     from market_spine.app.decisions import Asked
     from market_spine.app.foreseen import Foresight
+    from market_spine.app.shards import ShardOf
     from market_spine.core.commitlog import LogReader
 
 logger = logging.getLogger(__name__)
@@ -67,13 +68,15 @@ class Request(NamedTuple):
     workers: int | str = 1
     partitions: str | Sequence[str] | None = None
     only: str | Sequence[str] | None = None
+    shard: str | None = None
 
 
 class Selection(NamedTuple):
     """What a domain makes of its own flags: the partitions, where they come from, what to tell about it.
 
-    ``--partitions`` and ``--only`` are applied to it. A domain whose source has to know the partitions beforehand
-    asks ``app.selection`` itself, and says in ``narrowed_from`` how many there were before ``--only``.
+    ``--partitions``, ``--shard`` and ``--only`` are applied to it. A domain whose source has to know the partitions
+    beforehand asks ``app.selection`` and ``app.shards`` itself, and says in ``narrowed_from`` how many there were
+    before, and in ``share`` what the shard was taken of.
     """
 
     partitions: Sequence[Partition]
@@ -82,6 +85,7 @@ class Selection(NamedTuple):
     config: Mapping[str, Any] = {}
     tells_open: bool = False
     narrowed_from: int | None = None
+    share: ShardOf | None = None
 
 
 Select = Callable[[date, Callable[[], Reader]], Selection]
@@ -320,13 +324,17 @@ def _plan(
         config["plausibility"] = domain.plausibility.thresholds
     open_reader = _reader(request.db, hooks.store_clock, missing_ok=True)
     selection = select(today, open_reader)
-    if request.partitions is not None or request.only is not None:
+    if (request.partitions, request.only, request.shard) != (None, None, None):
         from market_spine.app.selection import apply
 
         selection = selection._replace(**apply(domain, request, selection, today, open_reader))
     config.update(selection.config)
     if (foresight := hooks.foresight) and foresight.binding:
         selection = selection._replace(partitions=[domain.partition(key) for key in foresight.partitions])
+    if selection.share:
+        config.update(
+            foresight.share if foresight and foresight.share else selection.share.config(len(selection.partitions))
+        )
     idle = not selection.partitions and bool(selection.narrowed_from)
     if not selection.partitions and not idle:
         raise MarketSpineError(
@@ -349,6 +357,7 @@ def _plan(
         selection.partitions,
         tells_open=selection.tells_open,
         idle=idle,
+        apart=selection.share is not None,
         warnings=(*selection.warnings, *ahead),
         config=config,
         fail_fast=request.fail_fast,

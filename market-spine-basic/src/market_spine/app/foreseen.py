@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from market_spine.app.pipeline import attempted, work_through
 from market_spine.app.task import Outcome, Task
@@ -34,6 +35,8 @@ class Foresight:
 
     partitions: dict[str, Foreseen] = field(default_factory=dict)
     binding: bool = False
+    share: Mapping[str, Any] = field(default_factory=dict)
+    """What the result of the dry run told of its shard, if the plan is that of one."""
 
     def watching(self, source: Source) -> Source:
         """The source, watched: its answers are noted, or compared with those that were."""

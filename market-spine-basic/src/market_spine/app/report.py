@@ -37,6 +37,7 @@ class Plan(NamedTuple):
         run: what its partitions share.
         tells_open: the result tells of all that is open about its partitions, also of what this run did not look at.
         idle: partitions were selected, and none of them needs anything: that there are none is no failure.
+        apart: other processes work through the rest of what was selected: nothing looks beyond a partition.
         warnings: what planning has to tell, for the result.
         config: the values in effect, for the result.
         fail_fast: start no further partition after the first failure.
@@ -49,6 +50,7 @@ class Plan(NamedTuple):
     partitions: Sequence[Partition]
     tells_open: bool = False
     idle: bool = False
+    apart: bool = False
     warnings: tuple[str, ...] = ()
     config: Mapping[str, Any] = {}
     fail_fast: bool = False

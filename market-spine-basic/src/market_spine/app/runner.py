@@ -104,16 +104,19 @@ def _run(
         store = writer or stack.enter_context(closing(plan.run.stores.reader()))
         known = store.known(plan.run.domain.name, [partition.key for partition in plan.partitions])
         tasks = _tasks(plan, known, store.anomalies(plan.run.domain.name, acknowledged=True))
-        tasks = _beside(plan.run, tasks, store)
+        if not plan.apart:
+            tasks = _beside(plan.run, tasks, store)
         for position, outcome in _outcomes(tasks, plan, report, stop, executor):
             report.done[position] = outcome
             progress(outcome)
-        _compare_firsts(plan.run, report, tasks)
+        if not plan.apart:
+            _compare_firsts(plan.run, report, tasks)
         left = [task.partition.key for position, task in enumerate(tasks) if position not in report.done]
         if left:
             cause = "stopped by a signal" if report.interrupted else "stopped after the first failure"
             report.warn(f"{cause}; not started: {', '.join(left)}")
-        if plan.run.options.wants(CALC) and not report.interrupted and not (plan.fail_fast and left):
+        looks_on = plan.run.options.wants(CALC) and not plan.apart
+        if looks_on and not report.interrupted and not (plan.fail_fast and left):
             _windows(plan, report, stop, store)
         if plan.tells_open:
             report.anomalies = _still_open(plan, report, store.anomalies(plan.run.domain.name))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from datetime import date
 from functools import cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from market_spine.app.arguments import choices, refused
 from market_spine.app.keys import Known, find_partition
@@ -15,6 +15,9 @@ from market_spine.core.domain import Domain
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader
 from market_spine.errors import UsageError
+
+if TYPE_CHECKING:
+    from market_spine.app.shards import ShardOf
 
 
 def exact(domain: Domain, keys: str | Sequence[str], known: Known) -> tuple[Partition, ...]:
@@ -82,6 +85,8 @@ class Flags(Protocol):
     def partitions(self) -> str | Sequence[str] | None: ...
     @property
     def only(self) -> str | Sequence[str] | None: ...
+    @property
+    def shard(self) -> str | None: ...
 
 
 class Selected(Protocol):
@@ -97,21 +102,41 @@ class Selected(Protocol):
     def narrowed_from(self) -> int | None:
         """How many there were before ``--only``, if the scheduler has applied it."""
 
+    @property
+    def share(self) -> ShardOf | None:
+        """What they are a share of, if the scheduler has applied ``--shard``."""
+
 
 def apply(
     domain: Domain, flags: Flags, selected: Selected, today: date, open_reader: Callable[[], Reader]
 ) -> dict[str, Any]:
-    """What ``--partitions`` and ``--only`` make of a selection, field by field."""
+    """What ``--partitions``, ``--shard`` and ``--only`` make of a selection, field by field.
+
+    A share is taken first: which partitions it has never depends on the states that others have brought about.
+    """
     states = wanted_states(flags.only)
     named = None if flags.partitions is None else exact(domain, flags.partitions, known_to(open_reader))
     config: dict[str, Any] = {**selected.config, **({"only": list(states)} if states else {})}
     if named is not None:
         config["partitions"] = [partition.key for partition in named]
-    partitions, count = selected.partitions, selected.narrowed_from
+    count, share = selected.narrowed_from, selected.share
+    partitions = selected.partitions if named is None or count is not None else named
+    asked = share.selected if share else len(partitions)
+    if flags.shard is not None and share is None:
+        from market_spine.app.shards import share_of
+
+        partitions, share = share_of(partitions, flags.shard)
     if count is None:
-        asked = partitions if named is None else named
-        partitions, count = narrow(domain, asked, flags.only, today, open_reader), len(asked)
+        partitions, count = narrow(domain, partitions, flags.only, today, open_reader), asked
     warnings = selected.warnings
-    if count and not partitions:
+    if count and not partitions and not share:
         warnings += (f"None of the {count} selected partitions is {' or '.join(states)}.",)
-    return {"partitions": partitions, "narrowed_from": count, "config": config, "warnings": warnings}
+    if share:
+        warnings += (share.told(len(partitions)),)
+    return {
+        "partitions": partitions,
+        "narrowed_from": count,
+        "config": config,
+        "warnings": warnings,
+        "share": share,
+    }

@@ -101,6 +101,7 @@ def apply(plan: Path, workers: str, log_level: str, db: str | None, as_json: boo
     foresight = Foresight(
         {each["partition_key"]: Foreseen(each["last_id"], each["answer"]) for each in document["partitions"]},
         binding=True,
+        share={name: value for name, value in document["result"]["config"].items() if name in ("shard", "share")},
     )
     flags["partitions"] = list(foresight.partitions)
     assert command.function is not None

@@ -95,6 +95,11 @@ def common_options(function: C) -> C:
             metavar="[STATE,...]",
             help=f"Of those selected, the partitions in these states of the grid; alone: {MISSING}.",
         ),
+        click.option(
+            "--shard",
+            metavar="I/N",
+            help="Of those selected, share I of N, I from 0; then --only-stage calc once for all.",
+        ),
         click.option("--force", is_flag=True, help="Ignore revision detection, guards and limits of what is loaded."),
         click.option(
             "--only-stage",

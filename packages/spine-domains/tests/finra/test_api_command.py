@@ -148,6 +148,18 @@ def test_what_a_run_cost_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert told[0].startswith("FINRA API: 7 requests, 0 of them retries, ")
 
 
+def test_a_shard_asks_for_its_share_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is asked for the partitions of other shards, also not ahead: a week costs seven requests."""
+    caplog.set_level(logging.INFO, logger=source_api.logger.name)
+    results = [
+        run_finra_schedule(source="api", lookback_weeks=2, tiers="OTC", run_date=DAY, shard=f"{index}/3")
+        for index in range(3)
+    ]
+    assert (sum(each.stats.succeeded for each in results), {each.exit_code for each in results}) == (2, {0})
+    told = [record.getMessage().split()[2] for record in caplog.records if "requests" in record.getMessage()]
+    assert told == [str(7 * each.stats.succeeded) for each in results]
+
+
 def test_a_service_that_lists_nothing_cannot_be_asked_for_all(service: Simulated) -> None:
     """``--weeks all`` without a list of partitions: critical, with the way out."""
     service.faults.set(["403@partitions=1"])

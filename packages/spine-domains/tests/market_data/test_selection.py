@@ -47,3 +47,22 @@ def test_symbols_are_chosen_in_one_way(desk: Any) -> None:
     result = desk.run("MSFT", partitions="AAPL|mock")
     assert result.error is not None
     assert result.error.message == "--partitions and --symbols choose in two ways"
+
+
+def test_a_shard_takes_its_symbols_before_the_batch_is_made(desk: Any) -> None:
+    """Of four shards each symbol is in one, and what other shards have takes no place in a batch."""
+    symbols = ["AAPL", "IBM", "MSFT", "NVDA", "ORCL", "TSLA"]
+    taken = []
+    for index in range(4):
+        result = desk.run(",".join(symbols), source="mock", max_symbols=6, shard=f"{index}/4")
+        assert result.exit_code == 0
+        assert result.config["share"]["selected"] == 6
+        taken += result.config["symbols"]
+    assert sorted(taken) == symbols
+    most = max(
+        (desk.run(",".join(symbols), source="mock", shard=f"{index}/4", mode="dry-run") for index in range(4)),
+        key=lambda each: each.stats.attempted,
+    )
+    of_it = desk.run(",".join(symbols), source="mock", shard=most.config["shard"], max_symbols=1, force=True)
+    assert of_it.stats.attempted == 1
+    assert of_it.config["symbols"][0] in most.config["symbols"]

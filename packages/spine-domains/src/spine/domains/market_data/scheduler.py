@@ -10,7 +10,7 @@ from contextlib import closing
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from market_spine import stopping
 from market_spine.app.arguments import choice, day_or_weeks_back, refused, whole_number
@@ -32,6 +32,9 @@ from spine.domains.market_data.planning import LONGEST_UNREAD, Quota, plan_run, 
 from spine.domains.market_data.source import OfflineSource, VendorSource
 from spine.domains.market_data.vendors import Offline, Vendor
 
+if TYPE_CHECKING:
+    from market_spine.app.shards import ShardOf
+
 SOURCE_VARIABLE = "PRICE_SOURCE"
 MAX_SYMBOLS_FILE = 16 << 20
 """How large a file of symbols may be, in bytes."""
@@ -45,6 +48,7 @@ def run_prices_schedule(
     symbols_file: str | None = None,
     partitions: str | Sequence[str] | None = None,
     only: str | Sequence[str] | None = None,
+    shard: str | None = None,
     first: str | date | None = None,
     last: str | date | None = None,
     source: str | None = None,
@@ -68,6 +72,7 @@ def run_prices_schedule(
         symbols_file: a file with one symbol a line, comments after ``#``.
         partitions: exactly these partitions of one source instead, by their keys, however many.
         only: of what is selected, the partitions in these states of the grid.
+        shard: of what is selected, share ``I/N``, I from 0, chosen by the keys of partitions; computes no windows.
         first: load history from this day on (``--from``), also such as ``26w``, back from today; what was asked for
             before is not asked for again.
         last: load no session after this day (``--to``), unless later ones are known already.
@@ -105,11 +110,12 @@ def run_prices_schedule(
             open_ledger().close()  # brings an older database up to date before it is read
         chosen = vendors.load(name)
         quota = _quota(chosen, floor)
-        left = wanted if only is None else _narrowed(wanted, name, only, today, open_reader)
+        left, share = _shared(wanted, name, shard)
+        left = left if only is None else _narrowed(left, name, only, today, open_reader)
         with closing(open_reader()) as store:
             batch, order = plan_run(store, left, quota, order, most)
             postpone(open_ledger, batch, quota, order)
-            words, figures = round_of(store, len(left), quota, order, most)
+            words, figures = round_of(store, len(wanted if share else left), quota, order, most)
         warnings += [*_left(batch, most), *([words] if quota.calls and (batch.left or mode == "dry-run") else [])]
         return Selection(
             [priced.make_partition(symbol, name) for symbol in batch.taken],
@@ -118,9 +124,10 @@ def run_prices_schedule(
             config | {"symbols": list(batch.taken), "full_round": figures},
             tells_open=True,
             narrowed_from=len(wanted),
+            share=share,
         )
 
-    request = Request(mode, force, only_stage, fail_fast, db, run_date, workers, partitions, only)
+    request = Request(mode, force, only_stage, fail_fast, db, run_date, workers, partitions, only, shard)
     return run_schedule(DOMAIN, request, _telling(planned), used)
 
 
@@ -191,6 +198,16 @@ def _wanted(
             hint="run once for each source",
         )
     return tuple(symbol for symbol, _ in named), named[0][1]
+
+
+def _shared(symbols: tuple[str, ...], source: str, shard: str | None) -> tuple[tuple[str, ...], ShardOf | None]:
+    """The symbols of a shard, if one is asked for, and what it was taken of."""
+    if shard is None:
+        return symbols, None
+    from market_spine.app.shards import share_of
+
+    own, share = share_of([priced.make_partition(symbol, source) for symbol in symbols], shard)
+    return tuple(priced.symbol_and_source(partition)[0] for partition in own), share
 
 
 def _narrowed(

@@ -46,6 +46,7 @@ def run_finra_schedule(
     last: str | date | None = None,
     partitions: str | Sequence[str] | None = None,
     only: str | Sequence[str] | None = None,
+    shard: str | None = None,
     tiers: str | Sequence[str] | None = None,
     source: str | None = None,
     mode: str = "run",
@@ -68,6 +69,7 @@ def run_finra_schedule(
         last: the last of them (``--to``); by default the latest that each tier has published.
         partitions: exactly these partitions instead, by their keys.
         only: of what is selected, the partitions in these states of the grid.
+        shard: of what is selected, share ``I/N``, I from 0, chosen by the keys of partitions; computes no windows.
         tiers: NMS_TIER_1, NMS_TIER_2, OTC; all by default.
         source: ``file``, or ``api`` for FINRA's Query API (``FINRA_API_URL``, ``FINRA_TOKEN_URL``; anonymous
             unless ``FINRA_CLIENT_ID`` and ``FINRA_CLIENT_SECRET`` are set); else ``FINRA_SOURCE``, else ``file``.
@@ -82,8 +84,8 @@ def run_finra_schedule(
         hooks: clock, stop and progress; by default the real clock and nothing else.
     """
     chosen = _Weeks(lookback_weeks, weeks, first, last, partitions, tiers, force)
-    wanted = _Wanted(chosen, only, source, force, only_stage, data_dir, workers, [])
-    request = Request(mode, force, only_stage, fail_fast, db, run_date, workers, partitions, only)
+    wanted = _Wanted(chosen, only, shard, source, force, only_stage, data_dir, workers, [])
+    request = Request(mode, force, only_stage, fail_fast, db, run_date, workers, partitions, only, shard)
     result = run_schedule(DOMAIN, request, wanted.select, hooks or Hooks())
     for each in wanted.opened:
         each.close()
@@ -160,6 +162,7 @@ class _Wanted(NamedTuple):
 
     weeks: _Weeks
     only: str | Sequence[str] | None
+    shard: str | None
     source: str | None
     force: bool
     only_stage: str
@@ -187,7 +190,11 @@ class _Wanted(NamedTuple):
         self.opened.append(api)
         config.update(source=source, api_url=redact(api.config.url))
         plan = self.weeks.plan(today, self._available(api.available, open_reader), open_reader, config)
-        left = plan.partitions
+        left, share = plan.partitions, None
+        if self.shard is not None:
+            from market_spine.app.shards import share_of
+
+            left, share = share_of(left, self.shard)
         if self.only is not None:
             from market_spine.app.selection import narrow
 
@@ -196,7 +203,7 @@ class _Wanted(NamedTuple):
         # With several workers the network is busy anyhow.
         if whole_number("--workers", self.workers, least=1) == 1:
             asked = self.opened[0] = _ahead(api, left, open_reader)
-        return Selection(left, asked, plan.warnings, config, narrowed_from=len(plan.partitions))
+        return Selection(left, asked, plan.warnings, config, narrowed_from=len(plan.partitions), share=share)
 
     def _available(
         self, offered: Callable[[], list[Partition]], open_reader: Callable[[], Reader]
