@@ -101,9 +101,10 @@ class Bench:
         return self.repeat or usual
 
 
-def spine(data: Path, weeks: int = 4, run_date: str = RUN_DATE, **expected: object) -> Contender:
-    """Our scheduler over a folder; ``expected`` are counts of the result's ``stats``."""
-    flags = ["--data-dir", str(data), "--db", "spine.db", "--lookback-weeks", str(weeks), "--run-date", run_date]
+def spine(data: Path, weeks: int | str = 4, run_date: str = RUN_DATE, **expected: object) -> Contender:
+    """Our scheduler over a folder: the latest ``weeks``, or those named; ``expected`` are counts of ``stats``."""
+    chosen = ["--weeks", weeks] if isinstance(weeks, str) else ["--lookback-weeks", str(weeks)]
+    flags = ["--source", "file", "--data-dir", str(data), "--db", "spine.db", *chosen, "--run-date", run_date]
     held = [tier for tier, slug in _SLUGS.items() if any(data.glob(f"*_weekly_{slug}_*"))]
 
     def check(output: str) -> None:

@@ -1,227 +1,386 @@
-"""A tenth of FINRA's full history in the embedded store: how it grows, and what it costs to have so much.
+"""A rehearsal of FINRA's whole history: ``python benchmarks/history.py [--fraction F] [--store sqlite|postgres]``.
 
-5.7 million rows in 1,860 partitions are loaded with every calculation, restated 20,000 times, and read. As a case of
-``run.py``, ``--scale`` is the share of the weeks and restatements.
+57 million rows in 1,860 partitions go through the real command: the first load, a restatement, the newest weeks, runs
+that find nothing, reads now and as of a moment. ``--fraction`` is the share of the rows of each file; the partitions
+are always as many. Nothing is extrapolated. Needs Linux, which counts in ``/proc`` what a process spends.
+
+The files are those of ``market-spine sample-data finra``, each packed with Zstandard as soon as it is written, as one
+would keep them: a gigabyte instead of five. They are written before anything is measured.
 """
 
 from __future__ import annotations
 
-import shutil
+import argparse
+import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 
-from cases import RUN_DATE, SPINE, Bar, Bench, Report, spine
-from measure import Contender, Measured, Sample, interleave, prepare, run_once
-from peers import HERE, peer_python
+import psycopg
+import zstandard
+from cases import RUN_DATE, Bar, Report, spine
+from measure import Contender, Measured, Sample, prepare, run_once
+from postgres import Spent, addresses, process_spent, server_spent
+from report import show, summary
+
+from spine.domains.finra.otc_transparency.sample_data import write_sample_data
 
 WEEKS = 620
-LEGS = 4
-ROWS = {"NMS_TIER_1": 2_200, "NMS_TIER_2": 6_200, "OTC": 800}
-"""Rows of a week's file per tier: a tenth of FINRA's own."""
-RESTATED = 20_000
+ROWS = {"NMS_TIER_1": 22_000, "NMS_TIER_2": 62_000, "OTC": 8_000}
+"""Rows of a week's file per tier, on average over all years."""
+NEWEST = 3
+"""Weeks that are published after the first load, one by one."""
+POINTS = 8
+"""Stretches of the load that are told apart."""
+CHUNK = 31
+"""Weeks of a tier that one process generates at a time."""
+SPINE = (sys.executable, "-m", "market_spine")
 TABLE = "finra_otc_venue_volume"
 QUERIES = {
-    "one symbol's history": "SELECT * FROM {rows} WHERE symbol = '{symbol}' ORDER BY week_ending, venue_id",
-    "GROUP BY symbol": "SELECT symbol, SUM(share_volume) AS shares FROM {rows} GROUP BY symbol",
+    "one symbol's history": f"SELECT * FROM {TABLE} WHERE symbol = '{{symbol}}' ORDER BY week_ending, venue_id",
+    "GROUP BY symbol": f"SELECT symbol, SUM(share_volume) AS shares FROM {TABLE} GROUP BY symbol",
 }
 
 
-@dataclass(frozen=True)
-class History:
-    """What the steps share: a folder, the share of the whole, and rounds to count."""
-
-    work: Path
-    scale: float
-    repeat: int
-
-    @property
-    def weeks(self) -> int:
-        """Weeks of the history."""
-        return max(LEGS * 2, round(WEEKS * self.scale))
-
-    @property
-    def store(self) -> Path:
-        """The folder with the store of all but the newest week."""
-        return self.work / "store"
-
-    @property
-    def restated(self) -> Path:
-        """The folder with a copy of it that was restated."""
-        return self.work / "restated"
-
-    @property
-    def data(self) -> Path:
-        """The folder of weekly files."""
-        return self.work / "data"
-
-
-def week_before(weeks: int) -> str:
+def day_before(weeks: int) -> str:
     """The day on which so many weeks fewer were published."""
     return (date.fromisoformat(RUN_DATE) - timedelta(weeks=weeks)).isoformat()
 
 
-def loading(history: History, weeks: int, run_date: str) -> Contender:
-    """Loads so many weeks up to a day."""
-    found = spine(history.data, weeks, run_date, failed=0)
-    return Contender(found.name, [*found.command, "--force"], check=found.check)
+def rows_of(tier: str, fraction: float) -> int:
+    """Rows of each file of a tier."""
+    return max(10, round(ROWS[tier] * fraction))
 
 
-def ends(history: History) -> list[int]:
-    """Weeks that are held after each leg of the load."""
-    return [round((history.weeks - 1) * (leg + 1) / LEGS) for leg in range(LEGS)]
+# --- files ----------------------------------------------------------------------------------------
 
 
-def load(history: History) -> list[Sample]:
-    """Load all but the newest week, in legs of equal length."""
-    for tier, rows in ROWS.items():
-        flags = ["--weeks", str(history.weeks), "--tiers", tier, "--rows", str(rows), "--run-date", RUN_DATE]
-        command = [sys.executable, "-m", "market_spine", "sample-data", "finra", "--out", str(history.data), *flags]
-        prepare(command, history.work)
-    history.store.mkdir()
-    samples = []
-    for begin, end in zip([0, *ends(history)], ends(history), strict=False):
-        contender = loading(history, end - begin, week_before(history.weeks - end))
-        samples.append(run_once(Contender(SPINE, contender.command, history.store, contender.check), history.store))
-    return samples
-
-
-def newest(history: History) -> Mapping[str, Measured]:
-    """The newest week into the long history and into an empty store, and then nothing new in both."""
-    last = spine(history.data, 1, RUN_DATE, succeeded=3)
-    whole = Contender("newest week, long history", last.command, history.store, last.check)
-    alone = Contender("newest week, empty store", last.command, None, last.check)
-    found = interleave([whole, alone], history.repeat)
-    twelve = spine(history.data, 4, RUN_DATE, skipped=12)
-    short = prepare(spine(history.data, 4, RUN_DATE).command, history.work / "short")
-    prepare(last.command, history.store)
-    nothing = [
-        Contender("12 unchanged, long history", twelve.command, history.store, twelve.check),
-        Contender("12 unchanged, 12 known", twelve.command, short, twelve.check),
-    ]
-    return {**found, **interleave(nothing, history.repeat)}
-
-
-def asking(store: Path, name: str, sql: str, *flags: str) -> Contender:
-    """Asks a store."""
-    command = [
-        sys.executable,
-        "-m",
-        "market_spine",
-        "query",
-        sql,
-        "--format",
-        "csv",
-        "--db",
-        str(store / "spine.db"),
-    ]
-    return Contender(name, [*command, *flags])
-
-
-def queries(history: History, symbol: str, moment: str) -> Mapping[str, Measured]:
-    """The statements, now and as of a moment, of the store and of the restated one, beside DuckDB over plain files."""
-    contenders = []
-    for name, sql in QUERIES.items():
-        ours = sql.format(rows=TABLE, symbol=symbol)
-        for store, what in ((history.store, ""), (history.restated, ", restated")):
-            contenders += [
-                asking(store, f"{name}{what}", ours),
-                asking(store, f"{name} as of{what}", ours, "--as-of", moment),
-            ]
-        theirs = sql.format(rows="rows", symbol=symbol)
-        plain = [peer_python(), str(HERE / "duck.py"), str(history.work / "plain"), theirs]
-        contenders.append(Contender(f"{name}, plain files", plain))
-    return interleave(contenders, history.repeat)
-
-
-def restate(history: History) -> int:
-    """Restate a copy of the store, a few rows at a time; returns how often."""
-    count = round(RESTATED * history.scale)
-    shutil.copytree(history.store, history.restated)
-    database = str(history.restated / "spine.db")
-    prepare([sys.executable, str(HERE / "restate.py"), database, str(count)], history.work)
-    return count
-
-
-def plain_files(history: History) -> str:
-    """Write the rows as Parquet files, one per partition; returns the symbol with most rows."""
-    import polars as pl
-
-    from market_spine import registry
-    from market_spine.core.partition import Scope
-    from market_spine.store import open_reader, parse_url
-    from spine.domains.finra.otc_transparency.schema import NAME, VENUE_VOLUME
-
-    counts: dict[str, int] = {}
-    with open_reader(parse_url(str(history.store / "spine.db")), registry.domains()) as store:
-        for key in store.known(NAME):
-            week, tier = key.split("|")
-            rows = store.read(VENUE_VOLUME, Scope({"week_ending": week, "tier": tier}))
-            folder = history.work / "plain" / f"week_ending={week}" / f"tier={tier}"
-            folder.mkdir(parents=True)
-            rows.drop("week_ending", "tier").sort("symbol").write_parquet(folder / "rows.parquet", compression="zstd")
-            for symbol, count in rows.group_by("symbol").agg(pl.len()).iter_rows():
-                counts[symbol] = counts.get(symbol, 0) + count
-    return max(counts, key=lambda symbol: (counts[symbol], symbol))
-
-
-def size(store: Path) -> float:
-    """MB of a store."""
-    return (store / "spine.db").stat().st_size / 1e6
-
-
-def bars(legs: Sequence[Sample], found: Mapping[str, Measured], sizes: tuple[float, float]) -> list[Bar]:
-    """What was to be reached."""
-
-    def ratio(one: str, other: str) -> float:
-        return found[one].wall / found[other].wall
-
-    long, empty = "newest week, long history", "newest week, empty store"
-    result = [
-        Bar("peak memory of loading", max(leg.peak for leg in legs), 600, unit=" MB"),
-        Bar("the last leg of loading / the first", legs[-1].wall / legs[0].wall, 1.5),
-        Bar("newest week, long history / empty store: time", ratio(long, empty), 1.5),
-        Bar("the same: bytes written", found[long].written / found[empty].written, 1.5),
-        Bar("12 unchanged, long history / 12", ratio("12 unchanged, long history", "12 unchanged, 12 known"), 1.15),
-        Bar("size with restatements / without", sizes[1] / sizes[0], 1.5),
-        Bar("peak memory of GROUP BY", found["GROUP BY symbol"].peak, 1074, unit=" MB"),
-    ]
-    for name in QUERIES:
-        result += [
-            Bar(f"{name} / plain files", ratio(name, f"{name}, plain files"), 3),
-            Bar(f"{name} as of / plain files", ratio(f"{name} as of", f"{name}, plain files"), 3),
-            Bar(f"{name}, with restatements / without", ratio(f"{name}, restated", name), 1.5),
-            Bar(f"{name} as of, with restatements / without", ratio(f"{name} as of, restated", f"{name} as of"), 1.5),
+def generate(folder: Path, weeks: int, fraction: float, run_date: str) -> None:
+    """Write the files of the latest weeks, packed; on every core, as the files depend on nothing but themselves."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ends = [(end, min(CHUNK, weeks - end)) for end in range(0, weeks, CHUNK)]
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        tasks = [
+            pool.submit(_chunk, folder, tier, rows_of(tier, fraction), run_date, end, count)
+            for end, count in ends
+            for tier in ROWS
         ]
-    return result
+        for task in tasks:
+            task.result()
 
 
-def curve(history: History, legs: Sequence[Sample]) -> list[str]:
-    """How loading and the file grow, a line for each leg."""
-    begins = [0, *ends(history)]
-    return [
-        f"{3 * end:,} partitions held: {leg.wall / (3 * (end - begin)) * 1000:.1f} ms a partition"
-        f" ({leg.cpu / (3 * (end - begin)) * 1000:.1f} CPU), peak {leg.peak:.0f} MB, {leg.size:.0f} MB in the folder"
-        for begin, end, leg in zip(begins, begins[1:], legs, strict=False)
-    ]
+def _chunk(folder: Path, tier: str, rows: int, run_date: str, end: int, count: int) -> None:
+    """Write some weeks of a tier, of which the last is published ``end`` weeks before the run date."""
+    last = date.fromisoformat(run_date) - timedelta(weeks=end)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as plain:
+        for path in write_sample_data(Path(plain), weeks=count, tiers=[tier], rows=rows, seed=1, run_date=last):
+            pack(path, folder)
 
 
-def history(bench: Bench) -> Report:
-    """A tenth of the full history: loaded, restated and read."""
-    own = History(bench.work, bench.scale, bench.rounds(5))
-    legs = load(own)
-    found = dict(newest(own))
-    symbol = plain_files(own)
-    asked = asking(own.store, "", "SELECT MAX(committed_at) FROM core_manifest")
-    moment = run_once(asked).output.splitlines()[1]
-    count = restate(own)
-    found |= queries(own, symbol, moment)
-    rows = sum(ROWS.values()) * own.weeks
-    return Report(
-        f"{rows:,} rows in {3 * own.weeks:,} partitions, restated {count:,} times",
-        found,
-        bars(legs, found, (size(own.store), size(own.restated))),
-        notes=curve(own, legs),
-    )
+def pack(path: Path, folder: Path) -> None:
+    """Move a file, packed, to a folder."""
+    (folder / f"{path.name}.zst").write_bytes(zstandard.compress(path.read_bytes(), 3))
+    path.unlink()
+
+
+def restated(folder: Path, fraction: float, run_date: str, week: date) -> None:
+    """Write the files of one week as FINRA restates it: one row in a thousand is another."""
+    weeks = 1 + (date.fromisoformat(run_date) - week).days // 7
+    for tier in ROWS:
+        found = write_sample_data(
+            folder,
+            weeks=weeks,
+            tiers=[tier],
+            rows=rows_of(tier, fraction),
+            seed=1,
+            run_date=date.fromisoformat(run_date),
+            revise=True,
+            revise_weeks=[week],
+        )
+        for path in found:
+            pack(path, folder)
+
+
+# --- stores ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the stores of a rehearsal are.
+
+    Attributes:
+        kind: as the report shows it.
+        address: makes the address of a store by its name.
+        spent: what the server has spent so far; with True after all that it holds back is written.
+        kept: MB of a store by its address.
+    """
+
+    kind: str
+    address: Callable[[str], str]
+    spent: Callable[[bool], Spent]
+    kept: Callable[[str], float]
+
+
+def _file_size(address: str) -> float:
+    path = Path(address)
+    return sum(each.stat().st_size for each in path.parent.glob(f"{path.name}*")) / 1e6
+
+
+def sqlite(work: Path) -> Place:
+    """Stores in files."""
+    return Place("SQLite", lambda name: str(work / f"{name}.db"), lambda _settled: Spent(), _file_size)
+
+
+@contextmanager
+def postgresql() -> Iterator[Place]:
+    """Stores in schemas of a server, ``postgres.py``'s own or that of TEST_DATABASE_URL, on this machine."""
+    with addresses() as stores:
+        bare = stores("")["PostgreSQL"].rpartition("schema=")[0].rstrip("?&")
+        with psycopg.connect(bare, autocommit=True) as connection:
+
+            def spent(settled: bool) -> Spent:
+                if settled:
+                    connection.execute("CHECKPOINT")
+                return server_spent(connection)
+
+            def kept(address: str) -> float:
+                schema = address.rpartition("schema=")[2]
+                tables = (
+                    "SELECT COALESCE(SUM(pg_total_relation_size(oid)), 0)::bigint FROM pg_class"
+                    " WHERE relkind = 'r' AND relnamespace = to_regnamespace(%s)"
+                )
+                row = connection.execute(tables, (schema,)).fetchone()
+                assert row is not None
+                return float(row[0]) / 1e6
+
+            yield Place("PostgreSQL", lambda name: stores(name)["PostgreSQL"], spent, kept)
+
+
+# --- the rehearsal --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """How far the load was: partitions told, seconds since the start, what was spent, MB of memory and of the store."""
+
+    partitions: int
+    wall: float
+    spent: Spent
+    peak: float
+    kept: float
+
+
+@dataclass
+class Rehearsal:
+    """One rehearsal: where it is, how much of the rows, and what was found so far."""
+
+    work: Path
+    place: Place
+    fraction: float
+    weeks: int = WEEKS
+    found: dict[str, list[Sample]] = field(default_factory=dict)
+    points: list[Point] = field(default_factory=list)
+    told: int = 0
+    moment: str = ""
+
+    @property
+    def data(self) -> Path:
+        """The folder of weekly files of the first load."""
+        return self.work / "data"
+
+    @property
+    def rows(self) -> int:
+        """Rows of the first load."""
+        return self.weeks * sum(rows_of(tier, self.fraction) for tier in ROWS)
+
+    @property
+    def loaded_on(self) -> str:
+        """The day of the first load."""
+        return day_before(NEWEST)
+
+    def files(self) -> None:
+        """Write all files, of the first load and of what comes after it."""
+        began = time.monotonic()
+        generate(self.data, self.weeks, self.fraction, self.loaded_on)
+        restated(self.work / "restated", self.fraction, self.loaded_on, self.restated_week)
+        for number in range(NEWEST):
+            generate(self.work / f"newest{number}", 4, self.fraction, day_before(NEWEST - 1 - number))
+        packed = sum(path.stat().st_size for path in self.data.iterdir()) / 1e6
+        tell(f"{packed:,.0f} MB of packed files written in {time.monotonic() - began:.0f} s, not measured")
+
+    @property
+    def restated_week(self) -> date:
+        """A week in the middle of the history."""
+        return date.fromisoformat(self.loaded_on) - timedelta(weeks=self.weeks // 2)
+
+    def take(self, name: str, contender: Contender, store: str = "store", *, on_line: bool = False) -> Sample:
+        """Run a contender on a store, and keep its sample with what the server spent for it."""
+        address = self.place.address(store)
+        ours = replace(contender, name=name, command=[*contender.command, "--db", address])
+        before = self.place.spent(True)
+        began = time.monotonic()
+
+        def watch(line: str, number: int) -> None:
+            if '"partition": ' in line and '"INFO"' in line:
+                self._point(number, began, before, address)
+
+        cwd = self.work / "cwd"
+        cwd.mkdir(exist_ok=True)
+        sample = run_once(ours, cwd, watch if on_line else None)
+        after = self.place.spent(True)
+        sample = replace(
+            sample,
+            cpu=sample.cpu + after.cpu - before.cpu,
+            written=sample.written + after.written - before.written,
+            size=self.place.kept(address),
+        )
+        self.found.setdefault(name, []).append(sample)
+        tell(
+            f"{name}: {sample.wall:.2f} s, {sample.cpu:.2f} CPU s, peak {sample.peak:.0f} MB,"
+            f" {sample.written:,.1f} MB written, {sample.size:,.0f} MB kept"
+        )
+        return sample
+
+    def _point(self, number: int, began: float, before: Spent, address: str) -> None:
+        """Note how far the load is, at the end of each stretch."""
+        self.told += 1
+        if self.told % max(1, 3 * self.weeks // POINTS):
+            return
+        own, server = process_spent(number), self.place.spent(False)
+        status = (Path("/proc") / str(number) / "status").read_text()
+        peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+        spent = Spent(own.cpu + server.cpu - before.cpu, own.written + server.written - before.written)
+        self.points.append(Point(self.told, time.monotonic() - began, spent, peak, self.place.kept(address)))
+        tell(f"  {self.told:,} partitions: {spent.cpu:.1f} CPU s, {spent.written:,.0f} MB written, peak {peak:.0f} MB")
+
+    def load(self) -> Sample:
+        """The first load: every week that the folder has."""
+        count = 3 * self.weeks
+        contender = spine(self.data, "all", self.loaded_on, attempted=count, succeeded=count)
+        sample = self.take("first load", contender, on_line=True)
+        self.moment = self._cell("SELECT MAX(committed_at) FROM core_manifest")
+        return sample
+
+    def restate(self) -> None:
+        """A week in the middle of it all comes again, restated."""
+        week = self.restated_week.isoformat()
+        self.take("a week restated", spine(self.work / "restated", week, self.loaded_on, succeeded=3))
+
+    def newest(self) -> None:
+        """The newest weeks one by one, each as well into a store that is empty; and after each a run without news."""
+        for number in range(NEWEST):
+            folder, day = self.work / f"newest{number}", day_before(NEWEST - 1 - number)
+            empty = f"empty{number}"
+            self.take("newest week, empty store", spine(folder, 1, day, succeeded=3), empty)
+            self.take("newest week", spine(folder, 1, day, succeeded=3))
+            if not number:
+                command = spine(folder, 4, day).command
+                prepare([*command, "--db", self.place.address(empty)], self.work / "cwd")
+                again = spine(folder, 4, day, skipped=12)
+            self.take("12 unchanged, 12 held", again, "empty0")
+            self.take("12 unchanged", again)
+        count = 3 * self.weeks
+        self.take(f"{count:,} unchanged", spine(self.data, "all", self.loaded_on, skipped=count))
+
+    def ask(self) -> None:
+        """Questions now and as of the moment after the first load, and the grid."""
+        symbol = self._cell(
+            f"SELECT symbol FROM {TABLE} WHERE tier = 'NMS_TIER_1' ORDER BY week_ending, symbol LIMIT 1"
+        )
+        for name, sql in QUERIES.items():
+            ours = [*SPINE, "query", sql.format(symbol=symbol), "--format", "csv"]
+            self.take(name, Contender("", ours))
+            self.take(f"{name} as of the first load", Contender("", [*ours, "--as-of", self.moment]))
+        grid = [*SPINE, "status", "--domain", "finra", "--run-date", self.loaded_on]
+        self.take("status", Contender("", grid))
+        self.take(f"status of {self.weeks} weeks", Contender("", [*grid, "--weeks", str(self.weeks)]))
+
+    def _cell(self, sql: str) -> str:
+        command = [*SPINE, "query", sql, "--format", "csv", "--db", self.place.address("store")]
+        return run_once(Contender("", command)).output.splitlines()[1]
+
+    def measured(self) -> dict[str, Measured]:
+        """All samples by what they are of."""
+        return {name: Measured(name, samples) for name, samples in self.found.items()}
+
+    def bars(self) -> list[Bar]:
+        """What is to be reached."""
+        found = self.measured()
+        load, week, alone = found["first load"], found["newest week"], found["newest week, empty store"]
+        nothing, few = found["12 unchanged"], found["12 unchanged, 12 held"]
+        return [
+            Bar("first load", load.wall / 60, 30, unit=" minutes"),
+            Bar("peak memory of the first load", load.peak, 1074, unit=" MB"),
+            Bar("bytes that the first load wrote / bytes kept", load.written / load.size, 5),
+            Bar("newest week, whole history / empty store: CPU", week.cpu / alone.cpu, 2),
+            Bar("the same: bytes written", week.written / alone.written, 2),
+            Bar("12 unchanged, whole history / 12 held: CPU", nothing.cpu / few.cpu, 2),
+            Bar("the same: bytes written", nothing.written / few.written, 2),
+        ]
+
+    def curve(self) -> list[str]:
+        """How the first load grew, a line for each stretch, and what came after the last partition was told."""
+        rows = self.rows / (3 * self.weeks) / 1000
+        lines = []
+        before = Point(0, 0.0, Spent(), 0.0, 0.0)
+        for point in self.points:
+            thousand = (point.partitions - before.partitions) * rows
+            cpu, written = point.spent.cpu - before.spent.cpu, point.spent.written - before.spent.written
+            lines.append(
+                f"up to {point.partitions:,} partitions, for 1,000 rows: {(point.wall - before.wall) / thousand:.4f} s,"
+                f" {cpu / thousand:.4f} CPU s, {written / thousand:.3f} MB written,"
+                f" {(point.kept - before.kept) / thousand:.3f} MB kept; peak {point.peak:.0f} MB"
+            )
+            before = point
+        load = self.found["first load"][0]
+        rest = f"{load.wall - before.wall:.0f} s, {load.cpu - before.spent.cpu:.0f} CPU s"
+        lines.append(f"after that, windows most of it: {rest}, {load.written - before.spent.written:,.0f} MB written")
+        return lines
+
+
+def rehearse(work: Path, place: Place, fraction: float) -> Report:
+    """All steps of a rehearsal."""
+    own = Rehearsal(work, place, fraction)
+    own.files()
+    own.load()
+    own.restate()
+    own.newest()
+    own.ask()
+    title = f"{own.rows:,} rows in {3 * own.weeks:,} partitions, {place.kind}"
+    return Report(title, own.measured(), own.bars(), notes=own.curve())
+
+
+def main() -> int:
+    """Rehearse in each kind of store, and print a Markdown report."""
+    parser = argparse.ArgumentParser(description="FINRA's whole history, rehearsed.")
+    parser.add_argument("--fraction", type=float, default=1.0, metavar="F", help="share of the rows (default 1)")
+    parser.add_argument("--store", choices=("sqlite", "postgres"), help="one kind of store; default: both")
+    arguments = parser.parse_args()
+    if not 0 < arguments.fraction <= 1:
+        parser.error("--fraction must be above 0 and at most 1")
+    reports = []
+    for kind in (arguments.store,) if arguments.store else ("sqlite", "postgres"):
+        with tempfile.TemporaryDirectory(prefix="bench-data-") as folder:
+            work = Path(folder)
+            began = time.monotonic()
+            with postgresql() if kind == "postgres" else nullcontext(sqlite(work)) as place:
+                report = rehearse(work, place, arguments.fraction)
+            show(kind, report, time.monotonic() - began)
+            reports.append(report)
+    summary(reports)
+    return 0
+
+
+def tell(text: str) -> None:
+    """Say at once what is known: a rehearsal takes long."""
+    print(f"- {time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

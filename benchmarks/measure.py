@@ -19,6 +19,8 @@ _BLOCK = 512
 _UNSET = ("PYTHONDONTWRITEBYTECODE", "DATABASE_URL", "FINRA_DATA_DIR")
 """Python must be allowed to keep its bytecode: a user's machine has it, and compiling is no part of a cold start."""
 
+Watch = Callable[[str, int], None]
+
 _SHOWN = 2_000
 """Characters of a failed program's last words."""
 
@@ -105,10 +107,16 @@ def interleave(contenders: Sequence[Contender], repeat: int) -> dict[str, Measur
     return {name: Measured(name, found) for name, found in samples.items()}
 
 
-def run_once(contender: Contender, folder: Path | None = None) -> Sample:
-    """Run a contender in a fresh folder, or where it is to leave something, and check what it printed."""
+def run_once(contender: Contender, folder: Path | None = None, watch: Watch | None = None) -> Sample:
+    """Run a contender in a fresh folder, or where it is to leave something, and check what it printed.
+
+    Args:
+        contender: what to run.
+        folder: where; by default in an empty folder, or a copy of its state, that is removed afterwards.
+        watch: is called with every line of stderr and the id of the process while that runs.
+    """
     if folder is not None:
-        sample = _measure(contender.command, folder)
+        sample = _measure(contender.command, folder, watch)
         contender.check(sample.output)
         return sample
     with tempfile.TemporaryDirectory(prefix="bench-") as fresh:
@@ -133,10 +141,16 @@ def environment() -> Mapping[str, str]:
     return {name: value for name, value in os.environ.items() if name not in _UNSET}
 
 
-def _measure(command: Sequence[str], folder: Path) -> Sample:
+def _measure(command: Sequence[str], folder: Path, watch: Watch | None = None) -> Sample:
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=output, stderr=errors, cwd=folder, env=environment())
+        told = errors if watch is None else subprocess.PIPE
+        process = subprocess.Popen(command, stdout=output, stderr=told, cwd=folder, env=environment())
+        if watch is not None and process.stderr is not None:
+            for line in process.stderr:
+                errors.write(line)
+                watch(line.decode(), process.pid)
+            process.stderr.close()
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)

@@ -11,13 +11,17 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from cases import Bar, Bench, Report, spine
 from measure import Measured, Sample, prepare, run_once
+
+if TYPE_CHECKING:
+    import psycopg
 
 TIER = "NMS_TIER_1"
 ROWS = 200_000
@@ -40,6 +44,39 @@ def addresses() -> Iterator[Callable[[str], dict[str, str]]]:
         if server is not None:
             server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What the processes of a server have spent since it was started: CPU seconds, and MB handed to the disk."""
+
+    cpu: float = 0.0
+    written: float = 0.0
+
+
+def server_spent(connection: psycopg.Connection[tuple[int | str]]) -> Spent:
+    """What the server on this machine that answers the connection has spent, children that have ended included."""
+    row = connection.execute("SHOW data_directory").fetchone()
+    assert row is not None
+    postmaster = int((Path(str(row[0])) / "postmaster.pid").read_text().splitlines()[0])
+    found = [process_spent(postmaster, children=True)]
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == postmaster:
+                found.append(process_spent(int(stat.parent.name)))
+    return Spent(sum(each.cpu for each in found), sum(each.written for each in found))
+
+
+def process_spent(number: int, *, children: bool = False) -> Spent:
+    """What a running process has spent; with ``children`` also the CPU time of those that have ended.
+
+    Bytes of children that have ended are always among those of their parent.
+    """
+    folder = Path("/proc") / str(number)
+    times = [int(each) for each in (folder / "stat").read_text().rpartition(")")[2].split()[11:15]]
+    io = dict(line.split(": ") for line in (folder / "io").read_text().splitlines())
+    cpu = sum(times if children else times[:2]) / os.sysconf("SC_CLK_TCK")
+    return Spent(cpu, int(io["write_bytes"]) / 1e6)
 
 
 def postgres(bench: Bench) -> Report:

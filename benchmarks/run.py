@@ -17,10 +17,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import cases
-from cases import Bar, Bench, Report
+from cases import Bench, Report
 from console import console
-from history import history
+from long_history import history
 from postgres import postgres
+from report import show, summary
 
 CASES: Mapping[str, Callable[[Bench], Report]] = {
     **cases.CASES,
@@ -59,40 +60,6 @@ def main() -> int:
     if failed:
         print(f"\nfailed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def show(name: str, report: Report, seconds: float) -> None:
-    """Print one case."""
-    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
-    print(f"\n### {report.title} (`{name}`)\n\nTook {seconds:.0f} s; load average at the end: {load}.\n")
-    reference = next(iter(report.measured.values()))
-    print("| least of the rounds | wall s | to | CPU s | peak MB | wall ratio | CPU ratio |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
-    for each in report.measured.values():
-        longest = max(sample.wall for sample in each.samples)
-        print(
-            f"| {each.name} | {each.wall:.3f} | {longest:.3f} | {each.cpu:.3f} | {each.peak:.0f} "
-            f"| {each.wall / reference.wall:.2f} | {each.cpu / reference.cpu:.2f} |"
-        )
-    print()
-    for bar in report.bars:
-        print(f"- {bar.text}: {bar.reached}, wanted {bar.wanted}: {bar.verdict}")
-    for contender, stages in report.stages.items():
-        total = sum(stages.values())
-        parts = (f"{stage} {seconds:.2f} s ({seconds / total:.0%})" for stage, seconds in stages.items())
-        print(f"- {contender} spends: {', '.join(parts)}")
-    for note in report.notes:
-        print(f"- {note}")
-    print(flush=True)
-
-
-def summary(reports: list[Report]) -> None:
-    """Print everything that was to be reached in one table."""
-    lines: list[tuple[str, Bar]] = [(report.title, bar) for report in reports for bar in report.bars]
-    if lines:
-        print("\n| case | figure | wanted | reached | |\n| --- | --- | --- | ---: | --- |")
-    for title, bar in lines:
-        print(f"| {title} | {bar.text} | {bar.wanted} | {bar.reached} | {bar.verdict} |")
 
 
 if __name__ == "__main__":
