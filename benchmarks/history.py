@@ -270,7 +270,10 @@ class Rehearsal:
     def restate(self) -> None:
         """A week in the middle of it all comes again, restated."""
         week = self.restated_week.isoformat()
-        self.take("a week restated", spine(self.work / "restated", week, self.loaded_on, succeeded=3))
+        folder = self.work / "restated"
+        self.take("a week restated", spine(folder, week, self.loaded_on, succeeded=3))
+        for path in folder.iterdir():
+            path.replace(self.data / path.name)
 
     def newest(self) -> None:
         """The newest weeks one by one, each as well into a store that is empty; and after each a run without news."""
