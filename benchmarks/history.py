@@ -4,8 +4,7 @@
 that find nothing, reads now and as of a moment. ``--fraction`` is the share of the rows of each file; the partitions
 are always as many. Nothing is extrapolated. Needs Linux, which counts in ``/proc`` what a process spends.
 
-The files are those of ``market-spine sample-data finra``, each packed with Zstandard as soon as it is written, as one
-would keep them: a gigabyte instead of five. They are written before anything is measured.
+The files, those of ``weekly_files.py``, are written before anything is measured.
 """
 
 from __future__ import annotations
@@ -16,30 +15,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 
-import psycopg
-import zstandard
 from cases import RUN_DATE, Bar, Report, spine
 from measure import Contender, Measured, Sample, prepare, run_once
 from postgres import Spent, addresses, process_spent, server_spent
-from report import show, summary
-
-from spine.domains.finra.otc_transparency.sample_data import write_sample_data
+from report import remarks, summary
+from weekly_files import ROWS, generate, restate, rows_of
 
 WEEKS = 620
-ROWS = {"NMS_TIER_1": 22_000, "NMS_TIER_2": 62_000, "OTC": 8_000}
-"""Rows of a week's file per tier, on average over all years."""
 NEWEST = 3
 """Weeks that are published after the first load, one by one."""
 POINTS = 8
 """Stretches of the load that are told apart."""
-CHUNK = 31
-"""Weeks of a tier that one process generates at a time."""
 SPINE = (sys.executable, "-m", "market_spine")
 TABLE = "finra_otc_venue_volume"
 QUERIES = {
@@ -51,60 +42,6 @@ QUERIES = {
 def day_before(weeks: int) -> str:
     """The day on which so many weeks fewer were published."""
     return (date.fromisoformat(RUN_DATE) - timedelta(weeks=weeks)).isoformat()
-
-
-def rows_of(tier: str, fraction: float) -> int:
-    """Rows of each file of a tier."""
-    return max(10, round(ROWS[tier] * fraction))
-
-
-# --- files ----------------------------------------------------------------------------------------
-
-
-def generate(folder: Path, weeks: int, fraction: float, run_date: str) -> None:
-    """Write the files of the latest weeks, packed; on every core, as the files depend on nothing but themselves."""
-    folder.mkdir(parents=True, exist_ok=True)
-    ends = [(end, min(CHUNK, weeks - end)) for end in range(0, weeks, CHUNK)]
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        tasks = [
-            pool.submit(_chunk, folder, tier, rows_of(tier, fraction), run_date, end, count)
-            for end, count in ends
-            for tier in ROWS
-        ]
-        for task in tasks:
-            task.result()
-
-
-def _chunk(folder: Path, tier: str, rows: int, run_date: str, end: int, count: int) -> None:
-    """Write some weeks of a tier, of which the last is published ``end`` weeks before the run date."""
-    last = date.fromisoformat(run_date) - timedelta(weeks=end)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as plain:
-        for path in write_sample_data(Path(plain), weeks=count, tiers=[tier], rows=rows, seed=1, run_date=last):
-            pack(path, folder)
-
-
-def pack(path: Path, folder: Path) -> None:
-    """Move a file, packed, to a folder."""
-    (folder / f"{path.name}.zst").write_bytes(zstandard.compress(path.read_bytes(), 3))
-    path.unlink()
-
-
-def restated(folder: Path, fraction: float, run_date: str, week: date) -> None:
-    """Write the files of one week as FINRA restates it: one row in a thousand is another."""
-    weeks = 1 + (date.fromisoformat(run_date) - week).days // 7
-    for tier in ROWS:
-        found = write_sample_data(
-            folder,
-            weeks=weeks,
-            tiers=[tier],
-            rows=rows_of(tier, fraction),
-            seed=1,
-            run_date=date.fromisoformat(run_date),
-            revise=True,
-            revise_weeks=[week],
-        )
-        for path in found:
-            pack(path, folder)
 
 
 # --- stores ---------------------------------------------------------------------------------------
@@ -140,6 +77,8 @@ def sqlite(work: Path) -> Place:
 @contextmanager
 def postgresql() -> Iterator[Place]:
     """Stores in schemas of a server, ``postgres.py``'s own or that of TEST_DATABASE_URL, on this machine."""
+    import psycopg
+
     with addresses() as stores:
         bare = stores("")["PostgreSQL"].rpartition("schema=")[0].rstrip("?&")
         with psycopg.connect(bare, autocommit=True) as connection:
@@ -208,7 +147,7 @@ class Rehearsal:
         """Write all files, of the first load and of what comes after it."""
         began = time.monotonic()
         generate(self.data, self.weeks, self.fraction, self.loaded_on)
-        restated(self.work / "restated", self.fraction, self.loaded_on, self.restated_week)
+        restate(self.work / "restated", self.fraction, self.loaded_on, self.restated_week)
         for number in range(NEWEST):
             generate(self.work / f"newest{number}", 4, self.fraction, day_before(NEWEST - 1 - number))
         packed = sum(path.stat().st_size for path in self.data.iterdir()) / 1e6
@@ -374,10 +313,23 @@ def main() -> int:
             began = time.monotonic()
             with postgresql() if kind == "postgres" else nullcontext(sqlite(work)) as place:
                 report = rehearse(work, place, arguments.fraction)
-            show(kind, report, time.monotonic() - began)
+            show(report, time.monotonic() - began)
             reports.append(report)
     summary(reports)
     return 0
+
+
+def show(report: Report, seconds: float) -> None:
+    """Print what a rehearsal found."""
+    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+    print(f"\n### {report.title}\n\nTook {seconds:.0f} s; load average at the end: {load}.\n")
+    print("| step | s | CPU s | peak MB | MB written | MB kept |\n|---|---:|---:|---:|---:|---:|")
+    for each in report.measured.values():
+        print(
+            f"| {each.name} | {each.wall:,.2f} | {each.cpu:,.2f} | {each.peak:,.0f} | {each.written:,.1f} |"
+            f" {each.size:,.0f} |"
+        )
+    remarks(report)
 
 
 def tell(text: str) -> None:

@@ -22,6 +22,11 @@ def show(name: str, report: Report, seconds: float) -> None:
             f"| {each.name} | {each.wall:.3f} | {longest:.3f} | {each.cpu:.3f} | {each.peak:.0f} "
             f"| {each.wall / reference.wall:.2f} | {each.cpu / reference.cpu:.2f} |"
         )
+    remarks(report)
+
+
+def remarks(report: Report) -> None:
+    """Print what is to be said below the table of a case."""
     print()
     for bar in report.bars:
         print(f"- {bar.text}: {bar.reached}, wanted {bar.wanted}: {bar.verdict}")
