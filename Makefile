@@ -9,7 +9,7 @@ PACKAGES := packages/spine-domains market-spine-basic
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-api demo-web test test-web quick soak check format lint types imports bench generate lock dist deploy-check \
-	deploy-trial clean
+	deploy-trial orchestrators-trial clean
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -50,6 +50,9 @@ deploy-check: install ## what deploy/ ships: linted, validated, its commands and
 deploy-trial: install ## what deploy/ ships, run in containers: Debian as root, installs podman and builds base images
 	$(BIN)/python -m scripts.deploy_trial
 
+orchestrators-trial: install ## the examples for Airflow and Dagster, each run in an environment of its own
+	$(BIN)/python -m scripts.orchestrators_trial
+
 dist: install ## wheels and source archives, into dist/
 	rm -rf dist
 	for package in $(PACKAGES); do (cd $$package && $(abspath $(BIN))/hatchling build -d $(CURDIR)/dist) || exit 1; done
@@ -82,7 +85,7 @@ lock: install ## the lock files, from the packages named in the pyproject.toml f
 	$(BIN)/python scripts/lock.py
 
 clean: ## remove the virtual environment, the demo and every cache
-	rm -rf $(VENV) .venv-deploy-check benchmarks/.venv demo demo-web dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-deploy-check .venv-orchestrators benchmarks/.venv demo demo-web dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find packages market-spine-basic scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:

@@ -2,8 +2,9 @@
 
 ``make lock`` runs it. ``requirements.lock`` is what developers install, ``requirements-runtime.lock`` what a run needs
 and nothing else. ``deploy/locks`` has one more file for each extra (what it adds to the runtime), for the build
-backend, for the browser tests (what they add to the development packages), and for the validators of
-``make deploy-check``. All but the validators agree with ``requirements.lock``.
+backend, for the browser tests (what they add to the development packages), for the validators of
+``make deploy-check``, and for the orchestrators of ``make orchestrators-trial``, which have environments of their own.
+All but the last two agree with ``requirements.lock``.
 """
 
 from __future__ import annotations
@@ -67,6 +68,9 @@ def main() -> None:
     compile_lock(LOCKS / "browser.lock", browser, *agree, *without(pinned(DEVELOPMENT)))
     checks = ["--group", "pyproject.toml:deploy-check"]
     compile_lock(LOCKS / "check.lock", checks, "--upgrade", *without(UNUSED))
+    for orchestrator in ("airflow", "dagster"):
+        wanted = ["--group", f"pyproject.toml:{orchestrator}"]
+        compile_lock(LOCKS / f"{orchestrator}.lock", wanted, "--upgrade")
 
 
 if __name__ == "__main__":
