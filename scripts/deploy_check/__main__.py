@@ -12,7 +12,17 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from scripts.deploy_check import containers, host, kubernetes, monitoring, pipelines, program, shell, tools
+from scripts.deploy_check import (
+    containers,
+    host,
+    kubernetes,
+    monitoring,
+    orchestrators,
+    pipelines,
+    program,
+    shell,
+    tools,
+)
 
 YAML_RULES = "{rules: {key-duplicates: enable, indentation: {spaces: consistent}, trailing-spaces: enable}}"
 
@@ -26,7 +36,7 @@ def check_texts(root: Path) -> list[str]:
     """Variables and shell lines on the page, and variables anywhere in ``deploy/``."""
     found = shell.check_document(root / "docs/deploy.md", root)
     for path in sorted((root / "deploy").rglob("*")):
-        if path.is_file() and path.suffix != ".lock":
+        if path.is_file() and path.suffix not in {".lock", ".pyc"}:
             text, place = path.read_text("utf-8"), path.relative_to(root)
             found += [f"{place}: {name} is no variable of the program" for name in program.unknown_variables(text)]
             if path.suffix == ".sh":
@@ -44,6 +54,7 @@ CHECKS: Mapping[str, Callable[[Path], list[str]]] = {
     "monitoring": monitoring.check,
     "github": pipelines.check_github,
     "gitlab": pipelines.check_gitlab,
+    "orchestrators": orchestrators.check,
     "texts": check_texts,
     "steps": pipelines.check_steps,
 }

@@ -50,8 +50,7 @@ def finra_plan() -> dg.MaterializeResult:
 def finra_week(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult | dg.AssetObservation]:
     """A week of a tier, as the source has it; only observed where nothing was new."""
     key = context.partition_key
-    runs = schedule("--partitions", key, "--only-stage", "ingest")["runs"]
-    runs += schedule("--partitions", key, "--only-stage", "normalize")["runs"]
+    runs = schedule("--partitions", key, "--shard", "0/1")["runs"]  # a shard computes no windows
     if all(run["status"] == "skipped" for run in runs):
         told = {"status": "skipped", "reason": ", ".join(run["reason"] for run in runs)}
         yield dg.AssetObservation("finra_week", partition=key, metadata=told)

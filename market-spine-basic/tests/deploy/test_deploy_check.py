@@ -21,6 +21,8 @@ GITLAB = "deploy/gitlab-ci/finra.gitlab-ci.yml"
 CRONTAB = "deploy/cron/crontab"
 UNIT = "deploy/systemd/market-spine-finra@.service"
 RULES = "deploy/monitoring/market-spine.rules.yaml"
+AIRFLOW = "deploy/orchestrators/airflow/market_spine_finra.py"
+DAGSTER = "deploy/orchestrators/dagster/market_spine_finra.py"
 PAGE = "docs/deploy.md"
 
 FAULTS = {
@@ -143,6 +145,19 @@ FAULTS = {
     "a key of GitLab": ("gitlab", GITLAB, "interruptible:", "interuptible: x\n  interruptible:", "interuptible"),
     "a flag in GitLab": ("gitlab", GITLAB, '"$@" --weeks', '"$@" --week', "--week"),
     "a variable of GitLab": ("gitlab", GITLAB, "FINRA_SOURCE: api", "FINRA_SORCE: api", "FINRA_SORCE"),
+    "a flag of an Airflow task": ("orchestrators", AIRFLOW, '"--shard", ', '"--share", ', "--share"),
+    "a flag of a Dagster asset": (
+        "orchestrators",
+        DAGSTER,
+        '("--lookback-weeks", "4")',
+        '("--weeks-back", "4")',
+        "back",
+    ),
+    "a gate that there is not": ("orchestrators", DAGSTER, 'call("ready", "finra")', 'call("done", "finra")', "done"),
+    "a kind that there is not": ("orchestrators", AIRFLOW, '"rate_limited"', '"rate_limit"', "rate_limit is no kind"),
+    "a name that nothing has": ("orchestrators", DAGSTER, "json.loads", "jason.loads", "F821"),
+    "an example that cannot be read": ("orchestrators", AIRFLOW, "def call(", "def call((", "invalid-syntax"),
+    "a schedule of Airflow": ("orchestrators", AIRFLOW, "0 6 * * 2-6", "0 6 31 2 *", "no schedule"),
     "a quote on the page": ("texts", PAGE, "oc new-project market-spine", "oc new-project 'market", "unexpected EOF"),
     "a command on the page": (
         "texts",
