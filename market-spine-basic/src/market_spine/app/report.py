@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, NamedTuple
@@ -27,7 +27,8 @@ from market_spine.errors import MarketSpineError
 
 logger = logging.getLogger(__name__)
 
-_UNCHANGED = (SkipReason.SAME_BYTES, SkipReason.SAME_ROWS, SkipReason.UNCHANGED_AT_SOURCE, SkipReason.UP_TO_DATE)
+UNCHANGED = (SkipReason.SAME_BYTES, SkipReason.SAME_ROWS, SkipReason.UNCHANGED_AT_SOURCE, SkipReason.UP_TO_DATE)
+"""Why a partition was skipped that holds what its source has."""
 
 
 class Plan(NamedTuple):
@@ -97,7 +98,8 @@ def result_of(plan: Plan, report: RunReport, started: datetime) -> SchedulerResu
     """The result of what has been done."""
     planned = {partition.key for partition in plan.partitions}
     runs = (*report.runs, *report.windows)
-    stats, unchanged = _stats(report, planned)
+    taken = [outcome.partition_key for outcome in report.outcomes]
+    stats, unchanged = counted(taken, report.runs, report.windows, planned)
     status = decide_status(
         stats,
         unchanged=unchanged,
@@ -137,18 +139,25 @@ def _next_publication(plan: Plan, runs: Sequence[PipelineRun]) -> date | None:
     return day
 
 
-def _stats(report: RunReport, planned: set[str]) -> tuple[SchedulerStats, int]:
-    """Counts of the partitions taken up, windows of planned partitions included; and how many of the
-    skipped ones are known to hold what the source has."""
-    statuses: dict[str, set[RunStatus]] = {outcome.partition_key: set() for outcome in report.outcomes}
-    for run in (*report.runs, *report.windows):
+def counted(
+    taken: Iterable[str], runs: Sequence[PipelineRun], windows: Sequence[PipelineRun], planned: Collection[str]
+) -> tuple[SchedulerStats, int]:
+    """Counts of the partitions taken up, windows of planned partitions included; and how many of the skipped ones are
+    known to hold what the source has.
+
+    Args:
+        taken: keys of the partitions taken up.
+        runs: their pipeline runs.
+        windows: those of windows.
+        planned: keys of the partitions that were to be taken up.
+    """
+    statuses: dict[str, set[RunStatus]] = {key: set() for key in taken}
+    for run in (*runs, *windows):
         if run.partition_key in planned:
             statuses.setdefault(run.partition_key, set()).add(run.status)
     failed = sum(RunStatus.FAILED in each for each in statuses.values())
     skipped = sum(each == {RunStatus.SKIPPED} for each in statuses.values())
-    unchanged = sum(
-        run.reason in _UNCHANGED for run in report.runs if statuses[run.partition_key] == {RunStatus.SKIPPED}
-    )
+    unchanged = sum(run.reason in UNCHANGED for run in runs if statuses[run.partition_key] == {RunStatus.SKIPPED})
     return (
         SchedulerStats(
             attempted=len(statuses),

@@ -38,7 +38,7 @@ def exact(domain: Domain, keys: str | Sequence[str], known: Known) -> tuple[Part
         raise UsageError(f"--partitions: {error.message}", hint=error.hint) from error
     if not found:
         raise refused("--partitions", "", "partition keys, comma-separated")
-    return tuple(sorted(found, key=lambda each: _position(domain, each)))
+    return tuple(sorted(found, key=lambda each: position(domain, each)))
 
 
 def known_to(open_reader: Callable[[], Reader]) -> Known:
@@ -52,7 +52,8 @@ def known_to(open_reader: Callable[[], Reader]) -> Known:
     return known
 
 
-def _position(domain: Domain, partition: Partition) -> int:
+def position(domain: Domain, partition: Partition) -> int:
+    """Where a partition comes in a plan, where the domain has an order."""
     place = domain.place(partition)
     return place.position if place else 0
 

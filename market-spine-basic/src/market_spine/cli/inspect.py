@@ -48,7 +48,12 @@ def status(count: int, run_date: str | None, domain: str | None, db: str | None,
 
 
 @click.command()
-@click.argument("run_id", required=False)
+@click.argument("run_ids", metavar="[RUN_ID]", nargs=-1)
+@click.option(
+    "--merge",
+    is_flag=True,
+    help="Make one result of those of all shards, each named by its file or RUN_ID; exits as it says.",
+)
 @click.option(
     "--partition",
     "key",
@@ -62,20 +67,44 @@ def status(count: int, run_date: str | None, domain: str | None, db: str | None,
 @db_option
 @json_option
 def runs(
-    run_id: str | None,
+    run_ids: Sequence[str],
+    merge: bool,
     key: str | None,
     before: str | None,
     limit: int,
     domain: str | None,
     db: str | None,
     as_json: bool,
-) -> None:
+) -> int | None:
     """List past scheduler runs, newest first; show the run RUN_ID."""
+    chooses = key is not None or before is not None
+    if merge:
+        from market_spine.cli.merge import merge as merge_results
+
+        if chooses or domain is not None:
+            raise UsageError("--merge takes results alone", hint="leave --partition, --before and --domain away")
+        return merge_results(run_ids, db, as_json=as_json)
+    if len(run_ids) > 1:
+        raise UsageError("RUN_ID names one run", hint="--merge makes one result of several")
+    if run_ids and chooses:
+        raise UsageError("RUN_ID names one run; --partition and --before list several", hint="leave one of them away")
+    _show(run_ids[0] if run_ids else None, key, before, limit, domain, db, as_json=as_json)
+    return None
+
+
+def _show(
+    run_id: str | None,
+    key: str | None,
+    before: str | None,
+    limit: int,
+    domain: str | None,
+    db: str | None,
+    *,
+    as_json: bool,
+) -> None:
     from market_spine import registry
     from market_spine.compose import reader
 
-    if run_id is not None and (key is not None or before is not None):
-        raise UsageError("RUN_ID names one run; --partition and --before list several", hint="leave one of them away")
     name = registry.find(domain).name if domain else None
     with closing(reader(db)) as store:
         if key is not None:
