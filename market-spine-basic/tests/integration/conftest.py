@@ -25,7 +25,7 @@ from market_spine.core.partition import Partition, Scope
 from market_spine.core.schema import Column, Table, View
 from market_spine.store import StoreUrl, open_reader, open_writer, parse_url
 from market_spine.store.writer import StoreCommit, StoreWriter
-from market_spine.testing import Finished, run_command
+from market_spine.testing import Finished, every_row, run_command
 
 HARVEST = Table(
     "garden_harvest",
@@ -162,8 +162,7 @@ def look(domain: Domain, clock: SetClock) -> Callable[[StoreUrl], dict[str, Any]
         if url.kind == "sqlite":
             return {file.name: file.read_bytes() for file in Path(url.path).parent.glob(f"{Path(url.path).name}*")}
         with open_reader(url, [domain], clock=clock) as reader:
-            names = sorted(reader._db.relations())
-            return {name: sorted(reader.query(f"SELECT * FROM {name}").rows, key=repr) for name in names}
+            return every_row(reader, reader._db.relations())
 
     return contents
 

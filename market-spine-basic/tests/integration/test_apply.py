@@ -18,7 +18,7 @@ from market_spine.cli.main import root
 from market_spine.cli.main import run as market_spine
 from market_spine.errors import UsageError
 
-pytestmark = pytest.mark.usefixtures("harbor")
+pytestmark = [pytest.mark.soak, pytest.mark.usefixtures("harbor")]
 
 CASES = 500 if "MARKET_SPINE_SOAK" in os.environ else 40
 DAYS = [f"2025-03-0{number}" for number in range(1, 6)]

@@ -19,6 +19,8 @@ from market_spine.core.partition import Scope
 from market_spine.store import StoreUrl
 from market_spine.store.fresh import new_store as fresh_store
 
+pytestmark = pytest.mark.soak
+
 SOAK = int(os.environ.get("MARKET_SPINE_SOAK", "1"))
 BATCHES, STEPS = SOAK, 80
 """A batch is one store with the histories of so many slots, and so many steps among them."""

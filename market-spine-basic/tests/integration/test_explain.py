@@ -21,7 +21,7 @@ from market_spine.cli.main import root
 from market_spine.compose import reader
 from market_spine.errors import UsageError
 
-pytestmark = pytest.mark.usefixtures("harbor")
+pytestmark = [pytest.mark.soak, pytest.mark.usefixtures("harbor")]
 
 Run = Callable[..., SchedulerResult]
 

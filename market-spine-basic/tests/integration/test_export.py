@@ -26,7 +26,7 @@ from market_spine.publish.place import building
 from market_spine.read.spine import Spine, connect
 from market_spine.store import open_writer, parse_url
 
-pytestmark = pytest.mark.usefixtures("harbor")
+pytestmark = [pytest.mark.soak, pytest.mark.usefixtures("harbor")]
 
 FORMATS = ("parquet", "csv", "duckdb", "sqlite")
 TYPES = {

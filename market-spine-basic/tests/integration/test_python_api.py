@@ -50,6 +50,7 @@ def landings(frame: Frame) -> list[tuple[str, str, float]]:
     return [(str(day), ship, tons) for day, ship, tons in found.select("day", "ship", "tons").iter_rows()]
 
 
+@pytest.mark.process
 def test_the_import_is_light() -> None:
     """Importing the package imports nothing of ours but itself, and no library."""
     code = (

@@ -145,6 +145,7 @@ def test_texts_survive_whatever_they_hold(writer: StoreWriter) -> None:
     assert alone.height == len(texts) + 1
 
 
+@pytest.mark.soak
 def test_many_rows_come_whole(writer: StoreWriter) -> None:
     """An answer of many pieces has every row once."""
     found = parquet(

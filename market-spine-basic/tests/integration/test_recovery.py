@@ -23,10 +23,12 @@ from market_spine.errors import MarketSpineError, StoreCorrupt, UsageError
 from market_spine.store import StoreUrl, open_reader, open_writer
 from market_spine.store.fresh import backup, new_store
 from market_spine.store.reader import StoreReader
-from market_spine.testing import run_command
+from market_spine.testing import every_row, run_command
 from spine.domains.finra.otc_transparency import DOMAIN
 from spine.domains.finra.otc_transparency.sample_data import write_sample_data
 from spine.domains.finra.otc_transparency.scheduler import run_finra_schedule
+
+pytestmark = pytest.mark.soak
 
 HISTORIES = 3 * int(os.environ.get("MARKET_SPINE_SOAK", "1"))
 STEPS = 8
@@ -45,11 +47,11 @@ def rebuilt(source: StoreUrl, target: StoreUrl, *, accept: bool = False) -> Repo
         return rebuild(old.log(), old, new, clock, registry.domains(), accept=accept)
 
 
-def physical(url: StoreUrl) -> dict[str, list[Any]]:
+def physical(url: StoreUrl) -> dict[str, list[str]]:
     """Every row of every table, as it is stored."""
     with read(url) as reader:
         names = {name for name in reader._db.relations() if name.endswith("_versions") or name.startswith("core_")}
-        return {name: sorted(reader.query(f"SELECT * FROM {name}").rows, key=repr) for name in sorted(names - _OWN)}
+        return every_row(reader, names - _OWN)
 
 
 class Diary:
@@ -68,19 +70,14 @@ class Diary:
         result = self.run(hooks=hooks, db=self.address, **flags)
         moment = (base + timedelta(seconds=59)).isoformat()
         with read(self.url) as reader:
-            self.pages.append((moment, {name: everything(reader, name) for name in self.tables}))
+            self.pages.append((moment, every_row(reader, self.tables)))
         return result
 
     def check(self, url: StoreUrl) -> None:
         """A store says of each past moment what was written down then."""
         with read(url) as reader:
             for moment, page in self.pages:
-                assert {name: everything(reader, name, moment) for name in self.tables} == page, moment
-
-
-def everything(reader: StoreReader, name: str, moment: str | None = None) -> list[Any]:
-    """The rows of a table or view, in an order of their own."""
-    return sorted(reader.query(f"SELECT * FROM {name}", as_of=moment).rows, key=repr)
+                assert every_row(reader, self.tables, moment) == page, moment
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from market_spine.app.scheduling import RunStatus, SchedulerResult, SchedulerSta
 from market_spine.app.task import Outcome
 from market_spine.compose import utc_now
 from market_spine.store import open_reader, parse_url
+from market_spine.testing import every_row
 
 pytestmark = pytest.mark.usefixtures("harbor")
 
@@ -26,7 +27,7 @@ def rows(database: str, sql: str) -> list[tuple[Any, ...]]:
         return list(reader.query(sql).rows)
 
 
-def everything_but_runs(database: str) -> dict[str, list[tuple[Any, ...]]]:
+def everything_but_runs(database: str) -> dict[str, list[str]]:
     """The rows of every table and view that tells of data; nothing where there is no store."""
     with open_reader(parse_url(database), registry.domains(), clock=utc_now, missing_ok=True) as reader:
         names = reader._db.relations() - {
@@ -38,10 +39,7 @@ def everything_but_runs(database: str) -> dict[str, list[tuple[Any, ...]]]:
             "core_window_checks",
             "core_sessions",
         }
-        found = {name: sorted(reader.query(f'SELECT * FROM "{name}"').rows, key=repr) for name in names}
-    return {
-        name: rows for name, rows in found.items() if rows and name not in ("core_migrations", "core_window_checks")
-    }
+        return {name: found for name, found in every_row(reader, names).items() if found}
 
 
 def statuses(result: SchedulerResult) -> list[tuple[str, str, str]]:

@@ -23,6 +23,7 @@ from market_spine.compose import utc_now
 from market_spine.errors import UsageError
 from market_spine.store import open_reader, parse_url
 from market_spine.store.reader import StoreReader
+from market_spine.testing import every_row
 from spine.domains.finra.otc_transparency.sample_data import write_sample_data
 from spine.domains.finra.otc_transparency.scheduler import run_finra_schedule
 
@@ -67,12 +68,11 @@ def read(db: str) -> StoreReader:
     return open_reader(parse_url(db), registry.domains(), clock=utc_now)
 
 
-def contents(db: str) -> dict[str, list[Any]]:
+def contents(db: str) -> dict[str, list[str]]:
     """Every row of every table but those of runs."""
     with read(db) as reader:
         runs = {"core_runs", "core_run_starts", "core_run_ends", "core_run_partitions"}
-        names = sorted(reader._db.relations() - runs)
-        return {name: sorted(reader.query(f"SELECT * FROM {name}").rows, key=repr) for name in names}
+        return every_row(reader, reader._db.relations() - runs)
 
 
 # --- secrets --------------------------------------------------------------------------------------

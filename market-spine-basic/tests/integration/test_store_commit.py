@@ -21,6 +21,7 @@ from market_spine.core.revision import Change
 from market_spine.errors import StoreCorrupt, UsageError
 from market_spine.store import StoreUrl, open_writer
 from market_spine.store.writer import StoreWriter
+from market_spine.testing import every_row
 
 NORTH = Scope({"day": "2025-01-03", "plot": "north"})
 
@@ -38,9 +39,8 @@ def _moments(writer: StoreWriter) -> list[str]:
     return sorted(row[0] for row in writer.query(sql).rows)
 
 
-def _everything(writer: StoreWriter) -> dict[str, list[tuple[Any, ...]]]:
-    names = sorted(writer._db.relations())
-    return {name: sorted(writer.query(f"SELECT * FROM {name}").rows, key=repr) for name in names}
+def _everything(writer: StoreWriter) -> dict[str, list[str]]:
+    return every_row(writer, writer._db.relations())
 
 
 def test_commit_moments_only_grow(

@@ -22,6 +22,8 @@ from spine.domains.finra.otc_transparency.scheduler import run_finra_schedule
 
 from .damage import LOST, OBJECTS, SEEN_AT_ONCE, Damage, fill
 
+pytestmark = pytest.mark.soak
+
 KINDS = ("sqlite", "postgresql")
 
 

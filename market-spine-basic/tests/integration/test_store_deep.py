@@ -22,6 +22,8 @@ from spine.domains.market_data.scheduler import run_prices_schedule
 from .damage import COLUMNS, Damage
 from .test_store_damage import Original, damaged, harm, named, original
 
+pytestmark = pytest.mark.soak
+
 __all__ = ["damaged", "original"]
 
 _NORMALIZE = (

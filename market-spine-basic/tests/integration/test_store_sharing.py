@@ -115,6 +115,7 @@ def test_what_is_being_written_is_not_seen(
         assert reader.query(sql).rows == [("kale", 2.0, "second"), ("leek", 3.0, "second")]
 
 
+@pytest.mark.soak
 def test_a_reader_beside_a_busy_writer_sees_only_whole_commits(
     store_url: StoreUrl,
     writer: StoreWriter,

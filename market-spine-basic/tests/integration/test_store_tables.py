@@ -229,6 +229,7 @@ def test_a_reader_of_the_past_knows_nothing_later(
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 
 
+@pytest.mark.soak
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=TEXTS, number=st.integers(-(2**63), 2**63 - 1), fraction=st.floats(allow_nan=False, allow_infinity=False))
 def test_parameters_come_back_as_they_were_given(text: str, number: int, fraction: float, reader: StoreReader) -> None:
@@ -283,6 +284,7 @@ def test_parameters_that_cannot_be_are_said(sql: str, params: Any, said: str, re
 CROPS = st.dictionaries(st.sampled_from(["kale", "leek", "mint", "beet"]), st.integers(0, 3), max_size=4)
 
 
+@pytest.mark.soak
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(loads=st.lists(st.tuples(st.sampled_from(["north", "south"]), CROPS), min_size=1, max_size=6))
 def test_any_history_reads_as_it_was(

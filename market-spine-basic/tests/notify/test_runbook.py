@@ -75,6 +75,7 @@ def test_each_alert_names_its_section() -> None:
         assert rule["annotations"]["runbook"] == f"docs/runbook.md#{rule['alert'].lower()}"
 
 
+@pytest.mark.process
 def test_its_commands_are_commands_of_the_program() -> None:
     """What stands there to be typed is taken by the program."""
     spans = re.findall(r"`(market-spine [^`]+)`", PAGE)

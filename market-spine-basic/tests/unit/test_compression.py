@@ -123,6 +123,7 @@ def test_an_archive_that_expands_too_far_is_refused() -> None:
     assert caught.value.kind == "too_large"
 
 
+@pytest.mark.soak
 @given(data=st.data())
 def test_a_cut_or_damaged_archive_never_crashes(data: st.DataObject) -> None:
     """It is refused with an error of ours, or still expands."""
@@ -138,6 +139,7 @@ def test_a_cut_or_damaged_archive_never_crashes(data: st.DataObject) -> None:
         assert error.kind in ("corrupt", "truncated", "archive", "too_large")  # noqa: PT017 - any outcome is right
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("form", ["gzip", "zstd", "zip"])
 def test_a_bomb_is_refused_before_it_is_kept(form: str) -> None:
     """What would expand beyond the limit, a thousandfold, is counted, and no more of it kept than of a real file."""
@@ -152,6 +154,7 @@ def test_a_bomb_is_refused_before_it_is_kept(form: str) -> None:
     assert caught.value.kind == "too_large"
 
 
+@pytest.mark.soak
 def test_an_unlikely_file_that_fits_is_read_whole() -> None:
     """A file that expands a thousandfold, and to less than the limit, comes back exactly."""
     content = bytes(70 << 20)

@@ -123,6 +123,7 @@ def rows_of(table: dict[tuple[str, int, str, str], tuple[int, int]]) -> list[Row
     ]
 
 
+@pytest.mark.soak
 @given(tables, st.lists(st.booleans(), min_size=1, max_size=6))
 def test_taking_turns_with_the_same_rows_is_never_a_revision(
     table: dict[tuple[str, int, str, str], tuple[int, int]], turns: list[bool]
@@ -139,6 +140,7 @@ def test_taking_turns_with_the_same_rows_is_never_a_revision(
             assert held.to_dicts() == full(rows)
 
 
+@pytest.mark.soak
 @given(tables, tables)
 def test_the_counts_are_those_of_a_comparison_of_dictionaries(
     before: dict[tuple[str, int, str, str], tuple[int, int]], after: dict[tuple[str, int, str, str], tuple[int, int]]

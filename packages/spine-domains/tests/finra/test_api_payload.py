@@ -93,6 +93,7 @@ records = st.lists(
 )
 
 
+@pytest.mark.soak
 @given(records, st.randoms(use_true_random=False))
 def test_neither_the_order_of_records_nor_that_of_keys_matters(
     given_records: list[tuple[str | None, str | None, float, int]], chance: random.Random

@@ -355,6 +355,7 @@ WEEKS = st.dictionaries(KEYS, st.tuples(SHARES, st.integers(0, 10**6)), min_size
 )
 
 
+@pytest.mark.soak
 @given(WEEKS)
 @settings(deadline=None)
 def test_every_figure_equals_an_exact_model(rows: list[Row]) -> None:
@@ -370,6 +371,7 @@ def test_every_figure_equals_an_exact_model(rows: list[Row]) -> None:
     assert_equals_model(results[TRADING_DAYS.name], days)
 
 
+@pytest.mark.soak
 @given(WEEKS, st.randoms(use_true_random=False), st.integers(1, 5))
 @settings(deadline=None)
 def test_results_do_not_depend_on_row_order_or_chunks(rows: list[Row], random: Any, pieces: int) -> None:

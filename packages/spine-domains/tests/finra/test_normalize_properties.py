@@ -20,6 +20,8 @@ from spine.domains.finra.otc_transparency.normalize import normalize_payload
 from spine.domains.finra.otc_transparency.partitions import parse_partition
 from spine.domains.finra.otc_transparency.schema import VENUE_VOLUME
 
+pytestmark = pytest.mark.soak
+
 PARTITION = parse_partition("2025-11-14|NMS_TIER_2")
 HEADER = (
     "tierDescription|issueSymbolIdentifier|issueName|marketParticipantName|MPID"

@@ -215,6 +215,7 @@ def test_two_neighbours_say_nothing(desk: Desk) -> None:
     assert desk.told() == (None, {})
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("leg", ["", "_non_ats"])
 @pytest.mark.parametrize(
     ("restate", "hold", "warnings"),
@@ -248,6 +249,7 @@ def test_a_leg_is_judged_by_itself(
         assert f"OTC {'NON_ATS' if leg else 'ATS'}: " in error.message
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("leg", ["", "_non_ats"])
 @pytest.mark.parametrize(
     ("first", "hold"),
@@ -273,6 +275,7 @@ def test_a_leg_of_a_first_capture_is_judged_by_itself(desk: Desk, leg: str, firs
     assert desk.told()[0] == hold
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("late", "hold"),
     [(sizes(5), "implausible"), (scaled(sizes(), 1000), "implausible"), (sizes(205), None), (sizes(), None)],

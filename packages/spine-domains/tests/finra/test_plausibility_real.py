@@ -78,6 +78,7 @@ def test_the_guards_raise_no_alarm_over_four_years(finra_samples: Path) -> None:
     assert (round(low, 2), round(high, 2)) == (0.39, 2.84)
 
 
+@pytest.mark.soak
 def test_real_restatements_are_no_alarm(finra_samples: Path, tmp_path: Path) -> None:
     """Each of the eight weeks that FINRA restated is loaded twice, then as a revision, without an anomaly."""
     pairs = json.loads((finra_samples / "two_captures/manifest.json").read_text("utf-8"))

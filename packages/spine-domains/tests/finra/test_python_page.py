@@ -10,6 +10,8 @@ import pytest
 
 from market_spine.cli.main import root, run
 
+pytestmark = pytest.mark.soak
+
 DOCS = Path(__file__).resolve().parents[4] / "docs"
 PAGE = DOCS / "python.md"
 

@@ -239,6 +239,7 @@ def history_rows(histories: Mapping[str, Sequence[tuple[Fraction, int] | None]])
     ]
 
 
+@pytest.mark.soak
 @given(HISTORIES)
 @settings(deadline=None)
 def test_every_figure_equals_an_exact_model(histories: dict[str, tuple[tuple[Fraction, int] | None, ...]]) -> None:
@@ -256,6 +257,7 @@ def test_every_figure_equals_an_exact_model(histories: dict[str, tuple[tuple[Fra
                 assert abs(Fraction(row[name]) - exact) <= roundings * Fraction(1, 2**53) * abs(exact), name
 
 
+@pytest.mark.soak
 @given(HISTORIES, st.randoms(use_true_random=False), st.integers(1, 5))
 @settings(deadline=None)
 def test_results_do_not_depend_on_row_order_or_chunks(

@@ -151,6 +151,7 @@ def test_non_ats_files_name_firms_without_mpids(tmp_path: Path) -> None:
     assert max(map(len, fractional)) == 6
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(("rows", "most"), [(10, 3), (5_000, 5), (30_000, 30)])
 @pytest.mark.parametrize("non_ats", [False, True])
 def test_a_restatement_touches_a_thousandth_of_the_rows(tmp_path: Path, rows: int, most: int, non_ats: bool) -> None:

@@ -176,6 +176,7 @@ def test_average_volume_is_on_the_sessions_own_share_basis() -> None:
     assert daily["realised_volatility_20"][19] is None
 
 
+@pytest.mark.soak
 @given(st.lists(st.tuples(st.integers(100, 9999), st.integers(1, 10**9)), min_size=25, max_size=60), st.integers(1, 20))
 def test_more_history_changes_no_figure(rows: list[tuple[int, int]], cut: int) -> None:
     """To the last bit, a bar's figures are the same whether or not bars long before it are held."""

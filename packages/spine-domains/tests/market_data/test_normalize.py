@@ -221,6 +221,7 @@ def test_every_bar_is_stored_rejected_or_repeated(rows: list[tuple[Any, ...]]) -
 # --- restatements, through the whole chain ----------------------------------------------------------
 
 
+@pytest.mark.soak
 @pytest.mark.samples
 def test_the_revised_session_of_2021_is_restated_exactly(
     price_samples: Path, part: Callable[..., Part], desk: Any
