@@ -60,6 +60,7 @@ def test_flags_and_defaults_are_those_of_the_guide() -> None:
         "last": None,
         "partitions": None,
         "only": None,
+        "shard": None,
         "out": None,
         "overwrite": False,
         "metrics_file": None,
