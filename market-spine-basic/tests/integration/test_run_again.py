@@ -152,7 +152,12 @@ def test_a_lost_worker_fails_its_partition_and_no_other(run: Run, workers: Calla
 def test_a_signal_lets_tasks_in_flight_end_and_starts_no_other(run: Run, workers: Callable[..., None]) -> None:
     """Once told to stop, what is in flight is waited for, and the rest is named."""
     asked: list[str] = []
-    workers(lambda task: (asked.append(task.partition.key), run_partition(task))[1])
+
+    def work(task: Task) -> Outcome:
+        asked.append(task.partition.key)
+        return run_partition(task)
+
+    workers(work)
     result = run(hooks={"stop": lambda: len(asked) > 0})
     assert asked == ["2025-03-01"]
     assert result.stats.attempted == 1
