@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 from html import unescape
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -15,6 +16,9 @@ from market_spine.web.app import PAGES
 from .conftest import Open, Scheme, Shop
 from .places import PLACES
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
 WIDTHS = (1280, 390)
 EXPANDED = 4
 """Pages of one kind whose links are followed."""
@@ -23,12 +27,18 @@ EXPANDED = 4
 @pytest.mark.parametrize("place", PLACES)
 def test_a_page_is_for_everybody(opened: Open, shop: Shop, place: str) -> None:
     """No accessibility finding, nothing on the console under the strict policy, nothing that overflows."""
-    from axe_playwright_python.sync_playwright import Axe
-
     page, said = opened()
     answer = page.goto(shop.address + PLACES[place](shop))
     assert answer is not None
     assert answer.status == 200
+    assert faults_of(page) == []
+    assert said == []
+
+
+def faults_of(page: Page) -> list[str]:
+    """What keeps somebody from a page, in both schemes and widths."""
+    from axe_playwright_python.sync_playwright import Axe
+
     faults = []
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 860})
@@ -42,7 +52,18 @@ def test_a_page_is_for_everybody(opened: Open, shop: Shop, place: str) -> None:
         over = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         if over > 0:
             faults.append(f"{width}: {over} px too wide")
-    assert faults == []
+    return faults
+
+
+def test_a_job_is_for_everybody(opened: Open, own_shop: Shop) -> None:
+    """A page that watches a command says by itself that it has ended, and what came of it is there for everybody."""
+    (failed,) = own_shop.keys("failed")
+    page, said = opened()
+    page.goto(f"{own_shop.address}/d/finra/partitions?pick={quote(failed)}")
+    page.locator("form[action='/actions/backfill'] button[name]").click()
+    page.wait_for_url("**/jobs/*")
+    page.locator("h1", has_text="Ended").wait_for(timeout=120_000)
+    assert faults_of(page) == []
     assert said == []
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from market_spine.app.captures import CaptureState, diff_captures
 from market_spine.app.states import PartitionState
 from market_spine.core.domain import Domain
+from market_spine.core.manifest import Reject
 from market_spine.core.partition import Partition
 from market_spine.errors import UsageError
 from market_spine.web import words
 from market_spine.web.pages import PageMissing, Record, Visit
 from market_spine.web.pages.grid import find
+from market_spine.web.pages.lineage import event_day, measure, neighbours, stages, used_by
 from market_spine.web.pages.plain import plain_anomaly, text_of
 from market_spine.web.reading import Reading
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
 DIFFERENCES = 40
 """Most rows of a difference that a page shows."""
-_NEIGHBOURS = 40
+_REJECTS = 20
 
 
 def record(reading: Reading, visit: Visit) -> Record:
@@ -51,15 +54,18 @@ def record(reading: Reading, visit: Visit) -> Record:
         "stepper": _stepper(reading, domain, partition),
         "captures": [capture_document(each) for each in reversed(captures)],
         "difference": _difference(reading, domain, partition, captures, visit),
-        "neighbours": _neighbours(reading, domain, partition),
+        "neighbours": neighbours(reading, domain, partition),
+        "measure": measure(domain),
         "beside": _beside(reading, domain, partition),
-        "stages": _stages(reading, domain, partition),
+        "rejects": [each._asdict() for each in _rejects(reading, state)],
+        "stages": stages(reading, domain, partition),
+        "used_by": used_by(reading, domain, partition),
         "commands": _commands(name, state, captures),
     }
 
 
 def _timeline(reading: Reading, domain: Domain, partition: Partition, captures: list[CaptureState]) -> dict[str, Any]:
-    day = _event_day(domain, partition)
+    day = event_day(domain, partition)
     return {
         "unit": domain.unit,
         # A week is known by its Friday: it begins on the Monday before.
@@ -108,15 +114,6 @@ def _stepper(reading: Reading, domain: Domain, partition: Partition) -> dict[str
         "before": text_of(past[-1]) if past else None,
         "after": text_of(ahead[0]) if ahead else None,
     }
-
-
-def _event_day(domain: Domain, partition: Partition) -> date | None:
-    """The day in a partition's key, if one of its columns is a date."""
-    kinds = {column.name: column.kind for column in domain.tables[0].columns} if domain.tables else {}
-    for name, value in zip(domain.partition_fields, partition.values, strict=True):
-        if kinds.get(name) == "date":
-            return date.fromisoformat(value)
-    return None
 
 
 def capture_document(capture: CaptureState) -> dict[str, Any]:
@@ -216,20 +213,6 @@ def _sum(rows: pl.DataFrame, name: str) -> float:
     return float(rows[name].sum() or 0)
 
 
-def _neighbours(reading: Reading, domain: Domain, partition: Partition) -> list[dict[str, Any]]:
-    """Rows of the partitions beside this one on its line, oldest first."""
-    own = domain.place(partition)
-    if own is None:
-        return []
-    found = []
-    for key, known in reading.known(domain).items():
-        place = domain.place(domain.partition(key))
-        if place and place.line == own.line and abs(place.position - own.position) < _NEIGHBOURS and known.current:
-            found.append((place.position, key, known.current.entry.row_count))
-    found.sort()
-    return [{"partition_key": key, "row_count": count, "is_this": at == own.position} for at, key, count in found]
-
-
 def _beside(reading: Reading, domain: Domain, partition: Partition) -> dict[str, str | None]:
     """The partitions before and after this one: on its line, or in the order of the grid."""
     own = domain.place(partition)
@@ -245,24 +228,10 @@ def _beside(reading: Reading, domain: Domain, partition: Partition) -> dict[str,
     return {"before": keys[at - 1] if at else None, "after": keys[at + 1] if at + 1 < len(keys) else None}
 
 
-def _stages(reading: Reading, domain: Domain, partition: Partition) -> list[dict[str, Any]]:
-    """What was made of the current capture: a line for each stage."""
-    known = reading.known(domain).get(partition.key)
-    if known is None:
-        return []
-    order = [*(spec.name for spec in domain.stages), *(window.spec.name for window in domain.windows)]
-    tables = {name: [table.name for table in domain.tables if table.stage == name] for name in order}
-    return [
-        {
-            "stage": name,
-            "at": text_of(known.stages[name].committed_at),
-            "row_count": known.stages[name].entry.row_count,
-            "tables": tables[name],
-            "inputs": list(known.stages[name].entry.input_captures) if name not in ("ingest",) else [],
-        }
-        for name in order
-        if name in known.stages
-    ]
+def _rejects(reading: Reading, state: PartitionState) -> Sequence[Reject]:
+    """Rows that were refused of the capture that waits for a decision, else of the one that readers see."""
+    capture = state.held_capture_id or state.capture_id
+    return reading.store.rejects(capture, _REJECTS) if capture else ()
 
 
 def _commands(short: str, state: PartitionState, captures: list[CaptureState]) -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from market_spine.core.subject import Panel, Subject
 from market_spine.web.console import Console
 from market_spine.web.pages import PageMissing, Record, Visit
+from market_spine.web.pages.restated import MOST_RESTATED, restated
 from market_spine.web.reading import Reading
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ def record(sort: str, reading: Reading, visit: Visit) -> Record:
         "first": min(days, default=None),
         "last": max(days, default=None),
         "panels": panels,
+        "restated": reading.once(("restated", sort, name, start), lambda: restated(reading, subject, name, start)),
+        "most_restated": MOST_RESTATED,
     }
 
 

@@ -22,6 +22,10 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   });
 }
 
+for (const running of document.querySelectorAll("[data-again]")) {
+  setTimeout(() => location.reload(), Number(running.dataset.again));
+}
+
 const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 document.addEventListener("keydown", (event) => {
   if (event.target.matches("input, textarea, select") || event.ctrlKey || event.metaKey || event.altKey) return;
