@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import uuid
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 from market_spine import registry, settings, stopping
 from market_spine.app.arguments import choice, day, whole_number
@@ -25,6 +24,7 @@ from market_spine.app.scheduling import (
     SchedulerStatus,
 )
 from market_spine.app.task import NoSource, OnlyStage, Options, Outcome, Run, Stores
+from market_spine.core.calendar import ZONE
 from market_spine.core.domain import Domain, Source
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Clock, Reader, RequestLedger, Writer
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MARKET_ZONE = "America/New_York"
 
 ONLY_STAGES = ("ingest", "normalize", "calc", "all")
 MODES = ("run", "dry-run")
@@ -53,7 +52,7 @@ def utc_now() -> datetime:
 
 def market_day(now: datetime | None = None) -> date:
     """The date in New York, where FINRA and the exchanges keep their days."""
-    return (now or utc_now()).astimezone(ZoneInfo(MARKET_ZONE)).date()
+    return (now or utc_now()).astimezone(ZONE).date()
 
 
 class Request(NamedTuple):
@@ -373,7 +372,7 @@ def in_effect(domain: Domain) -> Domain:
 
 
 def _run_id(now: datetime) -> str:
-    return f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+    return f"{now:%Y%m%dT%H%M%S}-{os.urandom(4).hex()}"
 
 
 def _stores(db: str | None, *, dry: bool, clock: Clock | None) -> Stores:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from market_spine.app.draft import partition_scope
 from market_spine.app.replay import is_replay
@@ -12,7 +12,9 @@ from market_spine.core.domain import LacksFields, Normalized, rejected_rows
 from market_spine.core.fingerprint import fingerprint
 from market_spine.core.manifest import NORMALIZE, Entry
 from market_spine.core.ports import Reader
-from market_spine.core.reconcile import Unknown
+
+if TYPE_CHECKING:
+    from market_spine.core.reconcile import Unknown
 
 LACKS = "lacks"
 """In the scope of a manifest entry beside tables' names: table name to what the payload does not carry of it."""
@@ -68,4 +70,6 @@ def held_rows(task: Task, store: Callable[[], Reader]) -> Normalized | None:
 
 
 def _unknown(kept: Mapping[str, Any]) -> Unknown:
+    from market_spine.core.reconcile import Unknown
+
     return Unknown(tuple(kept["columns"]), kept["where"], kept["stand_ins"], tied_to=tuple(kept["tied_to"]))

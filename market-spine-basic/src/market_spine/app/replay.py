@@ -13,7 +13,6 @@ from market_spine.core.domain import Domain, Normalized, Range
 from market_spine.core.manifest import INGEST, NORMALIZE, Entry, PartRecord
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader, payloads
-from market_spine.core.reconcile import keep_refused, reconcile
 from market_spine.core.revision import RowDiff
 from market_spine.errors import StoreCorrupt
 
@@ -72,6 +71,8 @@ class Comparison(NamedTuple):
 
 def compare(domain: Domain, new: Normalized, before: Normalized) -> Comparison:
     """Fill what ``new`` does not carry from ``before``, and compare the two on what both know."""
+    from market_spine.core.reconcile import reconcile
+
     found = {
         table.name: reconcile(
             new.tables[table.name],
@@ -176,6 +177,8 @@ def keep_refused_rows(domain: Domain, new: Normalized, before: Mapping[str, pl.D
         new: the payload.
         before: table name to the rows that stand in the range it covers.
     """
+    from market_spine.core.reconcile import keep_refused
+
     kept = {
         table.name: keep_refused(new.tables[table.name], before[table.name], new.refused[table.name], table.key)
         for table in domain.tables

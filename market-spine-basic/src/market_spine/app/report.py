@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
@@ -60,17 +59,17 @@ class Plan(NamedTuple):
     scheduler: str = ""
 
 
-@dataclass(eq=False, repr=False)
 class RunReport:
     """What has happened so far; ``done`` has the outcomes by their position in the plan."""
 
-    done: dict[int, Outcome] = field(default_factory=dict)
-    windows: list[PipelineRun] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    anomalies: list[Anomaly] = field(default_factory=list)
-    """Those that are open, though this run did not come upon them."""
-    interrupted: bool = False
-    error: MarketSpineError | None = None
+    def __init__(self) -> None:
+        self.done: dict[int, Outcome] = {}
+        self.windows: list[PipelineRun] = []
+        self.warnings: list[str] = []
+        self.anomalies: list[Anomaly] = []
+        """Those that are open, though this run did not come upon them."""
+        self.interrupted = False
+        self.error: MarketSpineError | None = None
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -174,5 +173,7 @@ def so_far(plan: Plan, report: RunReport, started: datetime) -> SchedulerResult:
     done = {outcome.partition_key for outcome in report.outcomes}
     undone = [partition.key for partition in plan.partitions if partition.key not in done]
     warnings = [*report.warnings, f"stopped by a signal, at once; not finished: {', '.join(undone) or 'windows'}"]
-    now = RunReport(dict(report.done), list(report.windows), warnings, interrupted=True, error=report.error)
+    now = RunReport()
+    now.done, now.windows, now.warnings = dict(report.done), list(report.windows), warnings
+    now.interrupted, now.error = True, report.error
     return result_of(plan, now, started)

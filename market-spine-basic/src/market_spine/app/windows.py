@@ -6,7 +6,6 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -145,18 +144,26 @@ def window_run(
     )
 
 
-@dataclass(eq=False, repr=False)
 class WindowRunner:
     """Computes windows one after another, reading each partition that several of them look at once."""
 
-    domain: Domain
-    known: Mapping[str, Known]
-    reader: Reader
-    writer: Callable[[], Writer]
-    run_id: str
-    clock: Clock
-    frames: OrderedDict[tuple[str, int], pl.DataFrame] = field(default_factory=OrderedDict)
-    """By table and the ``calc`` entry that brought the rows."""
+    def __init__(
+        self,
+        domain: Domain,
+        known: Mapping[str, Known],
+        reader: Reader,
+        writer: Callable[[], Writer],
+        run_id: str,
+        clock: Clock,
+    ) -> None:
+        self.domain = domain
+        self.known = known
+        self.reader = reader
+        self.writer = writer
+        self.run_id = run_id
+        self.clock = clock
+        self.frames: OrderedDict[tuple[str, int], pl.DataFrame] = OrderedDict()
+        """By table and the ``calc`` entry that brought the rows."""
 
     def run(self, window: Window) -> PipelineRun:
         """Compute one window and write it. Never raises: what goes wrong is in the run."""

@@ -10,7 +10,6 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part
 from market_spine.core.decision import Decision
-from market_spine.core.figures import RunFigures
 from market_spine.core.manifest import (
     AnomalyRecord,
     CheckRecord,
@@ -24,7 +23,6 @@ from market_spine.core.manifest import (
     RunRecord,
     RunStart,
 )
-from market_spine.core.notice import Notice, NoticeRecord
 from market_spine.core.partition import Partition, Scope
 from market_spine.core.revision import Change
 from market_spine.core.schema import RelationInfo, Table
@@ -32,6 +30,8 @@ from market_spine.core.schema import RelationInfo, Table
 if TYPE_CHECKING:
     import polars as pl
 
+    from market_spine.core.figures import RunFigures
+    from market_spine.core.notice import Notice, NoticeRecord
     from market_spine.core.quota import Limit, PlannedCall, Refusal
 
 

@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from market_spine import registry, settings
-from market_spine.compose import MARKET_ZONE, market_day
+from market_spine.compose import market_day
+from market_spine.core.calendar import ZONE
 from market_spine.core.ports import SECONDS, Clock, FrameStream
 from market_spine.errors import UsageError
 from market_spine.read.frame import CAPTURE, Frame
@@ -247,6 +248,6 @@ def _zoned(moment: datetime | date | str) -> datetime | str:
         return datetime.combine(found, time(), UTC)
     if found.tzinfo is None:
         raise UsageError(
-            f"{moment} has no time zone", hint=f"add one: UTC, or {MARKET_ZONE} for what was seen there at that time"
+            f"{moment} has no time zone", hint=f"add one: UTC, or {ZONE} for what was seen there at that time"
         )
     return found

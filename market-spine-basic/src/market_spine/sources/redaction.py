@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 HIDDEN = "***"
 
-_SECRET_FIELD = re.compile(
+_FIELD = (
     r"(?i)([\"']?\b[\w-]*(?:api_?key|token|secret|password|passwd|authorization|signature|credential)[\"']?\s*[=:]\s*[\"']?)"
     r"((?:basic|bearer)\s+)?[^&\s\"',;}]+"
 )
-_USER_INFO = re.compile(r"(?<=://)[^/\s@]+@")
+_USER_INFO = r"(?<=://)[^/\s@]+@"
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
@@ -26,5 +26,5 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
 
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, HIDDEN).replace(quote(secret, safe=""), HIDDEN)
-    text = _USER_INFO.sub("", text)
-    return _SECRET_FIELD.sub(lambda match: f"{match[1]}{HIDDEN}", text)
+    text = re.sub(_USER_INFO, "", text)
+    return re.sub(_FIELD, lambda match: f"{match[1]}{HIDDEN}", text)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from market_spine.core.figures import RunFigures
 from market_spine.store.database import Database
 from market_spine.store.moments import from_text, to_text
+
+if TYPE_CHECKING:
+    from market_spine.core.figures import RunFigures
 
 _OUTCOMES = ("attempted", "succeeded", "failed", "skipped")
 # Not over core_runs: its rows hold whole results, and only the latest is wanted.
@@ -29,6 +32,8 @@ _ASKED = "SELECT planned_at FROM core_requests WHERE source = ? AND key_hash = ?
 
 def run_figures(db: Database, domain: str, scheduler: str) -> RunFigures | None:
     """The figures of a scheduler's runs; None if it never ran."""
+    from market_spine.core.figures import RunFigures
+
     ((started,),) = db.rows(_LATEST, (domain, scheduler) * 2)
     if started is None:
         return None

@@ -7,7 +7,6 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from market_spine.core.figures import RunFigures
 from market_spine.core.manifest import (
     AnomalyRecord,
     CheckRecord,
@@ -18,7 +17,6 @@ from market_spine.core.manifest import (
     Reject,
     RunRecord,
 )
-from market_spine.core.notice import NoticeRecord
 from market_spine.core.partition import Scope
 from market_spine.core.schema import Table
 from market_spine.errors import StoreCorrupt
@@ -31,6 +29,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from market_spine.core.commitlog import PastCommit, PastNotices, PastRun
+    from market_spine.core.figures import RunFigures
+    from market_spine.core.notice import NoticeRecord
     from market_spine.core.quota import Refusal
 
 _MET = "run_id IN (SELECT run_id FROM core_run_partitions WHERE partition_key = ?)"

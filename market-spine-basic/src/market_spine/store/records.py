@@ -20,7 +20,6 @@ from market_spine.core.manifest import (
     RunRecord,
     RunStart,
 )
-from market_spine.core.notice import Notice, NoticeRecord
 from market_spine.core.partition import Partition
 from market_spine.core.revision import Change
 from market_spine.errors import StoreCorrupt, UsageError
@@ -31,6 +30,7 @@ R = TypeVar("R")
 
 if TYPE_CHECKING:
     from market_spine.core.commitlog import AnomalyEvent
+    from market_spine.core.notice import Notice, NoticeRecord
 
 MANIFEST_COLUMNS = (
     "manifest_id, domain, partition_key, stage, status, capture_id, fingerprint, pipeline_version,"
@@ -347,5 +347,7 @@ def notice_row(number: int, notice: Notice, moment: str) -> tuple[Any, ...]:
 @_kept_in("core_notifications")
 def notice_record(row: Sequence[Any]) -> NoticeRecord:
     """Read back a row in the order of ``NOTICE_COLUMNS``."""
+    from market_spine.core.notice import Notice, NoticeRecord
+
     _, sink, domain, key, kind, first_seen, event, severity, sent_at = row
     return NoticeRecord(Notice(sink, domain, key, kind, from_text(first_seen), event, severity), from_text(sent_at))

@@ -12,7 +12,6 @@ from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part
 from market_spine.core.decision import Decision
 from market_spine.core.manifest import Entry, Known, RunRecord, RunStart
-from market_spine.core.notice import Notice
 from market_spine.core.partition import Partition, Scope
 from market_spine.core.ports import Clock, Replacement
 from market_spine.core.revision import Change
@@ -26,6 +25,7 @@ from market_spine.store.replacing import Prepared, apply, prepare
 if TYPE_CHECKING:
     import polars as pl
 
+    from market_spine.core.notice import Notice
     from market_spine.store.ledger import StoreLedger
 
 logger = logging.getLogger(__name__)
