@@ -19,6 +19,8 @@ OLDEST, NEWEST = "1.31", "1.37"
 """The supported versions; podFailurePolicy is stable since the oldest."""
 LONGEST_NAME = 52
 """Of a CronJob, since its controller adds eleven characters."""
+INDEX = "JOB_COMPLETION_INDEX"
+"""What the controller of an Indexed Job tells each pod."""
 Manifests = list[dict[str, Any]]
 
 
@@ -74,6 +76,7 @@ def _together(documents: Manifests, around: Manifests) -> Iterator[str]:
         pod = job["template"]["spec"]
         yield from (f"{name}: {problem}" for problem in _pod(pod, there))
         yield from (f"{name}: {problem}" for problem in _retries(job))
+        yield from (f"{name}: {problem}" for problem in _shards(job))
 
 
 def _cronjob(document: Mapping[str, Any]) -> Iterator[str]:
@@ -135,7 +138,9 @@ def _command(container: Mapping[str, Any]) -> Iterator[str]:
 def _retries(job: Mapping[str, Any]) -> Iterator[str]:
     rules = job.get("podFailurePolicy", {}).get("rules", [])
     names = {container["name"] for container in job["template"]["spec"]["containers"]}
-    stops = [rule["onExitCodes"] for rule in rules if rule["action"] == "FailJob" and "onExitCodes" in rule]
+    # One share that ended partial must not end the others.
+    action = "FailIndex" if job.get("completionMode") == "Indexed" else "FailJob"
+    stops = [rule["onExitCodes"] for rule in rules if rule["action"] == action and "onExitCodes" in rule]
     if not any(2 in codes["values"] for codes in stops):
         yield "exit code 2 (partial) is retried"
     for codes in stops:
@@ -143,6 +148,16 @@ def _retries(job: Mapping[str, Any]) -> Iterator[str]:
             yield f"podFailurePolicy names no container: {codes.get('containerName')}"
     if job["template"]["spec"].get("restartPolicy") != "Never":
         yield "podFailurePolicy needs restartPolicy: Never"
+
+
+def _shards(job: Mapping[str, Any]) -> Iterator[str]:
+    """An Indexed Job has as many completions as its command has shards, and retries each by itself."""
+    words = " ".join(word for each in job["template"]["spec"]["containers"] for word in each.get("args", []))
+    counts = [int(count) for count in re.findall(r"--shard=\$\(JOB_COMPLETION_INDEX\)/(\d+)", words)]
+    if counts != ([job.get("completions")] if job.get("completionMode") == "Indexed" else []):
+        yield f"--shard has {counts or 'no'} shards, and the job {job.get('completions', 'no')} completions"
+    if counts and ("backoffLimitPerIndex" not in job or "backoffLimit" in job):
+        yield "a shard that fails ends the others: give backoffLimitPerIndex, and no backoffLimit"
 
 
 def _variables(place: str, environment: Mapping[str, Any]) -> Iterator[str]:
@@ -169,9 +184,15 @@ def _assigned_ids(documents: Manifests) -> Iterator[str]:
             yield f"restricted-v2 assigns {key}, but {value} is asked for"
 
 
-def pod_manifest(documents: Manifests, wanted: str) -> str:
-    """The Pod that the controller of ``CronJob NAME`` or ``Job NAME`` would start, with all ConfigMaps, as YAML."""
+def pod_manifest(documents: Manifests, wanted: str, index: int | None = None) -> str:
+    """The Pod that the controller of ``CronJob NAME`` or ``Job NAME`` would start, with all ConfigMaps, as YAML.
+
+    ``index`` is that of an Indexed Job's pod.
+    """
     (job,) = [spec for name, spec in pods(documents) if name == wanted]
+    if index is not None:
+        for container in job["template"]["spec"]["containers"]:
+            container["env"] = [*container.get("env", []), {"name": INDEX, "value": str(index)}]
     metadata = {"name": wanted.partition(" ")[2], "labels": job["template"].get("metadata", {}).get("labels", {})}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": job["template"]["spec"]}
     maps = [document for document in documents if document["kind"] == "ConfigMap"]

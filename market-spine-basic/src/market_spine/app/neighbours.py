@@ -6,9 +6,10 @@ other once it has ended, in the order of the plan: so no finding depends on orde
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_left
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ from market_spine.core.domain import Domain, Place
 from market_spine.core.manifest import Entry, legs_of
 from market_spine.core.partition import Partition
 from market_spine.core.plausibility import RowPlausibility
-from market_spine.core.ports import Reader
+from market_spine.core.ports import Reader, Writer
 
 if TYPE_CHECKING:
     import polars as pl
@@ -126,28 +127,72 @@ def compare_firsts(run: Run, outcomes: Sequence[Outcome], tasks: Sequence[Task])
     if not firsts or writer is None:
         return list(outcomes)
     planned = {task.partition.key: task.nearby for task in tasks}
+    told = {
+        each.partition_key: {seen.kind for seen in each.anomalies} for each in outcomes if each.partition_key in firsts
+    }
+    found = _compare(run, writer, told, planned)
+    return [
+        outcome._replace(anomalies=(*outcome.anomalies, *found.get(outcome.partition_key, ()))) for outcome in outcomes
+    ]
+
+
+def compare_shards(run: Run, store: Reader, keys: Collection[str]) -> list[Anomaly]:
+    """Compare first captures that shards brought, which look at no neighbour themselves, and keep what is odd.
+
+    Args:
+        run: the run that does so, which is no dry one.
+        store: as it is now.
+        keys: the partitions among which they are looked for.
+
+    Returns:
+        The anomalies that were noted.
+    """
+    assert run.stores.writer is not None
+    runs: dict[str, bool] = {}
+    told: dict[str, set[str]] = {}
+    for key, known in store.known(run.domain.name, sorted(keys)).items():
+        if known.current is None or len(known.captures) > 1:
+            continue
+        run_id = known.current.entry.run_id
+        if run_id not in runs:
+            runs[run_id] = _is_shard(store, run_id)
+        if runs[run_id]:
+            told[key] = set()
+    if not told:
+        return []
+    for record in store.anomalies(run.domain.name, acknowledged=True):
+        told.get(record.anomaly.partition_key, set()).add(record.anomaly.kind)
+    found = _compare(run, run.stores.writer, told, {})
+    return [anomaly for several in found.values() for anomaly in several]
+
+
+def _is_shard(store: Reader, run_id: str) -> bool:
+    record = store.find_run(run_id)
+    return record is not None and "shard" in json.loads(record.result).get("config", {})
+
+
+def _compare(
+    run: Run, writer: Callable[[], Writer], told: Mapping[str, Collection[str]], planned: Mapping[str, Nearby]
+) -> dict[str, list[Anomaly]]:
+    """What is odd about first captures, which is kept: ``told`` are kinds that have been said of each."""
     with closing(writer()) as store:
         lines = Lines(run.domain, store, _count(run))
-        lines.read(map(run.domain.partition, firsts))
+        lines.read(map(run.domain.partition, told))
         frames = _Frames(run, store)
-
-        def compared(outcome: Outcome) -> Outcome:
-            key = outcome.partition_key
-            found = _odd(run, key, planned[key], lines, frames, {each.kind for each in outcome.anomalies})
-            if found:
-                with store.commit(run.domain.partition(key)) as commit:
-                    for anomaly in found:
-                        commit.note(anomaly)
-            return outcome._replace(anomalies=(*outcome.anomalies, *found))
-
+        found: dict[str, list[Anomaly]] = {}
         # Along the lines, so that neighbours, which share most of theirs, come one after another.
-        along = sorted((each for each in outcomes if each.partition_key in firsts), key=lambda each: _place(run, each))
-        told = {each.partition_key: compared(each) for each in along}
-        return [told.get(each.partition_key, each) for each in outcomes]
+        for key in sorted(told, key=lambda each: _place(run, each)):
+            odd = _odd(run, key, planned.get(key, Nearby()), lines, frames, told[key])
+            found[key] = [each for each in odd if each.kind not in told[key]]
+            if found[key]:
+                with store.commit(run.domain.partition(key)) as commit:
+                    for anomaly in found[key]:
+                        commit.note(anomaly)
+        return found
 
 
-def _place(run: Run, outcome: Outcome) -> Place:
-    return run.domain.place(run.domain.partition(outcome.partition_key)) or Place("", 0)
+def _place(run: Run, key: str) -> Place:
+    return run.domain.place(run.domain.partition(key)) or Place("", 0)
 
 
 def _is_first(domain: Domain, outcome: Outcome) -> bool:

@@ -25,7 +25,7 @@ from market_spine.app.windows import (
     window_versions,
 )
 from market_spine.core.anomaly import Anomaly, Severity
-from market_spine.core.manifest import CALC, AnomalyRecord, Known
+from market_spine.core.manifest import CALC, AnomalyRecord, Known, Moves
 from market_spine.core.ports import Reader, Writer
 from market_spine.errors import MarketSpineError, StoreLocked
 from market_spine.telemetry import log_context
@@ -208,7 +208,8 @@ def _one_by_one(
 def _windows(plan: Plan, report: RunReport, stop: Callable[[], bool], store: Reader) -> None:
     """Compute the windows whose inputs moved, in this run or before, inside the plan or outside it."""
     run = plan.run
-    if not run.domain.windows:
+    compares = run.rules is not None or bool(run.domain.legs)
+    if not run.domain.windows and not compares:
         return
     if run.stores.writer is None:
         moved = {outcome.partition_key for outcome in report.outcomes if outcome.moves}
@@ -221,6 +222,8 @@ def _windows(plan: Plan, report: RunReport, stop: Callable[[], bool], store: Rea
     if not moves.through or not (moves.keys is None or moves.keys or again):
         return
     with closing(run.stores.reader()) as reader:
+        if compares:
+            _compare_shards(run, report, reader, moves)
         stale, known = stale_windows(run.domain, reader, moves.keys, again=again)
         windows = WindowRunner(run.domain, known, reader, run.stores.writer, run.id, run.clock)
         for window in stale:
@@ -233,6 +236,21 @@ def _windows(plan: Plan, report: RunReport, stop: Callable[[], bool], store: Rea
         report.warn(f"windows that look back beyond what is known are marked incomplete: {', '.join(incomplete)}")
     if all(each.status is not RunStatus.FAILED for each in report.windows):
         _keep_check(run, versions, moves.through)
+
+
+def _compare_shards(run: Run, report: RunReport, reader: Reader, moves: Moves) -> None:
+    """Compare what shards brought since windows were last looked at with its neighbours."""
+    own = {each.partition_key for each in report.runs if each.status is RunStatus.COMPLETED}
+    keys = {*(reader.partition_keys(run.domain.name) if moves.keys is None else moves.keys)} - own
+    if not keys:
+        return
+    from market_spine.app.neighbours import compare_shards
+
+    found = guarded(lambda: compare_shards(run, reader, keys))
+    if isinstance(found, MarketSpineError):
+        report.warn(f"what shards loaded first could not be compared with its neighbours: {found.message}")
+    else:
+        report.anomalies.extend(found)
 
 
 def _keep_check(run: Run, versions: str, through: datetime) -> None:
