@@ -192,7 +192,8 @@ def pod_manifest(documents: Manifests, wanted: str, index: int | None = None) ->
     (job,) = [spec for name, spec in pods(documents) if name == wanted]
     if index is not None:
         for container in job["template"]["spec"]["containers"]:
-            container["env"] = [*container.get("env", []), {"name": INDEX, "value": str(index)}]
+            given = [each for each in container.get("env", []) if each["name"] != INDEX]
+            container["env"] = [*given, {"name": INDEX, "value": str(index)}]
     metadata = {"name": wanted.partition(" ")[2], "labels": job["template"].get("metadata", {}).get("labels", {})}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": job["template"]["spec"]}
     maps = [document for document in documents if document["kind"] == "ConfigMap"]

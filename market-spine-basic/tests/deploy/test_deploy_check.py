@@ -15,6 +15,8 @@ pytestmark = pytest.mark.process
 STATIC = sorted(set(CHECKS) - {"steps"})
 POD = "deploy/kubernetes/components/pod/cronjob.yaml"
 FINRA = "deploy/kubernetes/base/finra.yaml"
+BACKFILL = "deploy/kubernetes/overlays/backfill/kustomization.yaml"
+SHARDS = "deploy/kubernetes/overlays/backfill/job.yaml"
 COMPOSE = "deploy/compose/compose.yaml"
 WORKFLOW = "deploy/github-actions/finra.yml"
 GITLAB = "deploy/gitlab-ci/finra.gitlab-ci.yml"
@@ -84,6 +86,8 @@ FAULTS = {
     "a time zone": ("kubernetes", POD, "America/New_York", "America/Newyork", "no time zone"),
     "two jobs at once": ("kubernetes", POD, "concurrencyPolicy: Forbid", "concurrencyPolicy: Allow", "at once"),
     "a partial run that is retried": ("kubernetes", POD, "values: [2]", "values: [3]", "is retried"),
+    "more shards than pods": ("kubernetes", SHARDS, "INDEX)/4", "INDEX)/5", "5] shards, and the job 4"),
+    "a shard that ends the others": ("kubernetes", BACKFILL, "value: FailIndex", "value: FailJob", "is retried"),
     "a volume not declared": ("kubernetes", POD, "- name: tmp\n", "- name: temp\n", "mounted but not declared"),
     "an account that is not there": (
         "kubernetes",
