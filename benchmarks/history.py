@@ -86,6 +86,7 @@ def postgresql() -> Iterator[Place]:
             def spent(settled: bool) -> Spent:
                 if settled:
                     connection.execute("CHECKPOINT")
+                    time.sleep(1)  # processes of the server report what they wrote a moment later
                 return server_spent(connection)
 
             def kept(address: str) -> float:

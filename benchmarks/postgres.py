@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 TIER = "NMS_TIER_1"
 ROWS = 200_000
+WRITE_BYTES_SINCE = 18_00_00
+"""The server version whose statistics tell bytes instead of operations."""
 
 
 @contextmanager
@@ -48,30 +50,42 @@ def addresses() -> Iterator[Callable[[str], dict[str, str]]]:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What the processes of a server have spent since it was started: CPU seconds, and MB handed to the disk."""
+    """What processes have spent since they were started: CPU seconds, and MB handed to the disk."""
 
     cpu: float = 0.0
     written: float = 0.0
 
 
 def server_spent(connection: psycopg.Connection[tuple[int | str]]) -> Spent:
-    """What the server on this machine that answers the connection has spent, children that have ended included."""
+    """What the server on this machine that answers the connection has spent, children that have ended included.
+
+    Bytes are its own count, of the log and of pages of tables: for a page of 8 KB the kernel may count a folio of many.
+    New segments of the log, filled with zeros until ``max_wal_size`` of them are there, are not in it.
+    """
+    pages = "write_bytes" if connection.info.server_version >= WRITE_BYTES_SINCE else "writes * op_bytes"
+    written = _figure(
+        connection,
+        f"SELECT (SELECT wal_bytes FROM pg_stat_wal) + SUM({pages}) FROM pg_stat_io WHERE object = 'relation'",
+    )
     row = connection.execute("SHOW data_directory").fetchone()
     assert row is not None
     postmaster = int((Path(str(row[0])) / "postmaster.pid").read_text().splitlines()[0])
-    found = [process_spent(postmaster, children=True)]
+    cpu = [process_spent(postmaster, children=True).cpu]
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it has ended
             if int(stat.read_text().rpartition(")")[2].split()[1]) == postmaster:
-                found.append(process_spent(int(stat.parent.name)))
-    return Spent(sum(each.cpu for each in found), sum(each.written for each in found))
+                cpu.append(process_spent(int(stat.parent.name)).cpu)
+    return Spent(sum(cpu), written / 1e6)
+
+
+def _figure(connection: psycopg.Connection[tuple[int | str]], sql: str) -> float:
+    row = connection.execute(sql).fetchone()
+    assert row is not None
+    return float(row[0])
 
 
 def process_spent(number: int, *, children: bool = False) -> Spent:
-    """What a running process has spent; with ``children`` also the CPU time of those that have ended.
-
-    Bytes of children that have ended are always among those of their parent.
-    """
+    """What a running process has spent; with ``children`` also the CPU time of those that have ended."""
     folder = Path("/proc") / str(number)
     times = [int(each) for each in (folder / "stat").read_text().rpartition(")")[2].split()[11:15]]
     io = dict(line.split(": ") for line in (folder / "io").read_text().splitlines())
