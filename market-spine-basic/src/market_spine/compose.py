@@ -8,20 +8,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from market_spine import registry, settings, stopping
 from market_spine.app.arguments import choice, day, whole_number
 from market_spine.app.pipeline import guarded, run_partition
 from market_spine.app.recording import run_record, run_start
-from market_spine.app.report import Plan
+from market_spine.app.report import Plan, failed
 from market_spine.app.runner import run_plan
 from market_spine.app.scheduling import (
-    SCHEMA_VERSION,
-    ErrorDetail,
     SchedulerResult,
-    SchedulerStats,
-    SchedulerStatus,
 )
 from market_spine.app.task import NoSource, OnlyStage, Options, Outcome, Run, Stores
 from market_spine.core.calendar import ZONE
@@ -40,6 +36,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+W = TypeVar("W")
 
 ONLY_STAGES = ("ingest", "normalize", "calc", "all")
 MODES = ("run", "dry-run")
@@ -68,6 +65,7 @@ class Request(NamedTuple):
     partitions: str | Sequence[str] | None = None
     only: str | Sequence[str] | None = None
     shard: str | None = None
+    executor: str | None = None
 
 
 class Selection(NamedTuple):
@@ -123,7 +121,12 @@ def run_schedule(domain: Domain, request: Request, select: Select, hooks: Hooks)
     def run() -> SchedulerResult:
         plan = _plan(domain, request, select, started, hooks, run_id, config)
         hooks.planned(len(plan.partitions))
-        return run_plan(plan, stop=hooks.stop, progress=hooks.progress, begun=hooks.begun)
+        if request.executor is None:
+            return run_plan(plan, stop=hooks.stop, progress=hooks.progress, begun=hooks.begun)
+        from market_spine.execute import executor_of
+
+        with executor_of(request.executor, plan, parse_url(settings.database(request.db).url)) as executor:
+            return run_plan(plan, stop=hooks.stop, progress=hooks.progress, begun=hooks.begun, executor=executor)
 
     with stopping.heard(hooks.stop), log_context(run_id=run_id):
         result = guarded(run)
@@ -251,33 +254,6 @@ def failure(
     return failed(domain.name, domain.scheduler, error, started, finished, config, run_id)
 
 
-def failed(
-    domain: str,
-    scheduler: str,
-    error: MarketSpineError,
-    started: datetime,
-    finished: datetime,
-    config: Mapping[str, Any] | None = None,
-    run_id: str | None = None,
-) -> SchedulerResult:
-    """The same, by the names of a domain and a scheduler."""
-    return SchedulerResult(
-        schema_version=SCHEMA_VERSION,
-        domain=domain,
-        scheduler=scheduler,
-        started_at=started,
-        finished_at=finished,
-        status=SchedulerStatus.FAILURE,
-        stats=SchedulerStats(attempted=0, succeeded=0, failed=0, skipped=0),
-        runs=(),
-        anomalies=(),
-        warnings=(),
-        config=config or {},
-        run_id=run_id,
-        error=ErrorDetail.of(error),
-    )
-
-
 def reader(db: str | None, clock: Clock | None = None) -> LogReader:
     """Open the database that ``--db`` or the environment names, for reading."""
     database = settings.database(db)
@@ -286,9 +262,13 @@ def reader(db: str | None, clock: Clock | None = None) -> LogReader:
 
 def ledger(db: str | None, clock: Clock | None) -> Callable[[], RequestLedger]:
     """How to open the quota ledger of the database that ``--db`` or the environment names; picklable."""
+    return _writing(open_ledger, db, clock)
+
+
+def _writing(opened: Callable[..., W], db: str | None, clock: Clock | None) -> Callable[[], W]:
     database = settings.database(db)
     return partial(
-        open_ledger,
+        opened,
         parse_url(database.url),
         registry.domains(),
         clock=clock,
@@ -317,23 +297,13 @@ def _plan(
             raise UsageError(f"{flag}: {domain.name} cannot honour it: {domain.refuses[flag]}")
     given = None if request.run_date is None else day("--run-date", request.run_date)
     today = given or market_day(now)
+    if request.executor is not None:
+        config.update(executor=request.executor)
     domain = in_effect(domain)
     config.update(workers=workers, run_date=today.isoformat())
     if domain.plausibility:
         config["plausibility"] = domain.plausibility.thresholds
-    open_reader = _reader(request.db, hooks.store_clock, missing_ok=True)
-    selection = select(today, open_reader)
-    if (request.partitions, request.only, request.shard) != (None, None, None):
-        from market_spine.app.selection import apply
-
-        selection = selection._replace(**apply(domain, request, selection, today, open_reader))
-    config.update(selection.config)
-    if (foresight := hooks.foresight) and foresight.binding:
-        selection = selection._replace(partitions=[domain.partition(key) for key in foresight.partitions])
-    if selection.share:
-        config.update(
-            foresight.share if foresight and foresight.share else selection.share.config(len(selection.partitions))
-        )
+    selection, foresight = _selected(domain, request, select, today, hooks, config), hooks.foresight
     idle = not selection.partitions and bool(selection.narrowed_from)
     if not selection.partitions and not idle:
         raise MarketSpineError(
@@ -365,6 +335,26 @@ def _plan(
     )
 
 
+def _selected(
+    domain: Domain, request: Request, select: Select, today: date, hooks: Hooks, config: dict[str, Any]
+) -> Selection:
+    """The partitions: what the domain's flags select, narrowed by the common ones, or what is foreseen."""
+    open_reader = _reader(request.db, hooks.store_clock, missing_ok=True)
+    selection = select(today, open_reader)
+    if (request.partitions, request.only, request.shard) != (None, None, None):
+        from market_spine.app.selection import apply
+
+        selection = selection._replace(**apply(domain, request, selection, today, open_reader))
+    config.update(selection.config)
+    if (foresight := hooks.foresight) and foresight.binding:
+        selection = selection._replace(partitions=[domain.partition(key) for key in foresight.partitions])
+    if selection.share:
+        config.update(
+            foresight.share if foresight and foresight.share else selection.share.config(len(selection.partitions))
+        )
+    return selection
+
+
 def in_effect(domain: Domain) -> Domain:
     """The domain with its thresholds as its setting widens them; raises UsageError."""
     declared = domain.plausibility
@@ -376,15 +366,7 @@ def _run_id(now: datetime) -> str:
 
 
 def _stores(db: str | None, *, dry: bool, clock: Clock | None) -> Stores:
-    database = settings.database(db)
-    write: Callable[[], Writer] = partial(
-        open_writer,
-        parse_url(database.url),
-        registry.domains(),
-        clock=clock,
-        create_parent=database.is_default,
-        auto_migrate=settings.auto_migrate(),
-    )
+    write: Callable[[], Writer] = _writing(open_writer, db, clock)
     return Stores(_reader(db, clock, missing_ok=dry), None if dry else write)
 
 

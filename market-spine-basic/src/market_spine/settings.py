@@ -152,20 +152,35 @@ def started_by(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {"started_by": name} if name else {}
 
 
+class Secret(str):
+    """A key or password. It knows the variable that has it: work that travels takes the name along, not the value."""
+
+    __slots__ = ("name",)
+    name: str
+
+    def __new__(cls, value: str, name: str) -> Secret:
+        found = super().__new__(cls, value)
+        found.name = name
+        return found
+
+
 def secret(name: str, environ: Mapping[str, str] = os.environ) -> str:
     """A key or password: ``NAME``, else the content of the file that ``NAME_FILE`` names; empty if neither is set.
+
+    It is a ``Secret`` where it is not empty.
 
     Raises:
         UsageError: the file cannot be read.
     """
     if value := environ.get(name, "").strip():
-        return value
+        return Secret(value, name)
     path = variable(f"{name}_FILE", "", environ)
     if not path:
         return ""
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        found = Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"{name}_FILE: {path} cannot be read: {error}", hint=f"name a readable file, or set {name}"
         ) from error
+    return Secret(found, name) if found else ""

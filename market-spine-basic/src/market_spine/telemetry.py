@@ -27,6 +27,11 @@ def log_context(**fields: str) -> Iterator[None]:
         _context.reset(token)
 
 
+def current_context() -> dict[str, str]:
+    """The fields that are on lines logged here."""
+    return dict(_context.get() or {})
+
+
 class JsonLines(logging.Formatter):
     """One JSON object a line: time (UTC), level, logger, message, context and extra fields."""
 

@@ -4,20 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from contextvars import copy_context
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from market_spine.app.again import lost
+from market_spine.app.outcomes import stage_run
 from market_spine.app.pipeline import guarded
 from market_spine.app.report import Plan, RunReport
-from market_spine.app.task import Outcome, Task
+from market_spine.app.scheduling import ErrorDetail, PipelineRun, RunStatus
+from market_spine.app.task import Outcome, Run, Task
+from market_spine.app.windows import Window, WindowRunner, find_window, window_run
+from market_spine.core.ports import Reader
 from market_spine.errors import MarketSpineError
 
 T = TypeVar("T")
 
 WORKER_LOST = "worker_lost"
+PIECE = 64
+"""Windows that one task computes at most: so many frames of their inputs are kept."""
 SLICE = 0.2
 """Seconds after which a wait for workers elsewhere looks whether the run is to stop."""
+
+
+class WindowName(NamedTuple):
+    """A window by its stage and partition; ``standing``: it is wanted although nothing moved."""
+
+    stage: str
+    partition_key: str
+    standing: bool
 
 
 class Executor(Protocol):
@@ -28,6 +43,9 @@ class Executor(Protocol):
 
     def start(self, task: Task) -> Future[Outcome]:
         """Have a partition worked through."""
+
+    def start_windows(self, names: Sequence[WindowName]) -> Future[list[PipelineRun]]:
+        """Have windows computed, in order; fewer runs than names if the run was to stop."""
 
     def tell_stop(self) -> None:
         """Let what waits on workers end: the run is to stop."""
@@ -51,6 +69,78 @@ def elsewhere(
 ) -> Iterator[tuple[int, Outcome]]:
     """The same of workers elsewhere, as many at once as they have slots."""
     yield from _side_by_side(tasks, plan, report, telling(stop, executor), executor.start, executor.slots)
+
+
+def windows_elsewhere(
+    windows: Sequence[Window], run: Run, store: Reader, stop: Callable[[], bool], executor: Executor
+) -> tuple[list[PipelineRun], list[Window]]:
+    """Compute windows on workers elsewhere, those of a line one after another, since neighbours share most inputs.
+
+    Returns:
+        The runs, in the order of the windows, and the windows that were not come to, because the run is to stop.
+    """
+    asked = telling(stop, executor)
+    waiting = iter(_pieces(windows, run))
+    running: dict[Future[list[PipelineRun]], list[int]] = {}
+    done: dict[int, PipelineRun] = {}
+    while True:
+        while len(running) < executor.slots() and not asked() and (piece := next(waiting, None)):
+            names = [WindowName(each.calc.spec.name, each.partition.key, each.standing) for each in _at(windows, piece)]
+            running[started(lambda names=names: executor.start_windows(names))] = piece  # type: ignore[misc]
+        if not running:
+            break
+        for future in wait(running, SLICE, return_when=FIRST_COMPLETED).done:
+            piece = running.pop(future)
+            problem = failure_of(future)
+            found = future.result() if problem is None else _lost_windows(_at(windows, piece), run, store, problem)
+            done.update(zip(piece, found, strict=False))
+        asked()
+    left = [window for place, window in enumerate(windows) if place not in done]
+    return [each for _, each in sorted(done.items())], left
+
+
+def compute_windows(run: Run, names: Sequence[WindowName], stop: Callable[[], bool]) -> list[PipelineRun]:
+    """Compute windows here, in order, until told to stop."""
+    assert run.stores.writer is not None
+    calcs = {calc.spec.name: calc for calc in run.domain.windows}
+    wanted = [(calcs[each.stage], run.domain.partition(each.partition_key), each.standing) for each in names]
+    with closing(run.stores.reader()) as reader:
+        keys = sorted({each.key for calc, own, _ in wanted for each in calc.inputs(own)})
+        known = reader.known(run.domain.name, keys)
+        windows = WindowRunner(run.domain, known, reader, run.stores.writer, run.id, run.clock)
+        done: list[PipelineRun] = []
+        for calc, partition, standing in wanted:
+            if stop():
+                break
+            done.append(windows.run(find_window(calc, partition, known)._replace(standing=standing)))
+        return done
+
+
+def _at(windows: Sequence[Window], places: Sequence[int]) -> list[Window]:
+    return [windows[place] for place in places]
+
+
+def _pieces(windows: Sequence[Window], run: Run) -> list[list[int]]:
+    """The places of windows that one worker computes: a calculation's, of one line, at most so many."""
+    lines: dict[tuple[str, str], list[int]] = {}
+    for number, window in enumerate(windows):
+        place = run.domain.place(window.partition)
+        lines.setdefault((window.calc.spec.name, place.line if place else ""), []).append(number)
+    return [line[first : first + PIECE] for line in lines.values() for first in range(0, len(line), PIECE)]
+
+
+def _lost_windows(windows: Sequence[Window], run: Run, store: Reader, problem: MarketSpineError) -> list[PipelineRun]:
+    """The runs of windows whose worker was lost: what it had committed by then, else the failure."""
+    known = guarded(lambda: store.known(run.domain.name, sorted({each.partition.key for each in windows})))
+
+    def found(window: Window) -> PipelineRun:
+        if not isinstance(known, MarketSpineError) and run.stores.writer is not None:
+            runner = WindowRunner(run.domain, known, store, run.stores.writer, run.id, run.clock)
+            if committed := runner.settled_before(window):
+                return stage_run((window.calc.spec,), committed)
+        return window_run(window, RunStatus.FAILED, error=ErrorDetail.of(problem))
+
+    return [found(window) for window in windows]
 
 
 def telling(stop: Callable[[], bool], executor: Executor) -> Callable[[], bool]:

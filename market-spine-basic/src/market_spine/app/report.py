@@ -16,6 +16,7 @@ from market_spine.app.scheduling import (
     RunStatus,
     SchedulerResult,
     SchedulerStats,
+    SchedulerStatus,
     SkipReason,
     decide_status,
 )
@@ -177,3 +178,30 @@ def so_far(plan: Plan, report: RunReport, started: datetime) -> SchedulerResult:
     now.done, now.windows, now.warnings = dict(report.done), list(report.windows), warnings
     now.interrupted, now.error = True, report.error
     return result_of(plan, now, started)
+
+
+def failed(
+    domain: str,
+    scheduler: str,
+    error: MarketSpineError,
+    started: datetime,
+    finished: datetime,
+    config: Mapping[str, Any] | None = None,
+    run_id: str | None = None,
+) -> SchedulerResult:
+    """The result of a run that a critical error ended before it began, by the names of a domain and a scheduler."""
+    return SchedulerResult(
+        schema_version=SCHEMA_VERSION,
+        domain=domain,
+        scheduler=scheduler,
+        started_at=started,
+        finished_at=finished,
+        status=SchedulerStatus.FAILURE,
+        stats=SchedulerStats(attempted=0, succeeded=0, failed=0, skipped=0),
+        runs=(),
+        anomalies=(),
+        warnings=(),
+        config=config or {},
+        run_id=run_id,
+        error=ErrorDetail.of(error),
+    )

@@ -117,7 +117,7 @@ def _run(
             report.warn(f"{cause}; not started: {', '.join(left)}")
         looks_on = plan.run.options.wants(CALC) and not plan.apart
         if looks_on and not report.interrupted and not (plan.fail_fast and left):
-            _windows(plan, report, stop, store)
+            _windows(plan, report, stop, store, executor)
         if plan.tells_open:
             report.anomalies = _still_open(plan, report, store.anomalies(plan.run.domain.name))
 
@@ -205,7 +205,7 @@ def _one_by_one(
             return
 
 
-def _windows(plan: Plan, report: RunReport, stop: Callable[[], bool], store: Reader) -> None:
+def _windows(plan: Plan, report: RunReport, stop: Callable[[], bool], store: Reader, executor: Executor | None) -> None:
     """Compute the windows whose inputs moved, in this run or before, inside the plan or outside it."""
     run = plan.run
     compares = run.rules is not None or bool(run.domain.legs)
@@ -225,13 +225,18 @@ def _windows(plan: Plan, report: RunReport, stop: Callable[[], bool], store: Rea
         if compares:
             _compare_shards(run, report, reader, moves)
         stale, known = stale_windows(run.domain, reader, moves.keys, again=again)
-        windows = WindowRunner(run.domain, known, reader, run.stores.writer, run.id, run.clock)
-        for window in stale:
-            if stop():
-                report.interrupted = True
-                report.warn(f"stopped by a signal; not computed: {window.calc.spec.pipeline}")
-                return
-            report.windows.append(windows.run(window))
+        if executor is not None:
+            from market_spine.app.executing import windows_elsewhere
+
+            report.windows, left = windows_elsewhere(stale, run, reader, stop, executor)
+        else:
+            windows, left = WindowRunner(run.domain, known, reader, run.stores.writer, run.id, run.clock), list(stale)
+            while left and not stop():
+                report.windows.append(windows.run(left.pop(0)))
+        if left:
+            report.interrupted = True
+            report.warn(f"stopped by a signal; not computed: {left[0].calc.spec.pipeline}")
+            return
     if incomplete := [window.partition.key for window in stale if not window.complete]:
         report.warn(f"windows that look back beyond what is known are marked incomplete: {', '.join(incomplete)}")
     if all(each.status is not RunStatus.FAILED for each in report.windows):

@@ -18,6 +18,7 @@ from market_spine.core.fingerprint import content_hash, fingerprint
 from market_spine.core.manifest import CALC, Entry, Known
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Clock, Reader, Writer
+from market_spine.core.revision import Change
 from market_spine.errors import MarketSpineError, StoreLocked
 from market_spine.telemetry import log_context
 
@@ -169,13 +170,22 @@ class WindowRunner:
         """Compute one window and write it. Never raises: what goes wrong is in the run."""
         with log_context(run_id=self.run_id, partition=window.partition.key):
             started = self.clock()
-            draft = guarded(lambda: self._settle(window))
+            draft = guarded(lambda: self.settled_before(window) or self._settle(window))
             if isinstance(draft, MarketSpineError):
                 logger.error("%s failed: %s", window.calc.spec.name, draft.message, extra={"kind": draft.kind})
                 return window_run(window, RunStatus.FAILED, self.clock() - started, ErrorDetail.of(draft))
             if draft is None:
                 return window_run(window, RunStatus.SKIPPED, reason=SkipReason.UP_TO_DATE)
             return stage_run((window.calc.spec,), draft)
+
+    def settled_before(self, window: Window) -> StageDraft | None:
+        """What this run has committed of a window already: who computed it was lost before its answer."""
+        last = self.known[window.partition.key].stages.get(window.calc.spec.name)
+        if last is None or last.entry.run_id != self.run_id:
+            return None
+        change = last.entry.change or Change()
+        # A first window has rows: one that changed none had been computed before.
+        return StageDraft(last.entry, {}, is_revision=last.entry.is_revision or not change, change=change)
 
     def _settle(self, window: Window) -> StageDraft | None:
         """Compute and write a window, again if its inputs move meanwhile; None if another run has written it."""

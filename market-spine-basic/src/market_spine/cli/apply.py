@@ -22,7 +22,7 @@ from market_spine.errors import UsageError
 from market_spine.sources.redaction import redact
 
 PLAN_VERSION = 1
-_OWN = ("db", "workers", "mode", "only", "partitions")
+_OWN = ("db", "workers", "executor", "mode", "only", "partitions")
 """Flags that a plan does not keep: an address may hold a password, and the rest is said by the plan."""
 
 
@@ -71,7 +71,7 @@ def _document(domain: str, flags: Mapping[str, Any], foresight: Foresight, resul
 
 
 def _failed(error: Any, started: datetime, finished: datetime) -> SchedulerResult:
-    from market_spine.compose import failed
+    from market_spine.app.report import failed
 
     return failed("", "apply", error, started, finished)
 

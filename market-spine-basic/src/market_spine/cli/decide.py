@@ -20,7 +20,7 @@ def _decision_command(verb: Verb) -> Callable[[Callable[..., Any]], ScheduleComm
     """Declare a decision's command. It receives its own flags plus ``hooks``, and returns a result."""
 
     def answer(error: MarketSpineError, started: datetime, finished: datetime) -> SchedulerResult:
-        from market_spine.compose import failed
+        from market_spine.app.report import failed
 
         return failed("", verb, error, started, finished)
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from market_spine import registry
 from market_spine.app.merging import merged
+from market_spine.app.report import failed
 from market_spine.app.scheduling import SchedulerResult
 from market_spine.cli import output
-from market_spine.compose import failed, reader, utc_now
+from market_spine.compose import reader, utc_now
 from market_spine.errors import MarketSpineError, UsageError
 from market_spine.sources.files import read_file
 

@@ -110,6 +110,7 @@ def common_options(function: C) -> C:
         ),
         click.option("--fail-fast", is_flag=True, help="Start no further partition after the first failure."),
         click.option("--workers", default="1", show_default=True, metavar="N", help="Partitions worked on at once."),
+        click.option("--executor", metavar="[dask|dask://HOST:PORT]", help="Work on other processes, or a cluster."),
         db_option,
         click.option(
             "--run-date",

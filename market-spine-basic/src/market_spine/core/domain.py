@@ -380,6 +380,15 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class Placed(Protocol):
+    """What a Source may add: it reads a folder."""
+
+    @property
+    def location(self) -> str:
+        """Where: a path or an fsspec URL."""
+
+
+@runtime_checkable
 class Listing(Protocol):
     """What a Source may add: it can tell what it offers."""
 

@@ -50,6 +50,24 @@ class StoreUrl:
         places = ",".join(host + (f":{port}" if port else "") for host, port in hosts)
         return f"postgresql://{user}{places}/{quote(self.path)}"
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the address without its secrets: of equal ones, two processes have the same store."""
+        from hashlib import sha256
+
+        public = sorted((name, value) for name, value in self.parameters if not _is_secret(name))
+        return sha256(repr((self.kind, self.path, public, self.schema)).encode()).hexdigest()
+
+    @property
+    def url(self) -> str:
+        """The address as ``parse_url`` takes it, secrets included: for the environment of processes of our own."""
+        if self.kind == "sqlite":
+            return self.path
+        from urllib.parse import quote
+
+        given = dict(self.parameters) | ({"schema": self.schema} if self.schema else {})
+        return "postgresql:///?" + "&".join(f"{name}={quote(value, safe='')}" for name, value in given.items())
+
     def redact(self, text: str) -> str:
         """The text without any secret of this address."""
         for secret in sorted(self._secrets(), key=len, reverse=True):
@@ -60,11 +78,15 @@ class StoreUrl:
         from urllib.parse import quote
 
         for name, value in self.parameters:
-            if value and ("password" in name or "secret" in name):
+            if value and _is_secret(name):
                 yield from (value, quote(value), quote(value, safe=""))
 
     def __str__(self) -> str:
         return self.display
+
+
+def _is_secret(name: str) -> bool:
+    return "password" in name or "secret" in name
 
 
 def parse_url(text: str) -> StoreUrl:

@@ -208,6 +208,11 @@ class Quay:
 
     folder: str
 
+    @property
+    def location(self) -> str:
+        """The folder."""
+        return self.folder
+
     def fetch(self, partition: Partition, known: Known) -> Payload | Absent:
         """The day's files."""
         names = {"landings": "txt", "ferry": "ferry.txt", "tides": "tides.txt"}

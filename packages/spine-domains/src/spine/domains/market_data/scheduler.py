@@ -22,7 +22,7 @@ from market_spine.core.manifest import INGEST
 from market_spine.core.ports import Reader, RequestLedger
 from market_spine.core.quota import key_hash, parse_limits
 from market_spine.errors import MarketSpineError, SourceError, UsageError
-from market_spine.settings import trimmed, variable
+from market_spine.settings import Secret, trimmed, variable
 from market_spine.sources.files import read_file
 from spine.domains.market_data import DOMAIN, vendors
 from spine.domains.market_data import partitions as priced
@@ -62,6 +62,7 @@ def run_prices_schedule(
     db: str | None = None,
     run_date: str | date | None = None,
     workers: int | str = 1,
+    executor: str | None = None,
     hooks: Hooks | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> SchedulerResult:
@@ -87,6 +88,7 @@ def run_prices_schedule(
         db: path or URL; else ``DATABASE_URL``, else ``data/market_spine.db``.
         run_date: load no session after this day, and name captures by it; default: today in New York.
         workers: symbols worked on at once.
+        executor: ``dask``, a local cluster of processes, or ``dask://HOST:PORT``, a scheduler; else this process.
         hooks: clock, stop and progress; by default the real clock and nothing else.
         pause: waits so many seconds.
     """
@@ -95,21 +97,18 @@ def run_prices_schedule(
     def planned(today: date, open_reader: Callable[[], Reader], config: dict[str, Any]) -> Selection:
         wanted, named = _wanted(symbols, symbols_file, partitions, source, open_reader)
         most = max(whole_number("--max-symbols", max_symbols, least=1), 0 if partitions is None else len(wanted))
-        size = choice("--outputsize", outputsize, OUTPUTSIZES)
-        floor = _seconds("--sleep", sleep)
+        size, floor = choice("--outputsize", outputsize, OUTPUTSIZES), _seconds("--sleep", sleep)
         begin, until = _span(first, last, size, today)
         config.update({"from": str(begin), "to": str(until)} if begin else {})
         config.update(symbols=list(wanted), outputsize=size, sleep=floor.total_seconds(), max_symbols=most)
         name, warnings = choose_source(named, dry=mode == "dry-run")
         config["source"] = name
-        # Stages that work from what is known ask nobody, and so need no key.
-        asks = mode != "dry-run" and only_stage in ("all", INGEST)
-        order = Order(size, until, used.clock, dry=not asks, force=force, started=used.clock(), first=begin)
+        dry = mode == "dry-run" or only_stage not in ("all", INGEST)  # later stages ask nobody, and so need no key
+        order = Order(size, until, used.clock, dry=dry, force=force, started=used.clock(), first=begin)
         open_ledger = ledger(db, used.store_clock)
         if not order.dry:
             open_ledger().close()  # brings an older database up to date before it is read
-        chosen = vendors.load(name)
-        quota = _quota(chosen, floor)
+        quota = _quota(chosen := vendors.load(name), floor)
         left, share = _shared(wanted, name, shard)
         left = left if only is None else _narrowed(left, name, only, today, open_reader)
         with closing(open_reader()) as store:
@@ -127,7 +126,7 @@ def run_prices_schedule(
             share=share,
         )
 
-    request = Request(mode, force, only_stage, fail_fast, db, run_date, workers, partitions, only, shard)
+    request = Request(mode, force, only_stage, fail_fast, db, run_date, workers, partitions, only, shard, executor)
     return run_schedule(DOMAIN, request, _telling(planned), used)
 
 
@@ -286,7 +285,7 @@ def key_of(vendor: Vendor) -> str:
         if key := variable(name, "").strip():
             if not key.isascii() or not key.isprintable() or " " in key:
                 raise UsageError(f"{name} holds no usable key", hint="a key has no blanks, line breaks or accents")
-            return key
+            return Secret(key, name)
     return ""
 
 

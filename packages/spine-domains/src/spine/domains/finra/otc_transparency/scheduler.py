@@ -57,6 +57,7 @@ def run_finra_schedule(
     data_dir: str | None = None,
     run_date: str | date | None = None,
     workers: int | str = 1,
+    executor: str | None = None,
     hooks: Hooks | None = None,
 ) -> SchedulerResult:
     """Load FINRA's weekly data of the chosen weeks and tiers. Never raises.
@@ -81,11 +82,12 @@ def run_finra_schedule(
         data_dir: folder of the files, a path or fsspec URL; else ``FINRA_DATA_DIR``, else ``data/finra``.
         run_date: plan and name captures as of this day; default: today in New York.
         workers: partitions worked on at once.
+        executor: ``dask``, a local cluster of processes, or ``dask://HOST:PORT``, a scheduler; else this process.
         hooks: clock, stop and progress; by default the real clock and nothing else.
     """
     chosen = _Weeks(lookback_weeks, weeks, first, last, partitions, tiers, force)
-    wanted = _Wanted(chosen, only, shard, source, force, only_stage, data_dir, workers, [])
-    request = Request(mode, force, only_stage, fail_fast, db, run_date, workers, partitions, only, shard)
+    wanted = _Wanted(chosen, only, shard, source, force, only_stage, data_dir, workers, executor, [])
+    request = Request(mode, force, only_stage, fail_fast, db, run_date, workers, partitions, only, shard, executor)
     result = run_schedule(DOMAIN, request, wanted.select, hooks or Hooks())
     for each in wanted.opened:
         each.close()
@@ -168,6 +170,7 @@ class _Wanted(NamedTuple):
     only_stage: str
     data_dir: str | None
     workers: int | str
+    executor: str | None
     opened: list[ApiSource | FetchAhead]
 
     def select(self, today: date, open_reader: Callable[[], Reader]) -> Selection:
@@ -201,7 +204,7 @@ class _Wanted(NamedTuple):
             left = narrow(DOMAIN, left, self.only, today, open_reader)
         asked: ApiSource | FetchAhead = api
         # With several workers the network is busy anyhow.
-        if whole_number("--workers", self.workers, least=1) == 1:
+        if self.executor is None and whole_number("--workers", self.workers, least=1) == 1:
             asked = self.opened[0] = _ahead(api, left, open_reader)
         return Selection(left, asked, plan.warnings, config, narrowed_from=len(plan.partitions), share=share)
 

@@ -123,6 +123,11 @@ class FileSource:
         left_out = f"; files there whose names say no tier and week: {_listed(unknown)}" if unknown else ""
         return Absent(f"no {sought} in {Folder(self.data_dir).shown}{left_out}")
 
+    @property
+    def location(self) -> str:
+        """The folder."""
+        return self.data_dir
+
     def available(self) -> list[Partition]:
         """Every partition that the folder has a file of, oldest week first."""
         return partitions.in_order(partitions.parse_partition(key) for key, _ in self._files)
