@@ -132,15 +132,15 @@ class AskingReader:
             with self._db.choose(choice) as rows:
                 yield rows
             return
+
+        def narrow(kinds: Mapping[str, str]) -> str:
+            wanted = selecting.chosen_columns(name, kinds, columns)
+            return statement(name, wanted, selecting.conditions(name, kinds, where, start, end))
+
         whole = f"SELECT * FROM {views.quote(name)}"
-        with self._db.query(Question(whole, self._domains, moment, seconds, pinned, spill)) as answer:
-            if columns is None and not where and start is None and end is None:
-                yield answer
-                return
-            kinds = selecting.kinds_in(answer.schema)
-        wanted = selecting.chosen_columns(name, kinds, columns)
-        chosen = statement(name, wanted, selecting.conditions(name, kinds, where, start, end))
-        with self._db.query(Question(chosen, self._domains, moment, seconds, pinned, spill)) as answer:
+        is_whole = columns is None and not where and start is None and end is None
+        question = Question(whole, self._domains, moment, seconds, pinned, spill, None if is_whole else narrow)
+        with self._db.query(question) as answer:
             yield answer
 
     def described(self) -> list[RelationInfo]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from market_spine.core.domain import Domain
@@ -23,6 +23,7 @@ class Question(NamedTuple):
         seconds: how long it may take until its last row was read.
         pinned: the moment was the latest commit's; while it still is, the present is asked.
         spill: a folder for what an embedded store's memory does not hold; None: nothing goes to the disk.
+        narrow: makes of the columns of the answer, name to kind, the statement that is run in its place.
     """
 
     sql: str
@@ -31,6 +32,7 @@ class Question(NamedTuple):
     seconds: float
     pinned: bool = False
     spill: str | None = None
+    narrow: Callable[[Mapping[str, str]], str] | None = None
 
     @property
     def names(self) -> list[str]:

@@ -24,6 +24,7 @@ from market_spine.store.location import StoreUrl
 from market_spine.store.moments import LATEST
 from market_spine.store.postgres.connect import connect, safe_cause, said, translated
 from market_spine.store.postgres.watching import Described, Watched
+from market_spine.store.selecting import kinds_in
 from market_spine.store.sessions import for_postgres
 from market_spine.store.views import as_of_views, quote
 from market_spine.wording import nearest
@@ -88,12 +89,24 @@ def ask(url: StoreUrl, wait_seconds: float, question: Question) -> Iterator[Post
         if moment is not None:
             _show_past(connection, schema, partial(as_of_views, question.domains, moment, sessions=for_postgres()))
         connection.execute(f"SET LOCAL statement_timeout = {max(1, round(question.seconds * 1000))}")
+        if question.narrow is not None:
+            question = _narrowed(connection, url, question, question.narrow)
         answer = PostgresRows(connection, url, question)
         with answer.errors():
             answer.body = _inspect(connection, question.sql, schema, as_of=moment is not None)
             connection.execute("SET TRANSACTION READ ONLY")
             answer.types = connection.prepare_and_describe(question.sql.encode())
         yield answer
+
+
+def _narrowed(
+    connection: Watched, url: StoreUrl, question: Question, narrow: Callable[[Mapping[str, str]], str]
+) -> Question:
+    """The question with the statement that its columns make of it."""
+    whole = PostgresRows(connection, url, question)
+    with whole.errors():
+        whole.types = connection.prepare_and_describe(question.sql.encode())
+    return question._replace(sql=narrow(kinds_in(whole.schema)))
 
 
 class PostgresRows:

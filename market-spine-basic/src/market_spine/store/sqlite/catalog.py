@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import quote as escape
 
 from market_spine.core.domain import Domain
@@ -171,7 +172,13 @@ def distinct(table: Table) -> str:
 
 def hive(values: Mapping[str, object]) -> str:
     """Column values as folders, from which DuckDB reads them without opening a file."""
-    return "/".join(f"{escape(name, safe='')}={escape(str(value), safe='')}" for name, value in values.items())
+    return "/".join([f"{_escaped(name)}={_escaped(str(value))}" for name, value in values.items()])
+
+
+@lru_cache(maxsize=8192)
+def _escaped(value: str) -> str:
+    """A name or value as part of a path; thousands of paths share them."""
+    return escape(value, safe="")
 
 
 def text(value: str) -> str:

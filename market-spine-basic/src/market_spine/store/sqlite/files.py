@@ -11,7 +11,7 @@ import io
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import IO, Any
 
@@ -20,6 +20,8 @@ from fsspec import AbstractFileSystem
 PROTOCOL = "spine"
 _MADE = 4
 """Made files that are kept: each is opened more than once while it is read."""
+_SMALL = 64 * 1024
+"""Segments of at most so many bytes are read at once: their parts would each cost as much as the whole."""
 _UNCHANGED = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -38,19 +40,28 @@ class StoreFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no t
         self._connection = connection
         self._lock = threading.Lock()
         self._segments: dict[str, tuple[int, int]] = {}
+        self._folders: dict[str, list[str]] = {}
         self._makers: dict[str, Callable[[], bytes]] = {}
         self._made: OrderedDict[str, bytes] = OrderedDict()
         self._output: IO[bytes] | None = None
         self.failure: Exception | None = None
         """What went wrong here: DuckDB tells only its text."""
 
-    def add_segment(self, path: str, segment_id: int, size: int) -> None:
-        """Show a segment under a path."""
-        self._segments[path] = (segment_id, size)
+    def add_segments(self, folder: str, segments: Mapping[str, tuple[int, int]]) -> str:
+        """Show segments, path to id and size, that lie in a folder; returns the one name of them all."""
+        self._segments.update(segments)
+        return self._together(folder, segments)
 
-    def add_made(self, path: str, make: Callable[[], bytes]) -> None:
-        """Show under a path what ``make`` returns once the file is opened."""
-        self._makers[path] = make
+    def add_files(self, folder: str, makers: Mapping[str, Callable[[], bytes]]) -> str:
+        """Show files that are made once they are opened, path to maker; returns the one name of them all."""
+        self._makers.update(makers)
+        return self._together(folder, makers)
+
+    def _together(self, folder: str, paths: Iterable[str]) -> str:
+        # DuckDB asks for each name by itself, at every look at a statement, and for a pattern once.
+        pattern = f"{folder}/*"
+        self._folders[pattern] = list(paths)
+        return pattern
 
     def write_to(self, output: IO[bytes]) -> str:
         """The path of a file whose bytes go to ``output``."""
@@ -64,7 +75,8 @@ class StoreFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no t
                 raise PermissionError(path)
             return _Output(self, self._output)
         if path in self._segments:
-            return _Segment(self, *self._segments[path])
+            segment_id, size = self._segments[path]
+            return io.BytesIO(self.part(segment_id, 0, size)) if size <= _SMALL else _Segment(self, segment_id, size)
         return io.BytesIO(self._bytes(path))
 
     def _bytes(self, path: str) -> bytes:
@@ -98,12 +110,18 @@ class StoreFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no t
         return {"name": path, "size": len(self._bytes(path)), "type": "file"}
 
     def glob(self, path: str, **_: Any) -> list[str]:
-        """The file of this very name, if there is one: names are no patterns."""
+        """The files of a folder, or the one of this very name if there is one: what is escaped is no pattern."""
+        if path in self._folders:
+            return self._folders[path]
         return [path] if path in self._segments or path in self._makers else []
 
     def exists(self, path: str, **_: Any) -> bool:
         """Whether there is a file of that name."""
         return bool(self.glob(path))
+
+    def unstrip_protocol(self, name: str) -> str:
+        """Names are whole already."""
+        return name
 
     def isdir(self, path: str) -> bool:
         """There are no folders."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from io import BytesIO
 from itertools import count
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from market_spine.core.kinds import write_value
 from market_spine.core.partition import Value
 from market_spine.core.schema import Table, View
+from market_spine.store.selecting import BROUGHT, kinds_in
 from market_spine.store.sqlite import visible
 from market_spine.store.sqlite.catalog import TYPES, Relation, Rows, hive, text
 from market_spine.store.sqlite.files import PROTOCOL, StoreFiles
@@ -21,15 +22,21 @@ from market_spine.store.views import quote
 
 if TYPE_CHECKING:
     import duckdb
+    import polars as pl
 
 _MARKED = re.compile(r"\bspine_(\d+)_(\d+)\b")
 _UNREAD = "error('a column that the statement does not use was read')"
 
 
 def used_columns(
-    engine: duckdb.DuckDBPyConnection, relations: Mapping[str, Relation], declared: Sequence[View], sql: str
-) -> dict[str, set[str]]:
-    """Relation to the columns of it that a statement uses, as DuckDB plans it over empty tables of the same types."""
+    engine: duckdb.DuckDBPyConnection,
+    relations: Mapping[str, Relation],
+    declared: Sequence[View],
+    sql: str,
+    narrow: Callable[[Mapping[str, str]], str] | None = None,
+) -> tuple[str, dict[str, set[str]]]:
+    """A statement, and relation to the columns of it that it uses, as DuckDB plans it over empty tables of the same
+    types; ``narrow`` as in ``Question``."""
     engine.execute("BEGIN")
     try:
         # What is empty is not to be planned away.
@@ -42,6 +49,8 @@ def used_columns(
             engine.execute(f"CREATE VIEW {quote(name)} AS SELECT {shown} FROM spine_{number}")
         for view in declared:
             engine.execute(f"CREATE VIEW {quote(view.name)} AS {view.sql}")
+        if narrow is not None:
+            sql = narrow(kinds_in(schema(engine, sql)))
         ((_, tree),) = engine.execute(f"EXPLAIN (FORMAT JSON) {sql}").fetchall()
     finally:
         engine.execute("ROLLBACK")
@@ -56,7 +65,14 @@ def used_columns(
             columns_of = list(relations[names[int(number)]].rows.kinds)
             used[names[int(number)]].update(columns_of[int(at) : int(at) + 1])
     # Where rows come in several pieces DuckDB counts them by the first column, whether that is used or not.
-    return {name: {*columns, next(iter(relations[name].rows.kinds))} for name, columns in used.items()}
+    return sql, {name: {*columns, next(iter(relations[name].rows.kinds))} for name, columns in used.items()}
+
+
+def schema(engine: duckdb.DuckDBPyConnection, sql: str) -> Mapping[str, pl.DataType]:
+    """The columns of a statement's answer, and their types in frames."""
+    import polars as pl
+
+    return dict(pl.DataFrame(engine.sql(f"SELECT * FROM ({sql}\n) LIMIT 0")).schema)
 
 
 def show(
@@ -107,22 +123,21 @@ class _Shower:
         fetched = [name for name in rows.kinds if name in used]
         if not self._source.execute(f"SELECT 1 FROM ({rows.sql}) LIMIT 1").fetchone():
             return []
-        path = f"{folder}/rows.parquet"
-        self._files.add_made(path, partial(self._fetch, rows, fetched, "", ()))
-        return [f"SELECT {_columns(rows.kinds, fetched)} FROM read_parquet([{text(path)}])"]
+        path = self._files.add_files(folder, {f"{folder}/rows.parquet": partial(self._fetch, rows, fetched, "", ())})
+        return [f"SELECT {_columns(rows.kinds, fetched)} FROM read_parquet({text(path)})"]
 
     def _partitions(self, rows: Rows, fetched: Sequence[str], folder: str) -> list[str]:
-        paths = []
+        makers: dict[str, Callable[[], bytes]] = {}
         where = " AND ".join(f"{quote(name)} = ?" for name in rows.partition_by)
         for number, values in enumerate(self._source.execute(rows.partitions).fetchall()):
             told = {name: _told(rows.kinds[name], value) for name, value in zip(rows.partition_by, values, strict=True)}
             path = f"{folder}/{hive(told)}/{number}.parquet"
-            paths.append(path)
-            self._files.add_made(path, partial(self._fetch, rows, fetched, f"WHERE {where}", values))
-        if not paths:
+            makers[path] = partial(self._fetch, rows, fetched, f"WHERE {where}", values)
+        if not makers:
             return []
+        paths = self._files.add_files(folder, makers)
         types = ", ".join(f"{quote(name)}: {TYPES[rows.kinds[name]]}" for name in rows.partition_by)
-        scan = f"read_parquet({_list(paths)}, hive_partitioning = true, hive_types = {{{types}}})"
+        scan = f"read_parquet({text(paths)}, hive_partitioning = true, hive_types = {{{types}}})"
         return [f"SELECT {_columns(rows.kinds, [*fetched, *rows.partition_by])} FROM {scan}"]
 
     def _fetch(self, rows: Rows, fetched: Sequence[str], where: str, values: Sequence[object]) -> bytes:
@@ -141,45 +156,52 @@ class _Shower:
 
         closed = visible.closures(self._source, table, self._moment, versions=relation.versions)
         segment = _segment_column(relation)
-        groups: dict[tuple[str | None, bool], list[str]] = defaultdict(list)
-        folder = f"{PROTOCOL}://{next(self._numbers)}"
+        groups: dict[tuple[str | None, bool], dict[str, tuple[int, int]]] = defaultdict(dict)
+        folders: dict[tuple[str | None, bool], str] = defaultdict(lambda: f"{PROTOCOL}://{next(self._numbers)}")
+        brought = [name for name in BROUGHT if name in used]
         for each in visible.segments(self._source, table, self._moment, versions=relation.versions):
             values: dict[str, object] = dict(zip(table.partition_by, each.partition_key.split("|"), strict=True))
             if relation.versions:
                 values |= {"manifest_id": each.manifest_id, "superseded_by": each.superseded_by or 0}
             else:
-                values |= {"capture_id": each.capture_id, "captured_at": each.captured_at}
-            path = f"{folder}/{hive({**values, segment: each.segment_id})}/{each.segment_id}.parquet"
-            self._files.add_segment(path, each.segment_id, each.size)
-            groups[each.columns, each.segment_id in closed].append(path)
+                values |= {name: getattr(each, name) for name in brought}
+            group = (each.columns, each.segment_id in closed)
+            path = f"{folders[group]}/{hive({**values, segment: each.segment_id})}/{each.segment_id}.parquet"
+            groups[group][path] = (each.segment_id, each.size)
         return [
-            self._scan(table, relation, kept_columns(table, columns), paths, has_closed, closed, used)
-            for (columns, has_closed), paths in groups.items()
+            self._scan(
+                relation,
+                kept_columns(table, group[0]),
+                self._files.add_segments(folders[group], found),
+                closed if group[1] else {},
+                used,
+            )
+            for group, found in groups.items()
         ]
 
     def _scan(
         self,
-        table: Table,
         relation: Relation,
         kept: Mapping[str, bool],
-        paths: Sequence[str],
-        has_closed: bool,
+        paths: str,
         closed: Mapping[int, list[tuple[int, int]]],
         used: set[str],
     ) -> str:
         kinds, segment = relation.rows.kinds, _segment_column(relation)
-        told = {name: kind for name, kind in kinds.items() if name not in kept}
+        unread = {name for name in BROUGHT if not relation.versions and name not in used}
+        told = {name: kind for name, kind in kinds.items() if name not in kept and name not in unread}
         types = ", ".join(f"{quote(name)}: {TYPES[kind]}" for name, kind in {**told, segment: "integer"}.items())
         options = f"hive_partitioning = true, hive_types = {{{types}}}"
         columns = {name: quote(name) if kept.get(name, True) else f"NULL::{TYPES[kinds[name]]}" for name in kinds}
+        columns |= {name: f"{_UNREAD}::{TYPES[kinds[name]]}" for name in unread}
         if relation.versions:
             columns["superseded_by"] = 'NULLIF("superseded_by", 0)'
-        if not has_closed:
+        if not closed:
             shown = ", ".join(f"{column} AS {quote(name)}" for name, column in columns.items())
-            return f"SELECT {shown} FROM read_parquet({_list(paths)}, {options})"
+            return f"SELECT {shown} FROM read_parquet({text(paths)}, {options})"
         name = self._closed_table(closed)
         matched = f"c.segment_id = {segment} AND c.row_number = file_row_number"
-        scan = f"read_parquet({_list(paths)}, {options}, file_row_number = true)"
+        scan = f"read_parquet({text(paths)}, {options}, file_row_number = true)"
         if not relation.versions:
             shown = ", ".join(f"{column} AS {quote(name)}" for name, column in columns.items())
             return f"SELECT {shown} FROM {scan} WHERE NOT EXISTS (SELECT 1 FROM {name} c WHERE {matched})"
@@ -225,7 +247,3 @@ def _columns(kinds: Mapping[str, str], fetched: Sequence[str]) -> str:
         f"{quote(name) if name in fetched else f'{_UNREAD}::{TYPES[kind]}'} AS {quote(name)}"
         for name, kind in kinds.items()
     )
-
-
-def _list(paths: Sequence[str]) -> str:
-    return f"[{', '.join(map(text, paths))}]"

@@ -124,11 +124,10 @@ class DuckRows:
         """Look at the statement, and show DuckDB what it needs."""
         as_of = self._question.moment is not None
         found = statement.look(self._engine, self._question.sql, self._known.names(), as_of=as_of)
-        self._sql = found.sql
         relations, declared = self._known.needed(self._known.names() if found.catalogue else found.names)
         self._scopes = sorted({name for each in relations.values() for name in (each.bulk or each.rows).partition_by})
         with self._errors():
-            used = plan.used_columns(self._engine, relations, declared, found.sql)
+            self._sql, used = plan.used_columns(self._engine, relations, declared, found.sql, self._question.narrow)
             plan.show(self._engine, self._files, source, relations, declared, used, self._question.moment)
             self._engine.execute("SET lock_configuration = true")
             described = self._engine.execute(f"DESCRIBE {self._sql}").fetchall()
@@ -157,11 +156,9 @@ class DuckRows:
     @property
     def schema(self) -> Mapping[str, pl.DataType]:
         """The columns' names, and their types in frames."""
-        import polars as pl
-
         refuse_same_names(self.columns)
         with self._errors():
-            return dict(pl.DataFrame(self._engine.sql(f"SELECT * FROM ({self._typed()}\n) LIMIT 0")).schema)
+            return plan.schema(self._engine, self._typed())
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """The rows as frames, as DuckDB computes them."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import reduce
-from io import BytesIO
+from itertools import accumulate
 from operator import and_
 from typing import TYPE_CHECKING, Any, cast
 
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from market_spine.core.schema import Kind
 
 _ROWS = 50_000
-"""Rows of a frame that comes from rows: bounds memory."""
+"""Rows of a frame: bounds memory."""
+_BYTES = 8_000_000
+"""Bytes of segments that are decoded together."""
 _BOUND = 500
 """Ids that are looked up together."""
 _MOMENT = pl.Datetime("us", "UTC")
@@ -70,6 +72,8 @@ class TableRows:
         types = {**frame_types(self._table), "capture_id": pl.String(), "captured_at": _MOMENT}
         self._types = types
         self._captures = _Captures(self._source)
+        self._segments: Sequence[visible.SegmentRow] = ()
+        self._told = pl.DataFrame()
         self._closed: Mapping[int, Sequence[tuple[int, int]]] = {}
         self._needed = list(dict.fromkeys((*choice.columns, *(each.name for each in choice.conditions))))
 
@@ -90,77 +94,98 @@ class TableRows:
                 yield frame.select(self._choice.columns)
 
     def _all(self) -> Iterator[pl.DataFrame]:
-        segments: list[visible.SegmentRow] = []
         if self._table.bulk:
-            segments += visible.segments(self._source, self._table, self._choice.moment)
+            self._segments = list(visible.segments(self._source, self._table, self._choice.moment))
             self._closed = visible.closures(self._source, self._table, self._choice.moment)
-        told = self._told(segments)
-        matching = self._matching(told)
+        self._told = self._every()
+        # No other segment is opened.
+        matching = self._told.with_row_index(_NUMBER).filter(self._condition(self._told.columns))[_NUMBER].to_list()
         if not self._choice.together:
-            for number in matching:
-                yield self._segment(segments[number], told[number])
+            yield from self._decoded(matching)
             yield from self._rows(self._choice.conditions)
             return
-        kept: dict[tuple[Any, ...], list[int]] = {
-            tuple(each[name] for name in self._table.partition_by): [] for each in told
-        }
+        keys = self._told[self._table.partition_by].rows()
+        kept: dict[tuple[Any, ...], list[int]] = {key: [] for key in keys}
         for number in matching:
-            kept[tuple(told[number][name] for name in self._table.partition_by)].append(number)
+            kept[keys[number]].append(number)
         kinds = kinds_of(self._table)
         for values in self._source.execute(distinct(self._table)):
             named = zip(self._table.partition_by, values, strict=True)
             kept.setdefault(tuple(frame_value(cast("Kind", kinds[name]), value) for name, value in named), [])
         for key in sorted(kept):
-            for number in kept[key]:
-                yield self._segment(segments[number], told[number])
+            yield from self._decoded(kept[key])
             where = (Condition(name, (value,)) for name, value in zip(self._table.partition_by, key, strict=True))
             yield from self._rows((*self._choice.conditions, *where))
 
-    def _told(self, segments: Sequence[visible.SegmentRow]) -> list[dict[str, Any]]:
+    def _every(self) -> pl.DataFrame:
         """For each segment what is the same in all its rows, in the values of frames."""
         kinds = {column.name: column.kind for column in self._table.columns}
-        moments = frames.moments(pl.Series([each.captured_at for each in segments], dtype=pl.String)).to_list()
-        found = []
-        for segment, moment in zip(segments, moments, strict=True):
-            texts = zip(self._table.partition_by, segment.partition_key.split("|"), strict=True)
-            # Any text can be a value, though not each can stand in a partition's key.
-            values = {
-                name: text if kinds[name] == "text" else frame_value(kinds[name], read_value(kinds[name], text))
-                for name, text in texts
-            }
-            found.append({**values, "capture_id": segment.capture_id, "captured_at": moment})
-        return found
-
-    def _matching(self, told: Sequence[Mapping[str, Any]]) -> list[int]:
-        """Which segments can have a row that matches: no other is opened."""
-        names = (*self._table.partition_by, "capture_id", "captured_at")
-        every = pl.DataFrame([pl.Series(name, [each[name] for each in told], self._types[name]) for name in names])
-        numbered: list[int] = every.with_row_index(_NUMBER).filter(self._condition(names))[_NUMBER].to_list()
-        return numbered
+        keys = [each.partition_key.split("|") for each in self._segments]
+        # Any text can be a value, though not each can stand in a partition's key.
+        told = [
+            pl.Series(
+                name,
+                [
+                    key[at] if kinds[name] == "text" else frame_value(kinds[name], read_value(kinds[name], key[at]))
+                    for key in keys
+                ],
+                self._types[name],
+            )
+            for at, name in enumerate(self._table.partition_by)
+        ]
+        captures = pl.Series("capture_id", [each.capture_id for each in self._segments], pl.String)
+        moments = frames.moments(pl.Series("captured_at", [each.captured_at for each in self._segments], pl.String))
+        return pl.DataFrame([*told, captures, moments])
 
     def _condition(self, names: Mapping[str, Any] | Sequence[str]) -> pl.Expr:
         """The conditions on these columns; true if there are none."""
         found = [_expression(each, self._types[each.name]) for each in self._choice.conditions if each.name in names]
         return reduce(and_, found, pl.lit(value=True))
 
-    def _segment(self, segment: visible.SegmentRow, told: Mapping[str, Any]) -> pl.DataFrame:
-        data = self._data(segment)
-        closed = self._closed.get(segment.segment_id, ())
-        kept = kept_columns(self._table, segment.columns)
+    def _packs(self, numbers: Sequence[int]) -> Iterator[list[int]]:
+        """Segments, in their order, that are decoded together: of the same columns, and no more than bounds memory."""
+        pack: list[int] = []
+        rows = size = 0
+        for number in numbers:
+            segment = self._segments[number]
+            rows, size = rows + segment.row_count, size + segment.size
+            if pack and (rows > _ROWS or size > _BYTES or segment.columns != self._segments[pack[0]].columns):
+                yield pack
+                pack, rows, size = [], segment.row_count, segment.size
+            pack.append(number)
+        if pack:
+            yield pack
+
+    def _decoded(self, numbers: Sequence[int]) -> Iterator[pl.DataFrame]:
+        """The rows of segments that match."""
+        for pack in self._packs(numbers):
+            yield self._pack(pack)
+
+    def _pack(self, numbers: Sequence[int]) -> pl.DataFrame:
+        segments = [self._segments[number] for number in numbers]
+        starts = [0, *accumulate(segment.row_count for segment in segments)]
+        kept = kept_columns(self._table, segments[0].columns)
         stored = [name for name in self._needed if kept.get(name)]
-        frame = (
-            pl.read_parquet(BytesIO(data), columns=stored)
-            if stored
-            else pl.DataFrame({"": [None] * segment.row_count}, schema={"": pl.Null})
-        )
+        if stored:
+            data = [self._data(segment) for segment in segments]
+            # Statistics tell of a small file no more than its rows do, and take longer.
+            rows = pl.scan_parquet(data, row_index_name=_NUMBER, use_statistics=len(data) == 1)
+            rows = rows.select(_NUMBER, *stored)
+        else:
+            rows = pl.DataFrame({_NUMBER: range(starts[-1])}, {_NUMBER: pl.UInt32}).lazy()
+        closed = [
+            start + number
+            for start, segment in zip(starts, segments, strict=False)
+            for number, _ in self._closed.get(segment.segment_id, ())
+        ]
         if closed:
-            numbers = pl.Series([number for number, _ in closed], dtype=pl.UInt32)
-            frame = frame.with_row_index(_NUMBER).filter(~pl.col(_NUMBER).is_in(numbers.implode()))
+            rows = rows.filter(~pl.col(_NUMBER).is_in(pl.Series(closed, dtype=pl.UInt32).implode()))
         missing = [name for name in self._needed if name in kept and not kept[name]]
-        frame = frame.with_columns(pl.lit(None, self._types[name]).alias(name) for name in missing)
-        frame = frame.filter(self._condition([*stored, *missing]))
-        same = _row({name: value for name, value in told.items() if name in self._needed}, self._types)
-        return frame.with_columns(column.new_from_index(0, frame.height) for column in same.get_columns())
+        rows = rows.with_columns(pl.lit(None, self._types[name]).alias(name) for name in missing)
+        frame = rows.filter(self._condition([*stored, *missing])).collect()
+        of = pl.Series(starts[1:], dtype=frame[_NUMBER].dtype).search_sorted(frame[_NUMBER], side="right")
+        told = self._told[[name for name in self._needed if name in self._told.columns]]
+        return frame.with_columns(told[list(numbers)][of].get_columns())
 
     def _data(self, segment: visible.SegmentRow) -> bytes:
         found = self._source.execute(
@@ -231,11 +256,6 @@ class _Captures:
         known = pl.DataFrame(rows, schema=[(_ENTRY, pl.Int64), *((name, pl.String) for name in BROUGHT)], orient="row")
         known = known.with_columns(frames.moments(known["captured_at"]))
         return frame.join(known, on=_ENTRY, how="left", maintain_order="left")
-
-
-def _row(values: Mapping[str, Any], types: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """One row of these values."""
-    return pl.DataFrame([pl.Series(name, [value], types[name]) for name, value in values.items()])
 
 
 def _expression(condition: Condition, kind: pl.DataType) -> pl.Expr:
