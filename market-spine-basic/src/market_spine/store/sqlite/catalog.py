@@ -72,11 +72,13 @@ class Relation:
     Attributes:
         rows: the rows of it that SQLite keeps.
         bulk: the table whose segments belong to it, too.
+        table: the declared table whose known rows it shows.
         versions: it shows every version of every row, with the entries that brought and closed it.
     """
 
     rows: Rows
     bulk: Table | None = None
+    table: Table | None = None
     versions: bool = False
 
 
@@ -149,25 +151,28 @@ def _whole(name: str, kinds: Mapping[str, str], body: str = "") -> Rows:
 def _table(table: Table, body: str) -> Relation:
     kinds = {**{column.name: column.kind for column in table.columns}, **_BROUGHT}
     if table.bulk:
-        return Relation(Rows(body, kinds), table)
-    return Relation(Rows(body, kinds, table.partition_by, distinct(table)))
+        return Relation(Rows(body, kinds), table, table)
+    return Relation(Rows(body, kinds, table.partition_by, distinct(table)), table=table)
 
 
 def distinct(table: Table) -> str:
     """SELECT of the values of a table's partition columns: a search in an index for each, not a scan."""
-    names = ", ".join(map(quote, table.partition_by))
-    kept = f"SELECT {names} FROM {quote(table.versions)}"
-    after = ", ".join(f"p.{quote(name)}" for name in table.partition_by)
-    following = ", ".join(
-        f"(SELECT {quote(name)} FROM {quote(table.versions)} WHERE ({names}) > ({after}) ORDER BY {names} LIMIT 1)"
-        for name in table.partition_by
-    )
-    first = table.partition_by[0]
-    return (
-        f"WITH RECURSIVE p ({names}) AS (SELECT * FROM ({kept} ORDER BY {names} LIMIT 1) UNION ALL"
-        f" SELECT {following} FROM p WHERE p.{quote(first)} IS NOT NULL)"
-        f" SELECT * FROM p WHERE {quote(first)} IS NOT NULL"
-    )
+    kept, columns = quote(table.versions), list(map(quote, table.partition_by))
+    steps = []
+    for number, last in enumerate(columns):
+        # Column by column: a comparison of whole rows would search by the first one alone.
+        same = "".join(f"k.{name} = p{{0}}.{name} AND " for name in columns[:number])
+        before = "".join(f"{name}, " for name in columns[:number])
+        least = f"SELECT MIN(k.{last}) FROM {kept} k"
+        first = f"{least} WHERE {same.format(number - 1)}1 = 1"
+        start = (
+            f"SELECT {before}({first}) FROM p{number - 1} WHERE {columns[number - 1]} IS NOT NULL" if number else first
+        )
+        step = f"SELECT {before}({least} WHERE {same.format(number)}k.{last} > p{number}.{last})"
+        every = f"{start} UNION ALL {step} FROM p{number} WHERE {last} IS NOT NULL"
+        steps.append(f"p{number} ({before}{last}) AS ({every})")
+    found = f"SELECT * FROM p{len(columns) - 1} WHERE {columns[-1]} IS NOT NULL ORDER BY {', '.join(columns)}"
+    return f"WITH RECURSIVE {', '.join(steps)} {found}"
 
 
 def hive(values: Mapping[str, object]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from collections import defaultdict
@@ -9,11 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from io import BytesIO
 from itertools import count
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from market_spine.core.kinds import write_value
 from market_spine.core.partition import Value
 from market_spine.core.schema import Table, View
+from market_spine.store.asking import Condition, Question
 from market_spine.store.selecting import BROUGHT, kinds_in
 from market_spine.store.sqlite import visible
 from market_spine.store.sqlite.catalog import TYPES, Relation, Rows, hive, text
@@ -28,15 +31,31 @@ _MARKED = re.compile(r"\bspine_(\d+)_(\d+)\b")
 _UNREAD = "error('a column that the statement does not use was read')"
 
 
-def used_columns(
+class Plan(NamedTuple):
+    """A statement, and what it reads.
+
+    Attributes:
+        sql: the statement.
+        used: relation to the columns of it that are used.
+        wanted: relation to what its rows must meet to matter, where that is known to leave few.
+    """
+
+    sql: str
+    used: Mapping[str, set[str]]
+    wanted: Mapping[str, Sequence[Condition]] = MappingProxyType({})
+
+
+def look_ahead(
     engine: duckdb.DuckDBPyConnection,
     relations: Mapping[str, Relation],
     declared: Sequence[View],
     sql: str,
     narrow: Callable[[Mapping[str, str]], str] | None = None,
-) -> tuple[str, dict[str, set[str]]]:
-    """A statement, and relation to the columns of it that it uses, as DuckDB plans it over empty tables of the same
-    types; ``narrow`` as in ``Question``."""
+) -> Plan:
+    """What DuckDB needs for a statement, as it plans it over empty tables of the same types.
+
+    ``narrow`` is as in ``Question``.
+    """
     engine.execute("BEGIN")
     try:
         # What is empty is not to be planned away.
@@ -65,7 +84,12 @@ def used_columns(
             columns_of = list(relations[names[int(number)]].rows.kinds)
             used[names[int(number)]].update(columns_of[int(at) : int(at) + 1])
     # Where rows come in several pieces DuckDB counts them by the first column, whether that is used or not.
-    return sql, {name: {*columns, next(iter(relations[name].rows.kinds))} for name, columns in used.items()}
+    used = {name: {*columns, next(iter(relations[name].rows.kinds))} for name, columns in used.items()}
+    if narrow is None:
+        return Plan(sql, used)
+    from market_spine.store.sqlite.narrowing import conditions
+
+    return Plan(sql, used, conditions(json.loads(tree), relations))
 
 
 def schema(engine: duckdb.DuckDBPyConnection, sql: str) -> Mapping[str, pl.DataType]:
@@ -81,13 +105,14 @@ def show(
     source: sqlite3.Connection,
     relations: Mapping[str, Relation],
     declared: Sequence[View],
-    used: Mapping[str, set[str]],
-    moment: str | None,
+    plan: Plan,
+    question: Question,
 ) -> None:
     """Make a view in DuckDB of each relation, and the declared views on top of them."""
-    shower = _Shower(engine, files, source, moment)
+    shower = _Shower(engine, files, source, question)
     for name, relation in relations.items():
-        engine.execute(f"CREATE VIEW {quote(name)} AS {shower.body(relation, used[name])}")
+        body = shower.few(relation, plan.used[name], plan.wanted.get(name, ()))
+        engine.execute(f"CREATE VIEW {quote(name)} AS {body or shower.body(relation, plan.used[name])}")
     for view in declared:
         engine.execute(f"CREATE VIEW {quote(view.name)} AS {view.sql}")
 
@@ -96,13 +121,28 @@ class _Shower:
     """Turns relations into SQL over files."""
 
     def __init__(
-        self, engine: duckdb.DuckDBPyConnection, files: StoreFiles, source: sqlite3.Connection, moment: str | None
+        self, engine: duckdb.DuckDBPyConnection, files: StoreFiles, source: sqlite3.Connection, question: Question
     ) -> None:
         self._engine = engine
         self._files = files
         self._source = source
-        self._moment = moment
+        self._question = question
+        self._moment = question.moment
         self._numbers = count()
+
+    def few(self, relation: Relation, used: set[str], wanted: Sequence[Condition]) -> str:
+        """SELECT of the rows of a relation that meet conditions; empty where they are not few."""
+        if relation.table is None or not wanted:
+            return ""
+        from market_spine.store.sqlite.narrowing import few_rows
+
+        fetched = [name for name in relation.rows.kinds if name in used]
+        data = few_rows(self._source, relation.table, fetched, wanted, self._moment, self._question.seconds)
+        if data is None:
+            return ""
+        folder = f"{PROTOCOL}://{next(self._numbers)}"
+        path = self._files.add_files(folder, {f"{folder}/rows.parquet": lambda: data})
+        return f"SELECT {_columns(relation.rows.kinds, fetched)} FROM read_parquet({text(path)})"
 
     def body(self, relation: Relation, used: set[str]) -> str:
         """SELECT of a relation's rows."""

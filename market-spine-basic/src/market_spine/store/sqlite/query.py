@@ -127,8 +127,9 @@ class DuckRows:
         relations, declared = self._known.needed(self._known.names() if found.catalogue else found.names)
         self._scopes = sorted({name for each in relations.values() for name in (each.bulk or each.rows).partition_by})
         with self._errors():
-            self._sql, used = plan.used_columns(self._engine, relations, declared, found.sql, self._question.narrow)
-            plan.show(self._engine, self._files, source, relations, declared, used, self._question.moment)
+            ahead = plan.look_ahead(self._engine, relations, declared, found.sql, self._question.narrow)
+            self._sql = ahead.sql
+            plan.show(self._engine, self._files, source, relations, declared, ahead, self._question)
             self._engine.execute("SET lock_configuration = true")
             described = self._engine.execute(f"DESCRIBE {self._sql}").fetchall()
         self._columns = [(str(name), str(kind)) for name, kind, *_ in described]

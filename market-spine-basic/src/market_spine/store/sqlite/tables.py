@@ -184,8 +184,8 @@ class TableRows:
         rows = rows.with_columns(pl.lit(None, self._types[name]).alias(name) for name in missing)
         frame = rows.filter(self._condition([*stored, *missing])).collect()
         of = pl.Series(starts[1:], dtype=frame[_NUMBER].dtype).search_sorted(frame[_NUMBER], side="right")
-        told = self._told[[name for name in self._needed if name in self._told.columns]]
-        return frame.with_columns(told[list(numbers)][of].get_columns())
+        told = self._told[list(numbers)][of]
+        return frame.with_columns(told[name] for name in told.columns if name in self._needed)
 
     def _data(self, segment: visible.SegmentRow) -> bytes:
         found = self._source.execute(
