@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from market_spine.store import open_reader
 from market_spine.web import charts
 
-from .conftest import Story
+from .conftest import NOW, Story
 
 if TYPE_CHECKING:
     from starlette.testclient import TestClient
@@ -97,3 +98,23 @@ def test_a_scale_holds_its_numbers(low: float, span: float) -> None:
     slack = max(abs(low), abs(high), 1) * 1e-6
     if high > low:
         assert marks[0] <= low + slack and marks[-1] >= high - slack
+
+
+@pytest.mark.parametrize(
+    "view", ["off_exchange_week", "finra_otc_venue_share", "finra_otc_tier_share", "market_data_prices_adjusted"]
+)
+def test_few_rows_of_a_view_are_those_of_all(story: Story, view: str) -> None:
+    """What a page asks of one thing on one day is what the whole view has of it, also as of a moment."""
+    with open_reader(story.console().url, story.console().all_domains) as store:
+
+        def rows(where: dict[str, Any] | None = None) -> pl.DataFrame:
+            with store.table(view, where=where, as_of=NOW) as found:
+                every = pl.concat([pl.DataFrame(schema=dict(found.schema)), *found.frames()])
+            return every.sort(every.columns)
+
+        whole = rows()
+        named = [name for name, kind in whole.schema.items() if kind in (pl.String(), pl.Date())][:3]
+        where = dict(zip(named, whole.select(named).drop_nulls().row(-1), strict=True))
+        few = rows(where)
+        assert 0 < few.height < whole.height
+        assert_frame_equal(few, whole.filter(**where), check_exact=True)

@@ -54,6 +54,10 @@ class Reader(Protocol):
         """The manifest's knowledge of each named partition, also of those it has never seen; with None, of
         every partition of the domain that it has seen; now or as of a moment that has passed."""
 
+    def moved(self, domain: str, since: datetime) -> tuple[int, Sequence[str]]:
+        """How many manifest entries a domain had at a moment, and the partitions of which an entry or a decision was
+        recorded since: all whose ``known`` may differ from then."""
+
     def now(self) -> datetime:
         """The present by the clock that the store's moments go by."""
 

@@ -172,6 +172,14 @@ def read_moves(db: Database, domain: str, versions: str) -> Moves:
     return Moves(through, frozenset(key for (key,) in rows))
 
 
+def read_moved(db: Database, domain: str, since: str) -> tuple[int, list[str]]:
+    """See ``Reader.moved``."""
+    ((count,),) = db.rows("SELECT COUNT(*) FROM core_manifest WHERE domain = ? AND committed_at <= ?", (domain, since))
+    decided = "SELECT DISTINCT partition_key FROM core_decisions WHERE domain = ? AND decided_at > ?"
+    keys = {key for sql in (_MOVED, decided) for (key,) in db.rows(sql, (domain, since))}
+    return count, sorted(keys)
+
+
 def read_entries(db: Database, where: str, params: tuple[Any, ...]) -> Iterator[Committed]:
     """The manifest entries that meet a condition on ``core_manifest``, oldest first."""
     parts: dict[int, list[PartRecord]] = {}

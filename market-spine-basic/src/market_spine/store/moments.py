@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from market_spine import stopping
 from market_spine.core.ports import Clock
@@ -36,6 +37,7 @@ def to_text(moment: datetime) -> str:
     return aware.astimezone(UTC).isoformat(timespec="microseconds")
 
 
+@lru_cache(maxsize=1024)  # the stages of a partition share theirs
 def from_text(text: str) -> datetime:
     """Read back what ``to_text`` wrote; raises StoreCorrupt for anything else."""
     try:

@@ -78,6 +78,11 @@ class StoreReader(Keeping, AskingReader):
         with self._db.snapshot():
             return manifest.read_moves(self._db, domain, versions)
 
+    def moved(self, domain: str, since: datetime) -> tuple[int, Sequence[str]]:
+        """How many entries a domain had at a moment, and the partitions of which something was recorded since."""
+        with self._db.snapshot():
+            return manifest.read_moved(self._db, domain, moments.to_text(since))
+
     def history(self, domain: str, key: str) -> Sequence[Committed]:
         """Every manifest entry of a partition, oldest first."""
         with self._db.snapshot():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from market_spine.core.anomaly import Anomaly
@@ -78,12 +78,13 @@ def _kept_in(table: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 def _fields(text: str) -> dict[str, Any]:
     """The object that a JSON text is; raises ValueError."""
-    found = json.loads(text)
+    found = {} if text == "{}" else json.loads(text)
     if not isinstance(found, dict):
         raise ValueError(f"{text[:40]!r} is no object")  # noqa: TRY004 - as for any other text that is none
     return found
 
 
+@lru_cache(maxsize=1024)  # the stages of a partition share theirs
 def _names(text: str) -> tuple[str, ...]:
     """The list of texts that a JSON text is; raises ValueError."""
     found = json.loads(text)

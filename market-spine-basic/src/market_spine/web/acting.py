@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from starlette.responses import Response
 
 from market_spine.errors import MarketSpineError, UsageError
@@ -59,7 +59,7 @@ def see(path: str) -> Response:
     return Response(status_code=HTTPStatus.SEE_OTHER, headers={"location": path})
 
 
-async def act(verb: str, console: Console, limiter: CapacityLimiter, request: Request) -> Response:
+async def act(verb: str, console: Console, request: Request) -> Response:
     """Start what a form asks for, and show it; raises MarketSpineError."""
     desk = _desk(console)
     fields = await fields_of(request)
@@ -68,7 +68,7 @@ async def act(verb: str, console: Console, limiter: CapacityLimiter, request: Re
         raise Forbidden(
             "this form was not made by this console, or before it was started anew", hint="load the page again"
         )
-    job = await to_thread.run_sync(partial(_WORK[verb], console, desk, fields, who), limiter=limiter)
+    job = await to_thread.run_sync(partial(_WORK[verb], console, desk, fields, who))
     return see(f"/jobs/{job.name}")
 
 
@@ -154,10 +154,10 @@ _WORK: Mapping[str, Callable[[Console, Desk, Fields, str], Job]] = {
     "stop": _stop,
 }
 VERBS = tuple(_WORK)
-Answer = Callable[[Console, CapacityLimiter, "Request"], Awaitable[Response]]
+Answer = Callable[[Console, "Request"], Awaitable[Response]]
 
 
-async def log_in(console: Console, _limiter: CapacityLimiter, request: Request) -> Response:
+async def log_in(console: Console, request: Request) -> Response:
     """The page that asks for the token, and what becomes of the answer."""
     identity = console.identity
     if not isinstance(identity, Token):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -38,6 +38,7 @@ from market_spine.web.pages import (
 from market_spine.web.pages.plain import plain
 from market_spine.web.reading import Reading, reading
 from market_spine.web.shield import Shield
+from market_spine.web.working import Hands
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -66,13 +67,13 @@ _LEAST_PACKED = 500
 """Answers from so many bytes on are compressed."""
 
 
-def application(console: Console) -> ASGIApp:
-    """The console of one store."""
-    limiter = CapacityLimiter(console.threads)
+def application(console: Console, begin: Callable[[], None] = lambda: None) -> ASGIApp:
+    """The console of one store; ``begin`` is what each thread that makes pages does first."""
+    hands = Hands(console.threads, begin)
     sorts = list(subjects.gathered(console))
     pages = (*PAGES, *(page for sort in sorts for page in _of_sort(sort, sorts[0].capitalize())))
     routes = [
-        Route(_path(page, ending), partial(_answer, console, limiter, page, ending))
+        Route(_path(page, ending), partial(_answer, console, hands, page, ending))
         for ending in _ENDINGS
         for page in pages
         if ending in ("json", "") or page.table
@@ -80,17 +81,17 @@ def application(console: Console) -> ASGIApp:
     app = Starlette(
         routes=[
             Route("/healthz", _healthy),
-            Route("/readyz", partial(_ready, console, limiter)),
-            Route("/metrics", partial(_metrics, console, limiter)),
+            Route("/readyz", partial(_ready, console, hands)),
+            Route("/metrics", partial(_metrics, console, hands)),
             Route("/static/{path:path}", _static),
-            Route("/payloads/{sha256}", partial(_payload, console, limiter)),
-            *(Route(f"/query.{each}", partial(_export, console, limiter, each)) for each in exports.WRITERS),
-            Route("/login", partial(_told, console, limiter, acting.log_in), methods=["GET", "POST"]),
+            Route("/payloads/{sha256}", partial(_payload, console, hands)),
+            *(Route(f"/query.{each}", partial(_export, console, hands, each)) for each in exports.WRITERS),
+            Route("/login", partial(_told, console, acting.log_in), methods=["GET", "POST"]),
             *(
-                Route(f"/actions/{verb}", partial(_told, console, limiter, partial(acting.act, verb)), methods=["POST"])
+                Route(f"/actions/{verb}", partial(_told, console, partial(acting.act, verb)), methods=["POST"])
                 for verb in acting.VERBS
             ),
-            Route("/calendar.ics", partial(_calendar, console, limiter)),
+            Route("/calendar.ics", partial(_calendar, console, hands)),
             *routes,
         ],
         middleware=[Middleware(GZipMiddleware, minimum_size=_LEAST_PACKED, compresslevel=5)],
@@ -118,13 +119,11 @@ def _visit(request: Request) -> Visit:
     return Visit({name: str(value) for name, value in request.path_params.items()}, query, several)
 
 
-async def _answer(
-    console: Console, limiter: CapacityLimiter, page: PageSpec, ending: str, request: Request
-) -> Response:
+async def _answer(console: Console, hands: Hands, page: PageSpec, ending: str, request: Request) -> Response:
     visit = _visit(request)
     path = request.url.path.removesuffix(f".{ending}") if ending else request.url.path
     who = str(request.scope["who"])
-    return await to_thread.run_sync(_page, console, page, ending, visit, path, who, limiter=limiter)
+    return await hands.do(_page, console, page, ending, visit, path, who)
 
 
 def _page(console: Console, page: PageSpec, ending: str, visit: Visit, path: str, who: str) -> Response:
@@ -215,7 +214,7 @@ async def _healthy(_request: Request) -> Response:
     return Response("ok\n", media_type="text/plain")
 
 
-async def _ready(console: Console, limiter: CapacityLimiter, _request: Request) -> Response:
+async def _ready(console: Console, hands: Hands, _request: Request) -> Response:
     """Whether the store can be read, and fits the program."""
 
     def look() -> Response:
@@ -226,10 +225,10 @@ async def _ready(console: Console, limiter: CapacityLimiter, _request: Request) 
             return Response(rendering.twin(document), 503, media_type="application/json")
         return Response(rendering.twin({"ready": True}), media_type="application/json")
 
-    return await to_thread.run_sync(look, limiter=limiter)
+    return await hands.do(look)
 
 
-async def _metrics(console: Console, limiter: CapacityLimiter, _request: Request) -> Response:
+async def _metrics(console: Console, hands: Hands, _request: Request) -> Response:
     """Figures for Prometheus, as ``market-spine metrics`` writes them."""
 
     def read() -> Response:
@@ -242,10 +241,10 @@ async def _metrics(console: Console, limiter: CapacityLimiter, _request: Request
             return _problem(error, as_json=False)
         return Response(found, media_type="text/plain; version=0.0.4")
 
-    return await to_thread.run_sync(read, limiter=limiter)
+    return await hands.do(read)
 
 
-async def _payload(console: Console, limiter: CapacityLimiter, request: Request) -> Response:
+async def _payload(console: Console, hands: Hands, request: Request) -> Response:
     """The exact bytes of a part, to be saved: never shown, whatever they are."""
     sha256 = request.path_params["sha256"]
 
@@ -262,10 +261,10 @@ async def _payload(console: Console, limiter: CapacityLimiter, request: Request)
         headers = {"content-disposition": f'attachment; filename="{sha256}.bin"'}
         return Response(data, media_type="application/octet-stream", headers=headers)
 
-    return await to_thread.run_sync(fetch, limiter=limiter)
+    return await hands.do(fetch)
 
 
-async def _export(console: Console, limiter: CapacityLimiter, ending: str, request: Request) -> Response:
+async def _export(console: Console, hands: Hands, ending: str, request: Request) -> Response:
     """What a statement answers, to be saved."""
 
     def make() -> Response:
@@ -274,18 +273,18 @@ async def _export(console: Console, limiter: CapacityLimiter, ending: str, reque
         except MarketSpineError as error:
             return _problem(error, as_json=False)
 
-    return await to_thread.run_sync(make, limiter=limiter)
+    return await hands.do(make)
 
 
-async def _told(console: Console, limiter: CapacityLimiter, answer: acting.Answer, request: Request) -> Response:
+async def _told(console: Console, answer: acting.Answer, request: Request) -> Response:
     """What was sent, and a page that tells what is wrong with it."""
     try:
-        return await answer(console, limiter, request)
+        return await answer(console, request)
     except MarketSpineError as error:
         return _problem(error, as_json=False)
 
 
-async def _calendar(console: Console, limiter: CapacityLimiter, _request: Request) -> Response:
+async def _calendar(console: Console, hands: Hands, _request: Request) -> Response:
     """What is expected, for other calendars to subscribe to."""
 
     def make() -> Response:
@@ -297,4 +296,4 @@ async def _calendar(console: Console, limiter: CapacityLimiter, _request: Reques
             return _problem(error, as_json=False)
         return Response(data, media_type="text/calendar; charset=utf-8")
 
-    return await to_thread.run_sync(make, limiter=limiter)
+    return await hands.do(make)

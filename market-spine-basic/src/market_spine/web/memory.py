@@ -7,10 +7,13 @@ names the state. What was known at a past moment never changes.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from datetime import datetime
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+from market_spine.core.manifest import Known
+from market_spine.core.ports import Reader
 
 _STATES = 3
 """States of which something is kept: the present, and moments looked at lately."""
@@ -49,12 +52,40 @@ class Answers:
             return answer
 
 
+class Former(NamedTuple):
+    """What was known of a domain's partitions at the latest commit, ``entries`` of them until then."""
+
+    latest: datetime
+    entries: int
+    known: Mapping[str, Known]
+
+
 class Recollection:
     """Answers by the state that they hold for."""
 
     def __init__(self) -> None:
+        self._former: dict[str, Former] = {}
         self._states: OrderedDict[tuple[bool, datetime], Answers] = OrderedDict()
         self._lock = Lock()
+
+    def known(self, store: Reader, domain: str, latest: datetime) -> Mapping[str, Known]:
+        """What the manifest says of every partition of a domain; only of those that moved it is read again.
+
+        Args:
+            store: shows the present.
+            domain: its name.
+            latest: the moment of the present's latest commit, read from the store before.
+        """
+        before = self._former.get(domain)
+        entries, moved = (-1, ()) if before is None else store.moved(domain, before.latest)
+        if before is None or entries != before.entries:
+            # The first look, or another history: the file was replaced by one that has grown since.
+            known = store.known(domain)
+        else:
+            known = {**before.known, **store.known(domain, moved)} if moved else before.known
+        entries, _ = store.moved(domain, latest)
+        self._former[domain] = Former(latest, entries, known)
+        return known
 
     def of(self, as_of: datetime | None, latest: datetime | None) -> Answers:
         """What is kept of a moment that has passed, or of the present.

@@ -40,7 +40,8 @@ class Reading:
         self.store: Reader = store
         self.now = console.now()
         self.as_of = as_of
-        self._kept = console.memory.of(as_of, store.latest())
+        self._latest = store.latest()
+        self._kept = console.memory.of(as_of, self._latest)
 
     def once(self, question: Hashable, ask: Callable[[], T]) -> T:
         """The answer to a question about the state of the store that is shown, on this day: asked once, for all pages.
@@ -74,7 +75,12 @@ class Reading:
 
     def known(self, domain: Domain) -> Mapping[str, Known]:
         """What the manifest says of every partition of a domain."""
-        return self.once(("known", domain.name), lambda: self.store.known(domain.name))
+        return self.once(("known", domain.name), lambda: self._known(domain.name))
+
+    def _known(self, name: str) -> Mapping[str, Known]:
+        if self.as_of is not None or self._latest is None:
+            return self.store.known(name)
+        return self.console.memory.known(self.store, name, self._latest)
 
     def rows_of_all(self, domain: Domain) -> int:
         """How many rows the grid needs to show every partition that is known."""

@@ -34,10 +34,11 @@ def serve(console: Console, *, host: str, port: int, announce: Callable[[str], N
     """
     require()
     from market_spine.web.app import application
+    from market_spine.web.working import stand_back
 
     listener = listen(host, port)
     shown = f"[{host}]" if ":" in host else host
-    _run(application(console), listener, lambda: announce(f"http://{shown}:{listener.getsockname()[1]}"))
+    _run(application(console, stand_back), listener, lambda: announce(f"http://{shown}:{listener.getsockname()[1]}"))
 
 
 def is_loopback(host: str) -> bool:
