@@ -31,7 +31,7 @@ _MARKED = re.compile(r"\bspine_(\d+)_(\d+)\b")
 _UNREAD = "error('a column that the statement does not use was read')"
 
 
-class Plan(NamedTuple):
+class Ahead(NamedTuple):
     """A statement, and what it reads.
 
     Attributes:
@@ -51,7 +51,7 @@ def look_ahead(
     declared: Sequence[View],
     sql: str,
     narrow: Callable[[Mapping[str, str]], str] | None = None,
-) -> Plan:
+) -> Ahead:
     """What DuckDB needs for a statement, as it plans it over empty tables of the same types.
 
     ``narrow`` is as in ``Question``.
@@ -86,10 +86,10 @@ def look_ahead(
     # Where rows come in several pieces DuckDB counts them by the first column, whether that is used or not.
     used = {name: {*columns, next(iter(relations[name].rows.kinds))} for name, columns in used.items()}
     if narrow is None:
-        return Plan(sql, used)
+        return Ahead(sql, used)
     from market_spine.store.sqlite.narrowing import conditions
 
-    return Plan(sql, used, conditions(json.loads(tree), relations))
+    return Ahead(sql, used, conditions(json.loads(tree), relations))
 
 
 def schema(engine: duckdb.DuckDBPyConnection, sql: str) -> Mapping[str, pl.DataType]:
@@ -105,14 +105,14 @@ def show(
     source: sqlite3.Connection,
     relations: Mapping[str, Relation],
     declared: Sequence[View],
-    plan: Plan,
+    ahead: Ahead,
     question: Question,
 ) -> None:
     """Make a view in DuckDB of each relation, and the declared views on top of them."""
     shower = _Shower(engine, files, source, question)
     for name, relation in relations.items():
-        body = shower.few(relation, plan.used[name], plan.wanted.get(name, ()))
-        engine.execute(f"CREATE VIEW {quote(name)} AS {body or shower.body(relation, plan.used[name])}")
+        body = shower.few(relation, ahead.used[name], ahead.wanted.get(name, ()))
+        engine.execute(f"CREATE VIEW {quote(name)} AS {body or shower.body(relation, ahead.used[name])}")
     for view in declared:
         engine.execute(f"CREATE VIEW {quote(view.name)} AS {view.sql}")
 
