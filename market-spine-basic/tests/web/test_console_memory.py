@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 
 from market_spine.store import open_reader
 from market_spine.web.memory import Answers, Recollection
+from spine.domains.market_data.scheduler import run_prices_schedule
 
 from .conftest import client_of, console_of
 
@@ -58,6 +59,10 @@ def test_what_another_process_commits_is_shown(database: str) -> None:
     load("MSFT")
     assert shown() == {key: ["AAPL|mock", "MSFT|mock"] for key in before}
     assert visit.get("/symbols/MSFT.json", params={"range": "all"}).status_code == 200
+    with open_reader(console.url, console.all_domains) as store:
+        now = store.latest()
+        assert now is not None
+        assert console.memory.known(store, "market_data", now) == store.known("market_data")
     assert shown(as_of=latest.isoformat()) == before
 
 
@@ -83,3 +88,18 @@ def test_little_is_kept() -> None:
         answers.once(number, lambda number=number: number)  # type: ignore[misc]
     assert answers.once(0, lambda: "again") == "again"
     assert answers.once(999, lambda: -1) == 999
+
+
+def test_every_store_has_every_page(database: str) -> None:
+    """Pages, their twins and what is asked in SQL are answered alike whichever database the store is in."""
+    done = run_prices_schedule(symbols="AAPL,MSFT", source="mock", sleep=0, db=database, run_date=date(2025, 12, 22))
+    visit = client_of(console_of(database))
+    partition = visit.get("/d/prices/p/AAPL%7Cmock.json").json()
+    run = visit.get(f"/runs/{done.run_id}.json").json()
+    sql = "SELECT symbol, COUNT(*) AS bars FROM market_data_prices GROUP BY symbol ORDER BY symbol"
+    answer = visit.get("/query.json", params={"sql": sql}).json()["answer"]
+    assert partition["partition"]["row_count"] == dict(answer["rows"])["AAPL"] == 100
+    assert (run["run"]["status"], len(answer["rows"])) == ("success", 2)
+    for path in ("/", "/d/prices/partitions", "/runs", "/anomalies", "/changes", "/symbols", "/symbols/AAPL", "/query"):
+        page = visit.get(path)
+        assert (page.status_code, page.text[:15]) == (200, "<!DOCTYPE html>"), path
