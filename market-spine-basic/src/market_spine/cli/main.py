@@ -53,6 +53,7 @@ _COMMANDS = {
     "calendar": ("calendar", "Show what is expected to be published next, and when."),
     "query": ("query", "Run read-only SQL, optionally as of a past moment."),
     "export": ("export", "Export every table and view, as of a moment, for other tools."),
+    "publish": ("publish", "Bring a lake of every version of every row up to the latest commit."),
     "web": ("web", "Serve the console: pages over the store, in a browser."),
     "rebuild": ("rebuild", "Replay every commit of a database into a new one."),
     "doctor": ("doctor", "Check settings, keys, database, clock, disk, sources and calendar; say what to do."),

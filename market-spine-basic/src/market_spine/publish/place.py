@@ -42,7 +42,7 @@ def building(target: Path, *, overwrite: bool, refuse: Callable[[Path], None]) -
             # Something may have come there meanwhile.
             _look(target, overwrite=overwrite, refuse=refuse)
             _move(work, target, overwrite=overwrite)
-            _sync(target.parent)
+            sync(target.parent)
         finally:
             shutil.rmtree(work, ignore_errors=True)
             os.close(lock)
@@ -143,14 +143,15 @@ def _settle(content: Path) -> None:
     os.umask(mask)
     for folder, _, names in os.walk(content, topdown=False):
         for name in names:
-            _sync(Path(folder) / name)
+            sync(Path(folder) / name)
         Path(folder).chmod(0o777 & ~mask)
-        _sync(Path(folder))
+        sync(Path(folder))
     if content.is_file():
-        _sync(content)
+        sync(content)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Let a file or the names in a folder be on the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -1,0 +1,124 @@
+"""The folder that a lake lies in: immutable files, and one that is renamed into place last."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from market_spine.errors import StoreCorrupt, StoreLocked, StoreUnavailable, UsageError
+from market_spine.publish.place import sync
+
+if TYPE_CHECKING:
+    import polars as pl
+
+CURRENT, _LOCK, _NEW = "_current.json", "_lock", ".new"
+_OURS = re.compile(r".+-[0-9a-f]{12}-[0-9a-f]{12}\.parquet")
+"""Names that only publications give, in folders of tables."""
+
+
+class LakeFolder:
+    """A folder on a file system that has locks."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+
+    @property
+    def address(self) -> str:
+        """Where engines find the files."""
+        return str(self._folder)
+
+    @contextmanager
+    def publishing(self) -> Iterator[None]:
+        """Be the only publisher while the block goes on; the lock of one that was killed is gone with it.
+
+        Raises:
+            UsageError: something else lies there.
+            StoreLocked: another process publishes there.
+            StoreUnavailable: it cannot be written.
+        """
+        import fcntl
+
+        try:
+            self._look()
+            lock = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise StoreLocked(
+                        f"--to: another process is publishing to {self._folder}", hint="wait until it has ended"
+                    ) from None
+                yield
+            finally:
+                os.close(lock)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"--to: {self._folder} cannot be written: {error.strerror or error}",
+                hint="check the folder, its permissions and the space on the disk",
+                kind="output",
+            ) from error
+
+    def _look(self) -> None:
+        if not self._folder.parent.is_dir():
+            raise UsageError(f"--to: the folder {self._folder.parent} does not exist", hint="create it")
+        self._folder.mkdir(exist_ok=True)
+        found = {each.name for each in self._folder.iterdir()}
+        if found and not found & {CURRENT, _LOCK}:
+            raise UsageError(f"--to: {self._folder} holds something that is no lake", hint="name another folder")
+
+    def current(self) -> dict[str, Any] | None:
+        """What the last publication said; None before the first one."""
+        try:
+            found = json.loads((self._folder / CURRENT).read_bytes())
+            if isinstance(found, dict) and {"tables", "published_through", "history"} <= found.keys():
+                return found
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            pass
+        raise StoreCorrupt(
+            f"{self._folder / CURRENT} cannot be read", hint="remove it: everything is then published anew"
+        )
+
+    def write(self, name: str, frame: pl.DataFrame) -> None:
+        """Add a data file."""
+        path = self._folder / name
+        path.parent.mkdir(exist_ok=True)
+        with path.open("xb") as file:
+            frame.write_parquet(file, compression="zstd", compression_level=1, row_group_size=100_000)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def settle(self, tables: Sequence[str]) -> None:
+        """Let the names of the files of some tables be on the disk."""
+        for name in tables:
+            sync(self._folder / name)
+        sync(self._folder)
+
+    def put(self, name: str, content: bytes) -> None:
+        """Let a file be there whole, or stay as it was; one that is the same is left alone."""
+        path = self._folder / name
+        if path.exists() and path.read_bytes() == content:
+            return
+        new = path.with_name(name + _NEW)
+        with new.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+        sync(self._folder)
+
+    def files(self) -> Iterator[str]:
+        """The names of all data files that there are, whichever publication they are of."""
+        for folder in self._folder.iterdir():
+            if folder.is_dir():
+                yield from (f"{folder.name}/{each.name}" for each in folder.iterdir() if _OURS.fullmatch(each.name))
+
+    def remove(self, name: str) -> None:
+        """Remove a data file."""
+        (self._folder / name).unlink(missing_ok=True)

@@ -1,0 +1,240 @@
+"""``market-spine publish``: a lake that any engine reads as of any moment, on every store."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+import sqlglot
+
+from market_spine.app.scheduling import SchedulerResult
+from market_spine.cli.main import root
+from market_spine.cli.main import run as command
+from market_spine.errors import StoreLocked, UsageError
+from market_spine.publish.lake import GRACE, publish
+from market_spine.publish.lakefolder import LakeFolder
+from market_spine.read.spine import connect
+
+pytestmark = pytest.mark.usefixtures("harbor")
+
+TABLES = {
+    "harbor_landing": ("day", "ship", "tons"),
+    "harbor_tide": ("day", "hour", "metres"),
+    "harbor_total": ("day", "ships", "tons"),
+    "harbor_recent": ("day", "days", "tons"),
+}
+EVERYTHING = " UNION ALL ".join(
+    f"SELECT '{name}' AS t, CAST({a} AS VARCHAR) AS a, CAST({b} AS VARCHAR) AS b, {c} * 1.0 AS c, capture_id"
+    f" FROM {name}"
+    for name, (a, b, c) in TABLES.items()
+)
+"""All rows of all tables in one shape."""
+Row = tuple[Any, ...]
+
+
+class Port:
+    """The tiny domain's commands over one database, one folder of files and one lake."""
+
+    def __init__(self, place: Path, db: str, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.lake, self.db, self.capsys = place / "landings", place / "lake", db, capsys
+        self.folder.mkdir(exist_ok=True)
+
+    def __call__(self, *arguments: str) -> tuple[int, Any]:
+        self.capsys.readouterr()
+        code = command(root, [*arguments, "--db", self.db, "--json"], "market-spine")
+        return code, json.loads(self.capsys.readouterr().out)
+
+    def load(self, **days: str) -> SchedulerResult:
+        """Load files of days of March 2025, ``d01="ada 10"``; a tide file where it begins with a number."""
+        for day, text in days.items():
+            kind = ".tides" if text[:1].isdigit() else ""
+            (self.folder / f"2025-03-{day[1:]}{kind}.txt").write_text(text)
+        names = ",".join(sorted(f"2025-03-{day[1:]}" for day in days))
+        asked = ("--days", names, "--data-dir", str(self.folder), "--run-date", "2025-03-09")
+        return SchedulerResult.from_json(json.dumps(self("schedule", "harbor", *asked)[1]))
+
+    def publish(self) -> Any:
+        """Publish, and what it answers."""
+        code, told = self("publish", "--to", str(self.lake), "--format", "parquet")
+        assert code == 0, told
+        return told
+
+    def current(self) -> Any:
+        """What lies together in the lake."""
+        return json.loads((self.lake / "_current.json").read_text())
+
+    def stored(self, moments: Sequence[datetime]) -> list[list[Row]]:
+        """All rows as of each moment, by the store."""
+        with connect(self.db) as spine:
+            return [sorted(spine.store.query(EVERYTHING, as_of=moment).rows) for moment in moments]
+
+
+@pytest.fixture
+def port(database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Port:
+    """A harbor without loads."""
+    return Port(tmp_path, database, capsys)
+
+
+def by_duckdb(lake: Path, moments: Sequence[datetime]) -> Iterator[list[Row]]:
+    """All rows as of each moment, by the shipped macros."""
+    with duckdb.connect() as engine:
+        engine.execute((lake / "views.duckdb.sql").read_text())
+        for moment in moments:
+            sql = EVERYTHING
+            for name in TABLES:
+                sql = sql.replace(f"FROM {name}", f"FROM {name}_as_of('{moment.isoformat()}')")
+            yield sorted(engine.execute(sql).fetchall())
+
+
+def by_polars(lake: Path, moments: Sequence[datetime]) -> Iterator[list[Row]]:
+    """All rows as of each moment, by the files that ``_current.json`` names."""
+    files = json.loads((lake / "_current.json").read_text())["tables"]
+    frames = {name: pl.read_parquet([lake / file for file in files[name]]) for name in TABLES}
+    for moment in moments:
+        found = []
+        for name, (a, b, c) in TABLES.items():
+            known = frames[name].filter(
+                (pl.col("captured_at") <= moment)
+                & (pl.col("superseded_at").is_null() | (pl.col("superseded_at") > moment))
+            )
+            shown = known.select(
+                pl.lit(name), pl.col(a).cast(pl.String), pl.col(b).cast(pl.String), pl.col(c) * 1.0, "capture_id"
+            )
+            found += shown.rows()
+        yield sorted(found)
+
+
+def live(port: Port, dice: random.Random) -> None:
+    """One thing that happens to a harbor: a load, a restatement, a retraction, an acceptance."""
+    day = f"0{dice.randint(1, 4)}"
+    captures = port("captures", f"2025-03-{day}", "--domain", "harbor")[1].get("captures", [])
+    states = {each["status"]: each["capture_id"] for each in captures}
+    verb = dice.choice(("load", "load", "load", "retract", "accept"))
+    if verb == "retract" and "current" in states:
+        port("retract", states["current"], "--reason", "a die said so")
+    elif verb == "accept" and "retracted" in states:
+        port("accept", states["retracted"], "--reason", "a die said so")
+    elif dice.random() < 0.3:
+        port.load(**{f"d{day}": "".join(f"{hour} {dice.randint(1, 9)}.5\n" for hour in range(dice.randint(1, 5)))})
+    else:
+        ships = dice.sample(("ada", "bela", "caro", "dora"), 3)
+        port.load(**{f"d{day}": "".join(f"{ship} {dice.randint(1, 99)}\n" for ship in ships)})
+
+
+def test_a_hundred_moments_are_as_the_store_shows_them(port: Port) -> None:
+    """After loads, restatements, retractions and acceptances, published now and then, both engines read what
+    ``query --as-of`` shows as of a hundred moments: those of the commits, just before them, and any."""
+    dice = random.Random(15)
+    port.load(d01="ada 10\nbela 20\n", d02="ada 30\n")
+    for number in range(10):
+        live(port, dice)
+        if number % 4 == 0:
+            port.publish()
+    told = port.publish()
+    manifest = pl.read_parquet([port.lake / file for file in port.current()["tables"]["core_manifest"]])
+    commits = manifest["committed_at"].unique().sort().to_list()
+    assert told["published_through"] == commits[-1].isoformat(timespec="microseconds")
+    span = (commits[-1] - commits[0]).total_seconds()
+    moments = [*commits, *(moment - timedelta(microseconds=1) for moment in commits[1:])][:60]
+    moments += [commits[0] + timedelta(seconds=dice.random() * span) for _ in range(100 - len(moments))]
+    wanted = port.stored(moments)
+    assert len({len(rows) for rows in wanted}) > 3
+    assert list(by_duckdb(port.lake, moments)) == wanted
+    assert list(by_polars(port.lake, moments)) == wanted
+
+
+def test_only_what_something_came_to_is_written(port: Port) -> None:
+    """A restated day has new files where its own rows, or those of a window over it, changed; a publication with
+    nothing new writes nothing, and says so."""
+    port.load(d01="ada 10\n", d02="ada 20\n", d03="ada 30\n", d04="ada 40\n")
+    first = port.publish()
+    assert first["status"] == "published"
+    before = port.current()
+    seen = {path: path.stat().st_mtime_ns for path in port.lake.rglob("*") if path.is_file()}
+    again = port.publish()
+    assert (again["status"], again["files"], again["tables"], again["removed"]) == ("unchanged", 0, [], 0)
+    assert {path: path.stat().st_mtime_ns for path in port.lake.rglob("*") if path.is_file()} == seen
+    port.load(d03="ada 31\n")
+    assert port.publish()["status"] == "published"
+    after = port.current()
+    kept = set(before["tables"]["harbor_landing"]) & set(after["tables"]["harbor_landing"])
+    assert sorted(file.split("/")[1][:10] for file in kept) == ["2025-03-01", "2025-03-02", "2025-03-04"]
+    recent = set(before["tables"]["harbor_recent"]) & set(after["tables"]["harbor_recent"])
+    assert sorted(file.split("/")[1][:10] for file in recent) == ["2025-03-01", "2025-03-02"]
+    assert all(len(files) == len({file.rpartition("-")[0] for file in files}) for files in after["tables"].values())
+
+
+def test_what_a_reader_may_still_use_stays_for_a_day(port: Port) -> None:
+    """Files that were replaced stay until the grace period is over; others that only publications leave go at once."""
+    port.load(d01="ada 10\n", d02="ada 20\n")
+    port.publish()
+    (old,) = [file for file in port.current()["tables"]["harbor_landing"] if "2025-03-01" in file]
+    orphan = port.lake / (old.rpartition("-")[0] + "-0123456789ab.parquet")
+    orphan.write_bytes(b"half")
+    mine = port.lake / "harbor_landing/notes.txt"
+    mine.write_text("a reader's own")
+    port.load(d01="ada 11\n")
+    assert port.publish()["removed"] == 1
+    assert not orphan.exists()
+    assert pl.read_parquet(port.lake / old)["tons"].to_list() == [10.0]
+    now = datetime.now(UTC)
+    for later, there in ((GRACE - timedelta(minutes=5), True), (GRACE + timedelta(minutes=5), False)):
+        with connect(port.db, lambda at=now + later: at) as spine:
+            assert publish(spine, "lake", LakeFolder(port.lake)).status == "unchanged"
+        assert (port.lake / old).exists() == there
+    assert mine.exists()
+
+
+def test_one_publisher_at_a_time(port: Port) -> None:
+    """A second is refused while one is at work, and not after it."""
+    port.load(d01="ada 10\n")
+    place = LakeFolder(port.lake)
+    with place.publishing():
+        code, told = port("publish", "--to", str(port.lake), "--format", "parquet")
+        assert code == 1
+        assert told["error"]["kind"] == StoreLocked.default_kind
+    assert port.publish()["status"] == "published"
+
+
+def test_another_place_or_history_is_refused(port: Port, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder with something else in it, one that cannot be made, and the lake of another store stay as they are."""
+    port.load(d01="ada 10\n")
+    port.publish()
+    before = port.current()
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers/thesis.txt").write_text("years of work")
+    for place, said in ((tmp_path / "papers", "no lake"), (tmp_path / "none/lake", "does not exist")):
+        code, told = port("publish", "--to", str(place), "--format", "parquet")
+        assert (code, told["error"]["kind"]) == (1, UsageError.default_kind)
+        assert said in told["error"]["message"]
+    assert [path.name for path in (tmp_path / "papers").iterdir()] == ["thesis.txt"]
+    other = Port(tmp_path, str(tmp_path / "other.db"), capsys)
+    other.load(d01="ada 11\n")
+    code, told = other("publish", "--to", str(port.lake), "--format", "parquet")
+    assert code == 1
+    assert "another store" in told["error"]["message"]
+    assert port.current() == before
+    (port.lake / "_current.json").unlink()
+    assert other.publish()["status"] == "published"
+    moment = datetime.fromisoformat(other.current()["published_through"])
+    assert list(by_polars(port.lake, [moment])) == other.stored([moment])
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_every_engine_takes_its_sql(port: Port) -> None:
+    """What is shipped for engines that are not here parses in their dialects and names every file."""
+    port.load(d01="ada 10\n")
+    port.publish()
+    files = [file for each in port.current()["tables"].values() for file in each]
+    for engine in ("duckdb", "spark", "trino", "snowflake"):
+        sql = (port.lake / f"views.{engine}.sql").read_text()
+        kinds = {type(each).__name__ for each in sqlglot.parse(sql, read=engine) if each is not None}
+        assert kinds <= {"Create", "Drop"}
+        assert all(file.split("/")[1] in sql for file in files)
