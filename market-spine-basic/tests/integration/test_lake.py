@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -238,3 +240,88 @@ def test_every_engine_takes_its_sql(port: Port) -> None:
         kinds = {type(each).__name__ for each in sqlglot.parse(sql, read=engine) if each is not None}
         assert kinds <= {"Create", "Drop"}
         assert all(file.split("/")[1] in sql for file in files)
+
+
+KILLS = """
+import os, shutil, signal, sys
+from pathlib import Path
+import duckdb, nanoarrow
+from market_spine.cli.main import root, run
+
+before, works, db = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+left = 0
+
+
+def planted(call):
+    def killing(*arguments, **named):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*arguments, **named)
+    return killing
+
+
+def publish(lake):
+    child = os.fork()
+    if child == 0:
+        os._exit(run(root, ["publish", "--to", str(lake), "--format", "parquet", "--db", db], "market-spine"))
+    return os.waitpid(child, 0)[1]
+
+
+os.fsync, Path.replace, Path.unlink = planted(os.fsync), planted(Path.replace), planted(Path.unlink)
+for point in range(1, 1000):
+    lake = works / str(point)
+    shutil.copytree(before, lake)
+    left = point
+    if publish(lake) != signal.SIGKILL:
+        break
+    if point % 3:
+        continue
+    shutil.copytree(lake, works / f"{point}-healed")
+    left = 0
+    assert publish(works / f"{point}-healed") == 0
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_kill_anywhere_leaves_the_lake_as_it_was_or_as_it_will_be(
+    port: Port, tmp_path: Path, tiny_site: Path
+) -> None:
+    """Killed before any call that settles, moves or removes a file, a publication has happened whole or not
+    at all, and the next one finishes it and leaves no file that nobody knows."""
+    port.load(d01="ada 10\n", d02="ada 20\n")
+    port.publish()
+    port.load(d01="ada 11\n")
+    works = tmp_path / "works"
+    works.mkdir()
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLS, str(port.lake), str(works), port.db],
+        env={"PYTHONPATH": str(tiny_site)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    old = datetime.fromisoformat(port.current()["published_through"])
+    with connect(port.db) as spine:
+        new = spine.store.settled(spine.store.query("SELECT MAX(committed_at) FROM core_manifest").rows[0][0])
+    ((was, will),) = [port.stored([old, new])]
+    points = sorted(int(path.name) for path in works.iterdir() if path.name.isdigit())
+    assert len(points) > 20
+    outcomes = set()
+    for point in points:
+        lake = works / str(point)
+        through = datetime.fromisoformat(json.loads((lake / "_current.json").read_text())["published_through"])
+        assert list(by_polars(lake, [through])) == [{old: was, new: will}[through]]
+        outcomes.add(through)
+        healed = works / f"{point}-healed"
+        if not healed.exists():
+            continue
+        said = json.loads((healed / "_current.json").read_text())
+        assert list(by_duckdb(healed, [new])) == [will]
+        known = {file for files in said["tables"].values() for file in files}
+        known.update(each["file"] for each in said["replaced"])
+        assert {str(path.relative_to(healed)) for path in healed.rglob("*.parquet")} == known
+    assert outcomes == {old, new}
