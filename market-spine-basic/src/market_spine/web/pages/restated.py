@@ -28,8 +28,15 @@ def restated(reading: Reading, subject: Subject, name: str, start: date | None) 
 
 
 def _closed(
-    reading: Reading, short: str, table: Table, where: dict[str, str], start: date | None
+    reading: Reading, short: str, table: Table, where: dict[str, Any], start: date | None
 ) -> Iterator[dict[str, Any]]:
+    known = reading.known(reading.console.domains[short])
+    # Of what came once no row was restated: all that would be read of it are rows that stand.
+    moved = [key.split("|") for key, own in known.items() if len(own.captures) > 1 or own.retracted]
+    if not moved:
+        return
+    parts = {name: sorted({values[at] for values in moved}) for at, name in enumerate(table.partition_by)}
+    where = {**parts, **where}
     columns = [*table.names, "known_from", "known_until"]
     rows = reading.rows(f"{table.name}_history", columns=columns, where=where, start=start).to_dicts()
     since = {(*(row[name] for name in table.key), row["known_from"]): row for row in rows}
@@ -42,7 +49,7 @@ def _closed(
             "domain": short,
             "table": table.name,
             "partition_key": "|".join(str(row[name]) for name in table.partition_by),
-            "key": {name: row[name] for name in table.key if name not in (*table.partition_by, *where)},
+            "key": {name: row[name] for name in table.key if name not in where},
             "at": str(row["known_until"]),
             "old": {name: row[name] for name in values},
             "new": {name: after[name] for name in values} if after else None,
