@@ -19,8 +19,6 @@ OLDEST, NEWEST = "1.31", "1.37"
 """The supported versions; podFailurePolicy is stable since the oldest."""
 LONGEST_NAME = 52
 """Of a CronJob, since its controller adds eleven characters."""
-INDEX = "JOB_COMPLETION_INDEX"
-"""What the controller of an Indexed Job tells each pod."""
 Manifests = list[dict[str, Any]]
 
 
@@ -184,16 +182,9 @@ def _assigned_ids(documents: Manifests) -> Iterator[str]:
             yield f"restricted-v2 assigns {key}, but {value} is asked for"
 
 
-def pod_manifest(documents: Manifests, wanted: str, index: int | None = None) -> str:
-    """The Pod that the controller of ``CronJob NAME`` or ``Job NAME`` would start, with all ConfigMaps, as YAML.
-
-    ``index`` is that of an Indexed Job's pod.
-    """
+def pod_manifest(documents: Manifests, wanted: str) -> str:
+    """The Pod that the controller of ``CronJob NAME`` or ``Job NAME`` would start, with all ConfigMaps, as YAML."""
     (job,) = [spec for name, spec in pods(documents) if name == wanted]
-    if index is not None:
-        for container in job["template"]["spec"]["containers"]:
-            given = [each for each in container.get("env", []) if each["name"] != INDEX]
-            container["env"] = [*given, {"name": INDEX, "value": str(index)}]
     metadata = {"name": wanted.partition(" ")[2], "labels": job["template"].get("metadata", {}).get("labels", {})}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": job["template"]["spec"]}
     maps = [document for document in documents if document["kind"] == "ConfigMap"]

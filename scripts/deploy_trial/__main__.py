@@ -16,13 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scripts.deploy_check import tools
-from scripts.deploy_trial import image, pipelines, services
+from scripts.deploy_trial import consoles, image, pipelines, services
 from scripts.deploy_trial.world import World, enter, prepare
 
 STEPS: tuple[Callable[[World], str], ...] = (
     *(image.build, image.context, image.layers, image.bare, image.start),
     *(image.first_load, image.second_run, image.revision, image.terminated),
-    *(services.compose, services.pods, services.cron, services.systemd),
+    *(services.compose, services.pods, consoles.compose, consoles.pod),
+    *(services.cron, services.systemd),
     *(pipelines.lint, pipelines.gitlab, image.other_platforms),
 )
 

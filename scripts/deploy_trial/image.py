@@ -22,12 +22,13 @@ GUIDE = ("python", "scripts/schedule_finra.py", "--lookback-weeks", "4", "--mode
 
 
 def build(world: World) -> str:
-    """The image is built on the stand-in base, and with the extra simulate."""
+    """The image is built on the stand-in base, and with the extras of the simulator and of the console."""
     world.podman("import", CACHE / "python.tar", BASE)
     started = time.monotonic()
     _bud(world, IMAGE, ".")
     seconds = time.monotonic() - started
     _bud(world, "localhost/market-spine:simulate", "--build-arg", "EXTRAS=simulate", ".")
+    _bud(world, "localhost/market-spine:console", "--build-arg", "EXTRAS=web metrics", ".")
     return f"{seconds:.0f} s"
 
 

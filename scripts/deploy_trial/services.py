@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -18,11 +19,14 @@ from scripts.deploy_check.tools import REPOSITORY
 from scripts.deploy_trial.world import CACHE, World
 
 POSTGRES = "docker.io/library/postgres:17"
+FILES = ("compose.yaml", "compose.simulated.yaml", "compose.console.yaml")
+COMPOSE_TOKEN = "console-token"  # noqa: S105 - the name of a file
 PASSWORD = "a1b2c3d4"  # noqa: S105 - of a database that lives for minutes
 
 
-def _compose(world: World, *arguments: str, codes: tuple[int, ...] = (0,)) -> str:
-    files = ("-f", "compose.yaml", "-f", "compose.simulated.yaml")
+def run_compose(world: World, *arguments: str, codes: tuple[int, ...] = (0,)) -> str:
+    """Run podman-compose with all files that are shipped."""
+    files = [word for name in FILES for word in ("-f", name)]
     return world.run(tools.install() / "podman-compose", *files, *arguments, cwd=world.folder / "compose", codes=codes)
 
 
@@ -47,19 +51,21 @@ def compose(world: World) -> str:
     shutil.copytree(REPOSITORY / "deploy/compose", world.folder / "compose")
     settings = (world.folder / "compose/.env.example").read_text().replace("PASSWORD=", f"PASSWORD={PASSWORD}")
     (world.folder / "compose/.env").write_text(settings)
-    _compose(world, "up", "--detach", "--no-build", "db", "simulated-finra")
-    world.wait("PostgreSQL", "podman", "exec", _container(world, "db"), "pg_isready", "-h", "127.0.0.1")
+    (world.folder / "compose" / COMPOSE_TOKEN).write_text(secrets.token_hex(24) + "\n")
+    run_compose(world, "up", "--detach", "--no-build", "db", "simulated-finra")
+    world.wait("PostgreSQL", "podman", "exec", container(world, "db"), "pg_isready", "-h", "127.0.0.1")
     ready = ("python", "-c", "import socket; socket.create_connection(('127.0.0.1', 8900), 1)")
-    world.wait("the simulator", "podman", "exec", _container(world, "simulated-finra"), *ready)
-    first = _result(_compose(world, "run", "--rm", "--no-deps", "-T", "finra-scheduler"))
+    world.wait("the simulator", "podman", "exec", container(world, "simulated-finra"), *ready)
+    first = _result(run_compose(world, "run", "--rm", "--no-deps", "-T", "finra-scheduler"))
     assert (first["status"], first["stats"]["succeeded"]) == ("success", 12), first
-    second = _result(_compose(world, "run", "--rm", "--no-deps", "-T", "finra-scheduler"))
+    second = _result(run_compose(world, "run", "--rm", "--no-deps", "-T", "finra-scheduler"))
     assert second["stats"]["skipped"] == 12, second
-    version = world.podman("exec", _container(world, "db"), "postgres", "--version").strip()
+    version = world.podman("exec", container(world, "db"), "postgres", "--version").strip()
     return f"12 of 12, then 12 skipped; {version}, a stand-in for {POSTGRES}"
 
 
-def _container(world: World, service: str) -> str:
+def container(world: World, service: str) -> str:
+    """The id of a service's container."""
     return world.podman("ps", "--quiet", "--filter", f"label=com.docker.compose.service={service}").split()[0]
 
 
@@ -67,7 +73,7 @@ def pods(world: World) -> str:
     """The pods of the migration Job and of a CronJob, with their own arguments, run under podman play kube."""
     built = tools.call("kubectl", "kustomize", REPOSITORY / "deploy/kubernetes/overlays/postgres", cwd=REPOSITORY)
     documents = load_all(built.stdout)
-    database = _container(world, "db")
+    database = container(world, "db")
     world.podman(
         "exec", "--env", f"PGPASSWORD={PASSWORD}", database, "createdb", "-h", "127.0.0.1", "-U", "spine", "kube"
     )
