@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from market_spine import registry
-from market_spine.app.scheduling import SchedulerResult
+from market_spine.app.scheduling import PipelineRun, SchedulerResult
+from market_spine.app.task import Outcome
+from market_spine.app.windows import Window, WindowRunner
 from market_spine.compose import Hooks, utc_now
 from market_spine.core.domain import Domain
 from market_spine.core.partition import Partition, Scope
@@ -36,13 +38,18 @@ class Port:
         self.folder.mkdir(exist_ok=True)
         (self.folder / f"2025-03-{day:02}.txt").write_text("".join(f"{line}\n" for line in lines))
 
-    def run(self, days: str = DAYS, stop: Callable[[], bool] = lambda: False, **flags: Any) -> SchedulerResult:
-        """Run the scheduler in this thread, on connections of its own."""
+    def run(self, days: str = DAYS, stop_after: int | None = None, **flags: Any) -> SchedulerResult:
+        """Run the scheduler in this thread, on its own connections; told to stop once so many partitions are done."""
         from harbor import run_harbor
 
         ticks = count()
         base = datetime(2025, 3, 9, 12, tzinfo=UTC) + timedelta(minutes=next(self._minutes))
-        hooks = Hooks(clock=lambda: base + timedelta(milliseconds=next(ticks)), stop=stop)
+        done: list[Outcome] = []
+        hooks = Hooks(
+            clock=lambda: base + timedelta(milliseconds=next(ticks)),
+            stop=lambda: len(done) == stop_after,
+            progress=done.append,
+        )
         result: SchedulerResult = run_harbor(self.folder, days, hooks, db=self.database, run_date="2025-03-09", **flags)
         return result
 
@@ -66,12 +73,6 @@ def server_port(new_postgres: Callable[[], str], tmp_path: Path, harbor: None) -
     return Port(tmp_path / "landings", f"{new_postgres()}&application_name={uuid.uuid4().hex}")
 
 
-def stop_after(partitions: int) -> Callable[[], bool]:
-    """A signal that comes after so many partitions: no window is computed then."""
-    asked = count()
-    return lambda: next(asked) >= partitions
-
-
 def recent(port: Port) -> list[tuple[Any, ...]]:
     """The windows: day and cargo."""
     return port.rows("SELECT day, tons FROM harbor_recent ORDER BY day")
@@ -86,7 +87,7 @@ def three_days(port: Port) -> None:
 def restate_first_day(port: Port) -> None:
     """Another scheduler loads a restated first day, and is stopped before it computes any window."""
     port.land(1, "ada 100")
-    assert port.run("2025-03-01", stop=stop_after(1)).stats.succeeded == 1
+    assert port.run("2025-03-01", stop_after=1).stats.succeeded == 1
 
 
 def test_an_input_that_moves_while_a_window_is_computed(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +153,7 @@ def test_a_window_that_another_run_wrote_meanwhile_is_up_to_date(port: Port, mon
     assert recent(port)[2] == ("2025-03-03", 70.0)
 
 
-def test_a_window_whose_connection_is_cut_fails_alone(server_port: Port) -> None:
+def test_a_window_whose_connection_is_cut_fails_alone(server_port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the server drops every connection between two windows, the next window fails as store_unavailable, those
     after it are computed over a new connection, and a rerun completes the one."""
     import psycopg
@@ -162,21 +163,22 @@ def test_a_window_whose_connection_is_cut_fails_alone(server_port: Port) -> None
     url = parse_url(port.database)
     parameters = dict(url.parameters)
     doomed = parameters.pop("application_name")
-    asked = count(1)
+    asked, compute = count(1), WindowRunner.run
 
     with psycopg.connect("", autocommit=True, **parameters) as admin:  # type: ignore[arg-type]
 
-        def cut() -> bool:
-            if next(asked) == 5:  # three partitions, one window
+        def cut(self: WindowRunner, window: Window) -> PipelineRun:
+            if next(asked) == 2:
                 ended = admin.execute(
                     "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name = %s",
                     (doomed,),
                 ).fetchall()
                 # One that had just been closed may still be listed, and cannot be ended any more.
                 assert (True,) in ended
-            return False
+            return compute(self, window)
 
-        result = port.run(stop=cut)
+        monkeypatch.setattr(WindowRunner, "run", cut)
+        result = port.run()
     windows = [run for run in result.runs if run.pipeline == "harbor.compute_recent"]
     assert [run.error.kind if run.error else run.status for run in windows] == [
         "completed",

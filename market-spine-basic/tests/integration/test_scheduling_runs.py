@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -313,8 +313,8 @@ def test_windows_left_by_an_interrupted_run_are_computed_by_the_next(run: Run, d
     """A window whose inputs were committed without it is found and computed later, with nothing else to do."""
     run(only_stage="ingest")
     run(only_stage="normalize")
-    answers: Iterator[bool] = iter([False, False, False, True])
-    run(only_stage="calc", hooks={"stop": lambda: next(answers)})
+    done: list[Outcome] = []
+    run(only_stage="calc", hooks={"stop": lambda: len(done) == 3, "progress": done.append})
     assert rows(database, "SELECT COUNT(*) FROM harbor_recent") == [(0,)]
     result = run()
     assert [run.partition_key for run in result.runs if run.pipeline == "harbor.compute_recent"] == MARCH.split(",")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ import pytest
 from market_spine import registry
 from market_spine.app.rebuild import MomentClock, rebuild
 from market_spine.app.scheduling import SchedulerResult
+from market_spine.app.task import Outcome
 from market_spine.compose import reader
 from market_spine.core.domain import StageSpec
 from market_spine.core.partition import Partition
@@ -35,8 +36,8 @@ def computed(result: SchedulerResult) -> list[str]:
 
 def without_windows() -> dict[str, Any]:
     """Flags of a run that loads one day and is stopped before its windows."""
-    answers: Iterator[bool] = iter([False, True])
-    return {"hooks": {"stop": lambda: next(answers)}}
+    done: list[Outcome] = []
+    return {"hooks": {"stop": lambda: bool(done), "progress": done.append}}
 
 
 @pytest.fixture
