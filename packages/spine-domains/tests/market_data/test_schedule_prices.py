@@ -61,6 +61,7 @@ def test_flags_and_defaults_are_those_of_the_guide() -> None:
         "partitions": None,
         "only": None,
         "shard": None,
+        "executor": None,
         "out": None,
         "overwrite": False,
         "metrics_file": None,
