@@ -79,6 +79,6 @@ PLACES: dict[str, Callable[[Shop], str]] = {
     "search": partial(fixed, "/search"),
     "search that finds": partial(fixed, "/search?q=OTC"),
     "SQL": partial(fixed, "/query"),
-    "SQL answered": partial(fixed, "/query?sql=SELECT+*+FROM+finra_otc_market_week"),
+    "SQL answered": partial(fixed, "/query?sql=SELECT+partition_key,+stage,+row_count+FROM+core_manifest+LIMIT+20"),
     "SQL refused": partial(fixed, "/query?sql=SELECT"),
 }
