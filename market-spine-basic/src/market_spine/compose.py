@@ -131,7 +131,8 @@ def run_schedule(domain: Domain, request: Request, select: Select, hooks: Hooks)
     with stopping.heard(hooks.stop), log_context(run_id=run_id):
         result = guarded(run)
         if isinstance(result, MarketSpineError):
-            answer = failure(domain, result, started, hooks.clock(), config | result.config, run_id)
+            told = config | result.config
+            answer = failed(domain.name, domain.scheduler, result, started, hooks.clock(), told, run_id)
             return _ended_early(answer, result, request.db, hooks, dry=config["mode"] == "dry-run")
         return result
 
@@ -240,18 +241,6 @@ def _subject(asked: Asked, partition_key: str, domain: str | None, db: str | Non
     if committed is None:
         raise UsageError(f"there is no capture '{asked.capture_id}'", hint="market-spine captures PARTITION lists them")
     return registry.find(committed.entry.partition.domain), committed.entry.partition
-
-
-def failure(
-    domain: Domain,
-    error: MarketSpineError,
-    started: datetime,
-    finished: datetime,
-    config: Mapping[str, Any] | None = None,
-    run_id: str | None = None,
-) -> SchedulerResult:
-    """The result of a run that a critical error ended before it began."""
-    return failed(domain.name, domain.scheduler, error, started, finished, config, run_id)
 
 
 def reader(db: str | None, clock: Clock | None = None) -> LogReader:

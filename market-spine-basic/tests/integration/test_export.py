@@ -256,6 +256,8 @@ def test_an_empty_folder_is_a_place(spine: Spine, tmp_path: Path) -> None:
     assert (tmp_path / "out/export.json").exists()
     with pytest.raises(UsageError, match="does not exist"):
         export(spine, tmp_path / "none/out", "parquet")
+    with pytest.raises(UsageError, match="is an address"):
+        export(spine, Path("gs://bucket/out"), "parquet")
 
 
 def test_the_store_itself_is_never_replaced(spine: Spine, store: str, tmp_path: Path) -> None:

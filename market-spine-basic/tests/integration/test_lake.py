@@ -212,8 +212,13 @@ def test_another_place_or_history_is_refused(port: Port, tmp_path: Path, capsys:
     before = port.current()
     (tmp_path / "papers").mkdir()
     (tmp_path / "papers/thesis.txt").write_text("years of work")
-    for place, said in ((tmp_path / "papers", "no lake"), (tmp_path / "none/lake", "does not exist")):
-        code, told = port("publish", "--to", str(place), "--format", "parquet")
+    refused = {
+        str(tmp_path / "papers"): "no lake",
+        str(tmp_path / "none/lake"): "does not exist",
+        "s3://b/l": "address",
+    }
+    for place, said in refused.items():
+        code, told = port("publish", "--to", place, "--format", "parquet")
         assert (code, told["error"]["kind"]) == (1, UsageError.default_kind)
         assert said in told["error"]["message"]
     assert [path.name for path in (tmp_path / "papers").iterdir()] == ["thesis.txt"]

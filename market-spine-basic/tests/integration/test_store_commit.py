@@ -43,6 +43,19 @@ def _everything(writer: StoreWriter) -> dict[str, list[str]]:
     return every_row(writer, writer._db.relations())
 
 
+def test_whole_stores_are_compared_by_every_row(writer: StoreWriter, put: Callable[..., Entry]) -> None:
+    """What tests compare stores by has each row of a table, changed ones changed, and none of an empty one."""
+    put("first", kale=1, beet=2)
+    first = every_row(writer, ["garden_harvest", "core_rejects"])
+    assert [sorted(word for word in ("kale", "beet") if word in row) for row in first["garden_harvest"]] == [
+        ["beet"],
+        ["kale"],
+    ]
+    assert first["core_rejects"] == []
+    put("second", kale=1, beet=3)
+    assert set(every_row(writer, ["garden_harvest"])["garden_harvest"]) != set(first["garden_harvest"])
+
+
 def test_commit_moments_only_grow(
     writer: StoreWriter, partition: Partition, put: Callable[..., Entry], clock: Any
 ) -> None:

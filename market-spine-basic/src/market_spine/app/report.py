@@ -189,7 +189,7 @@ def failed(
     config: Mapping[str, Any] | None = None,
     run_id: str | None = None,
 ) -> SchedulerResult:
-    """The result of a run that a critical error ended before it began, by the names of a domain and a scheduler."""
+    """The result of what a critical error ended before it began; the domain is empty where none is known."""
     return SchedulerResult(
         schema_version=SCHEMA_VERSION,
         domain=domain,

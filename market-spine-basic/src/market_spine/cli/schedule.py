@@ -48,9 +48,9 @@ def schedule_command(domain: Domain, name: str) -> Callable[[Callable[..., Any]]
     """
 
     def answer(error: MarketSpineError, started: datetime, finished: datetime) -> SchedulerResult:
-        from market_spine.compose import failure
+        from market_spine.app.report import failed
 
-        return failure(domain, error, started, finished)
+        return failed(domain.name, domain.scheduler, error, started, finished)
 
     def declare(function: Callable[..., SchedulerResult]) -> ScheduleCommand:
         def callback(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from market_spine import __version__
 from market_spine.core.schema import Between, RelationInfo
 from market_spine.errors import UsageError
-from market_spine.publish.place import building
+from market_spine.publish.place import building, resolved
 
 if TYPE_CHECKING:
     from market_spine.core.ports import FrameStream
@@ -91,7 +91,7 @@ def export(
         UsageError: no such table or column, no such value, or something else lies there.
         StoreError: the database cannot be read; with kind ``output``: the export cannot be written.
     """
-    target = to.resolve()
+    target = resolved(to)
     latest = spine.store.latest()
     then = spine if latest is None or spine.moment is not None else spine.as_of(latest)
     chosen = _chosen(then.tables(), tables)

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from market_spine.errors import StoreCorrupt, StoreLocked, StoreUnavailable, UsageError
-from market_spine.publish.place import sync
+from market_spine.errors import StoreCorrupt, StoreLocked, UsageError
+from market_spine.publish.place import resolved, sync, writing
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,10 +22,10 @@ _OURS = re.compile(r".+-[0-9a-f]{12}-[0-9a-f]{12}\.parquet")
 
 
 class LakeFolder:
-    """A folder on a file system that has locks."""
+    """A folder on a file system that has locks; raises UsageError for an address."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder.resolve()
+        self._folder = resolved(folder)
 
     @property
     def address(self) -> str:
@@ -37,13 +37,13 @@ class LakeFolder:
         """Be the only publisher while the block goes on; the lock of one that was killed is gone with it.
 
         Raises:
-            UsageError: something else lies there.
+            UsageError: something else lies there, or as ``writing`` has it.
             StoreLocked: another process publishes there.
             StoreUnavailable: it cannot be written.
         """
         import fcntl
 
-        try:
+        with writing(self._folder):
             self._look()
             lock = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
@@ -56,16 +56,8 @@ class LakeFolder:
                 yield
             finally:
                 os.close(lock)
-        except OSError as error:
-            raise StoreUnavailable(
-                f"--to: {self._folder} cannot be written: {error.strerror or error}",
-                hint="check the folder, its permissions and the space on the disk",
-                kind="output",
-            ) from error
 
     def _look(self) -> None:
-        if not self._folder.parent.is_dir():
-            raise UsageError(f"--to: the folder {self._folder.parent} does not exist", hint="create it")
         self._folder.mkdir(exist_ok=True)
         found = {each.name for each in self._folder.iterdir()}
         if found and not found & {CURRENT, _LOCK}:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,37 @@ from uuid import uuid4
 from market_spine.errors import StoreUnavailable, UsageError
 
 _CONTENT, _OLD = "content", "old"
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/.*", re.DOTALL)
+
+
+def resolved(to: Path) -> Path:
+    """The place that ``--to`` names, from the root; raises UsageError for an address."""
+    if _ADDRESS.fullmatch(str(to)):
+        raise UsageError(
+            f"--to: {to} is an address, and files are written to folders of this machine",
+            hint="name a folder, and copy it there with the tools of that place",
+        )
+    return to.resolve()
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Write to a place that ``--to`` names.
+
+    Raises:
+        UsageError: the folder that it is to lie in does not exist.
+        StoreUnavailable: the block met an error of the file system.
+    """
+    if not target.parent.is_dir():
+        raise UsageError(f"--to: the folder {target.parent} does not exist", hint="create it")
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(
+            f"--to: {target} cannot be written: {error.strerror or error}",
+            hint="check the folder, its permissions and the space on the disk",
+            kind="output",
+        ) from error
 
 
 @contextmanager
@@ -27,12 +59,10 @@ def building(target: Path, *, overwrite: bool, refuse: Callable[[Path], None]) -
         refuse: raises UsageError for what must not be replaced.
 
     Raises:
-        UsageError: something lies there.
+        UsageError: something lies there, or as ``writing`` has it.
         StoreUnavailable: it cannot be written.
     """
-    if not target.parent.is_dir():
-        raise UsageError(f"--to: the folder {target.parent} does not exist", hint="create it")
-    try:
+    with writing(target):
         _clear(target)
         _look(target, overwrite=overwrite, refuse=refuse)
         work, lock = _work(target)
@@ -46,12 +76,6 @@ def building(target: Path, *, overwrite: bool, refuse: Callable[[Path], None]) -
         finally:
             shutil.rmtree(work, ignore_errors=True)
             os.close(lock)
-    except OSError as error:
-        raise StoreUnavailable(
-            f"--to: {target} cannot be written: {error.strerror or error}",
-            hint="check the folder, its permissions and the space on the disk",
-            kind="output",
-        ) from error
 
 
 def _look(target: Path, *, overwrite: bool, refuse: Callable[[Path], None]) -> None:
