@@ -66,6 +66,19 @@ def test_what_another_process_commits_is_shown(database: str) -> None:
     assert shown(as_of=latest.isoformat()) == before
 
 
+def test_another_history_is_read_whole(tmp_path: Path) -> None:
+    """Of a file that another one took the place of, whose commits are later, nothing is known any more."""
+    memory = Recollection()
+    for symbol in ("AAPL", "MSFT"):
+        place = str(tmp_path / f"{symbol}.db")
+        run_prices_schedule(symbols=symbol, source="mock", sleep=0, db=place, run_date=date(2025, 12, 22))
+        console = console_of(place)
+        with open_reader(console.url, console.all_domains) as store:
+            latest = store.latest()
+            assert latest is not None
+            assert list(memory.known(store, "market_data", latest)) == [f"{symbol}|mock"]
+
+
 def test_a_state_is_asked_once() -> None:
     """One question is asked once for a state, again for another, and again where asking failed."""
     memory, asked = Recollection(), iter(range(10))
