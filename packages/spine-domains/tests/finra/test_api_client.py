@@ -25,6 +25,8 @@ def answering() -> Iterator[Callable[[dict[str, str], bytes], FinraApi]]:
     def make(headers: dict[str, str], body: bytes) -> FinraApi:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
+                # A question left unread would have the closing connection reset, and the answer lost with it.
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 self.send_response(200)
                 for name, value in {"Content-Length": str(len(body)), **headers}.items():
                     self.send_header(name, value)
