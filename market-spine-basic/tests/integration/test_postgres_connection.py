@@ -14,6 +14,7 @@ from market_spine.core.capture import Part
 from market_spine.core.domain import Domain
 from market_spine.core.partition import Partition, Scope
 from market_spine.core.quota import Limit, PlannedCall, Refusal
+from market_spine.core.revision import diff_rows
 from market_spine.core.schema import Table
 from market_spine.errors import StoreUnavailable
 from market_spine.store import StoreUrl, open_reader, open_writer, parse_url
@@ -131,7 +132,7 @@ WRITES: dict[str, Callable[[StoreCommit, Table, Callable[..., Any]], Any]] = {
     "add_payload": lambda commit, *_: commit.add_payload(Part("ALL", b"other", "file")),
     "replace": lambda commit, table, frame: commit.replace(table, SCOPE, frame(leek=3), 7),
     "replace with what is current": lambda commit, table, frame: commit.replace(
-        table, SCOPE, frame(leek=3), 7, current=frame(leek=2)
+        table, SCOPE, frame(leek=3), 7, diff=diff_rows(frame(leek=2), frame(leek=3), table.key)
     ),
     "add_rejects": lambda commit, *_: commit.add_rejects(7, "b", _rejects()),
     "resolve": lambda commit, *_: commit.resolve(),

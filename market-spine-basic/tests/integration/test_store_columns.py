@@ -12,7 +12,7 @@ import pytest
 from market_spine.core.domain import Domain
 from market_spine.core.manifest import Entry
 from market_spine.core.partition import Partition, Scope
-from market_spine.core.revision import Change
+from market_spine.core.revision import Change, diff_rows
 from market_spine.core.schema import Column, Table
 from market_spine.errors import SchemaError, StoreCorrupt
 from market_spine.store import StoreUrl, check, open_writer
@@ -149,7 +149,8 @@ def test_what_another_writer_changed_meanwhile_is_worked_out_again(
     put("first", kale=1, beet=2)
     with open_writer(store_url, [domain], clock=clock) as other:
         prepared = other.prepare(domain.tables[0], NORTH, harvest(kale=1, beet=3))
-        claimed = other.prepare(domain.tables[0], NORTH, harvest(kale=1, beet=3), current=harvest(kale=1, beet=2))
+        diff = diff_rows(harvest(kale=1, beet=2), harvest(kale=1, beet=3), domain.tables[0].key)
+        claimed = other.prepare(domain.tables[0], NORTH, harvest(kale=1, beet=3), diff=diff)
         put("second", kale=4, leek=5)
         with pytest.raises(StoreCorrupt), other.commit(partition) as commit:
             commit.put(claimed, commit.next_id())

@@ -17,7 +17,7 @@ from market_spine.core.capture import Part
 from market_spine.core.domain import Domain
 from market_spine.core.manifest import Entry, PartRecord, RunRecord
 from market_spine.core.partition import Partition, Scope
-from market_spine.core.revision import Change
+from market_spine.core.revision import Change, diff_rows
 from market_spine.errors import StoreCorrupt, UsageError
 from market_spine.store import StoreUrl, open_writer
 from market_spine.store.writer import StoreWriter
@@ -170,8 +170,9 @@ def test_a_wrong_claim_about_held_rows_is_found(
     """If the table does not hold what the caller says it holds, nothing is written."""
     put("first", kale=1)
     before = _everything(writer)
+    diff = diff_rows(harvest(**claimed), harvest(leek=9), domain.tables[0].key)
     with pytest.raises(StoreCorrupt), writer.commit(partition) as commit:
-        commit.replace(domain.tables[0], NORTH, harvest(leek=9), commit.next_id(), current=harvest(**claimed))
+        commit.replace(domain.tables[0], NORTH, harvest(leek=9), commit.next_id(), diff=diff)
     assert _everything(writer) == before
 
 

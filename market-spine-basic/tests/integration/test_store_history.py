@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from market_spine.core.domain import Domain
 from market_spine.core.manifest import Entry
 from market_spine.core.partition import Partition, Scope
-from market_spine.core.revision import Change
+from market_spine.core.revision import Change, diff_rows
 from market_spine.core.schema import Table
 from market_spine.store import StoreUrl, open_writer
 from market_spine.store.sqlite import segments
@@ -112,10 +112,10 @@ def test_every_moment_reads_as_it_was(
         for number, (name, partition, scope, rows) in enumerate(writes):
             table, before = tables[name], state[name]
             old = {key: row for key, row in before.items() if _in_scope(table, scope, row)}
-            current = _frame(table, old) if data.draw(st.booleans()) else None
+            diff = diff_rows(_frame(table, old), _frame(table, rows), table.key) if data.draw(st.booleans()) else None
             with writer.commit(partition) as commit:
                 manifest_id = commit.next_id()
-                change = commit.replace(table, scope, _frame(table, rows), manifest_id, current=current)
+                change = commit.replace(table, scope, _frame(table, rows), manifest_id, diff=diff)
                 if change:
                     enter(commit, partition, manifest_id=manifest_id, capture_id=f"capture {number}")
             assert change == Change(
@@ -135,10 +135,10 @@ def test_every_moment_reads_as_it_was(
 
 @pytest.mark.soak
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(write=_harvest_write() | _price_write(), with_current=st.booleans())
+@given(write=_harvest_write() | _price_write(), compared=st.booleans())
 def test_an_identical_frame_writes_nothing(
     write: tuple[str, Partition, Scope, State],
-    with_current: bool,
+    compared: bool,
     new_store: Callable[[], StoreUrl],
     domain: Domain,
     clock: Any,
@@ -154,8 +154,8 @@ def test_an_identical_frame_writes_nothing(
             commit.replace(table, scope, frame, entry.manifest_id)
         before = _raw(writer, domain)
         with writer.commit(partition) as commit:
-            current = frame if with_current else None
-            assert commit.replace(table, scope, frame.reverse(), commit.next_id(), current=current) == Change()
+            diff = diff_rows(frame, frame.reverse(), table.key) if compared else None
+            assert commit.replace(table, scope, frame.reverse(), commit.next_id(), diff=diff) == Change()
         assert _raw(writer, domain) == before
 
 

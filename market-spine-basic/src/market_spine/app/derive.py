@@ -14,6 +14,7 @@ from market_spine.core.domain import StageSpec
 from market_spine.core.fingerprint import content_hash, fingerprint
 from market_spine.core.manifest import CALC, INGEST, NORMALIZE, Entry
 from market_spine.core.ports import Reader
+from market_spine.core.revision import RowDiff
 from market_spine.errors import MissingInput
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def draft_normalize(task: Task, store: Callable[[], Reader], ingest: Ingest) -> 
         entry,
         frames,
         scopes=covered_scopes(task.run.domain, task.partition, content.normalized),
-        current=_surely_current(task, ingest),
+        diffs=_sure_diffs(task, ingest),
         # A capture that merely knows more than the one before is no revision, though rows are written.
         is_revision=NORMALIZE in task.known.stages
         and (target.is_revision or target.change is None or is_replay(target)),
@@ -97,14 +98,15 @@ def draft_calc(task: Task, store: Callable[[], Reader], normalized: StageDraft |
     )
 
 
-def _surely_current(task: Task, ingest: Ingest) -> Mapping[str, pl.DataFrame]:
-    """The rows that stand, if the capture before was normalized by this very code and was read on the way."""
+def _sure_diffs(task: Task, ingest: Ingest) -> Mapping[str, RowDiff]:
+    """How the rows differ from those that stand, if they were compared on the way with the very rows that stand."""
     current = task.known.current
-    if ingest.found is None or current is None:
+    # Compared on what both know, rows that stand were completed from the payload first.
+    if ingest.found is None or ingest.found.enriched or current is None:
         return {}
     if standing(task, NORMALIZE) != normalize_fingerprint(task, current.entry):
         return {}
-    return ingest.found.before
+    return ingest.found.diffs
 
 
 def _tables(task: Task, store: Callable[[], Reader], normalized: StageDraft | None) -> Mapping[str, pl.DataFrame]:

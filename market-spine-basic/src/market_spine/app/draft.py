@@ -15,7 +15,7 @@ from market_spine.core.kinds import read_value, scope_value
 from market_spine.core.manifest import Entry
 from market_spine.core.partition import Partition, Scope
 from market_spine.core.ports import Clock, Commit, Replacement, Writer
-from market_spine.core.revision import Change
+from market_spine.core.revision import Change, RowDiff
 from market_spine.core.schema import Table
 from market_spine.errors import MarketSpineError
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False, repr=False)
 class StageDraft:
-    """The rows of one derived stage. ``current``: those that it replaces, per table, where surely known."""
+    """The rows of one derived stage. ``diffs``: how they differ from those that stand, where surely known."""
 
     entry: Entry
     frames: Mapping[str, pl.DataFrame]
     scopes: Mapping[str, Scope] = field(default_factory=dict)
-    current: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    diffs: Mapping[str, RowDiff] = field(default_factory=dict)
     is_revision: bool = False
     standing: bool = False
     """The manifest has this very fingerprint already: only rows that differ are written."""
@@ -48,7 +48,7 @@ class StageDraft:
                 table,
                 self.scopes.get(table.name) or partition_scope(table, self.entry.partition),
                 self.frames[table.name],
-                current=self.current.get(table.name),
+                diff=self.diffs.get(table.name),
             )
             for table in domain.tables
             if table.name in self.frames

@@ -24,7 +24,7 @@ from market_spine.core.manifest import (
     RunStart,
 )
 from market_spine.core.partition import Partition, Scope
-from market_spine.core.revision import Change
+from market_spine.core.revision import Change, RowDiff
 from market_spine.core.schema import RelationInfo, Table
 
 if TYPE_CHECKING:
@@ -280,7 +280,7 @@ class Commit(Protocol):
         frame: pl.DataFrame,
         manifest_id: int,
         *,
-        current: pl.DataFrame | None = None,
+        diff: RowDiff | None = None,
     ) -> Change:
         """Make ``frame`` what is known in ``scope``: close what vanished or changed, add what is new.
 
@@ -289,9 +289,10 @@ class Commit(Protocol):
             scope: the rows this write owns; every row of ``frame`` lies in it.
             frame: the rows that are true now, columns as declared, keys unique and not null.
             manifest_id: the entry that brings them.
-            current: the rows now current in the scope, if the caller knows them for certain (it parsed
-                them from the payload the manifest names); saves reading them back. If the table
-                disagrees while closing rows, StoreCorrupt is raised and nothing is written.
+            diff: how ``frame`` differs from the rows now current in the scope, all columns as declared, if the
+                caller knows that for certain; saves reading them back and comparing once more. If the table
+                disagrees with its numbers of rows, or while closing rows, StoreCorrupt is raised and nothing is
+                written.
         """
 
     def put(self, prepared: Replacement, manifest_id: int) -> Change:
@@ -316,9 +317,7 @@ class Commit(Protocol):
 class Writer(Keeper, Protocol):
     """Reads and writes."""
 
-    def prepare(
-        self, table: Table, scope: Scope, frame: pl.DataFrame, *, current: pl.DataFrame | None = None
-    ) -> Replacement:
+    def prepare(self, table: Table, scope: Scope, frame: pl.DataFrame, *, diff: RowDiff | None = None) -> Replacement:
         """Do before the transaction what can be done of ``Commit.replace`` without a lock; arguments are its own."""
 
     def commit(self, partition: Partition) -> AbstractContextManager[Commit]:

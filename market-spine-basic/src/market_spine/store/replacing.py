@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from market_spine.core.kinds import frame_type, frame_types, frame_value
 from market_spine.core.partition import Scope, Value
-from market_spine.core.revision import Change, diff_rows
+from market_spine.core.revision import Change, RowDiff, diff_rows
 from market_spine.core.schema import Column, Table
 from market_spine.errors import StoreCorrupt
 from market_spine.store.database import ROW_ID, Database
@@ -34,7 +34,7 @@ class Prepared(NamedTuple):
     table: Table
     scope: Scope
     frame: pl.DataFrame
-    current: pl.DataFrame | None
+    diff: RowDiff | None
     plan: _Plan | None
 
 
@@ -48,7 +48,7 @@ class _Plan(NamedTuple):
     packed: object | None
 
 
-def prepare(db: Database, table: Table, scope: Scope, frame: pl.DataFrame, current: pl.DataFrame | None) -> Prepared:
+def prepare(db: Database, table: Table, scope: Scope, frame: pl.DataFrame, diff: RowDiff | None) -> Prepared:
     """Check a frame and do as much of the work of replacing as the database lets be done without a lock.
 
     Args:
@@ -56,21 +56,21 @@ def prepare(db: Database, table: Table, scope: Scope, frame: pl.DataFrame, curre
         table: what.
         scope: the rows that are replaced.
         frame: the rows that are true now.
-        current: the rows now current in the scope, if they are known for certain.
+        diff: how ``frame`` differs from the rows now current in the scope, if that is known for certain.
 
     Raises:
-        ValueError: ``frame`` or ``current`` is not what the table declares, or has rows outside the scope.
+        ValueError: ``frame`` or ``diff`` is not what the table declares, or has rows outside the scope.
     """
     check_frame(table, scope, frame)
-    if current is not None:
-        check_frame(table, scope, current)
-    prepared = Prepared(table, scope, frame, current, None)
+    for part in () if diff is None else (_gone(diff), _fresh(diff)):
+        check_frame(table, scope, part)
+    prepared = Prepared(table, scope, frame, diff, None)
     with db.snapshot():
         state = db.scope_state(table, scope)
         try:
             return prepared if state is None else prepared._replace(plan=_plan(db, prepared, state))
         except StoreCorrupt:
-            # Or another run has changed the scope since ``current`` was read: under the lock it will be known.
+            # Or another run has changed the scope since ``diff`` was made: under the lock it will be known.
             return prepared
 
 
@@ -94,22 +94,31 @@ def apply(db: Database, prepared: Prepared, manifest_id: int) -> Change:
 
 
 def _plan(db: Database, prepared: Prepared, state: object | None) -> _Plan:
-    import polars as pl
-
-    table, scope, frame, current = prepared.table, prepared.scope, prepared.frame, prepared.current
-    before = db.count_rows(table, scope) if current is None else current.height
-    if current is not None and db.count_rows(table, scope) != before:
+    table, scope, frame, diff = prepared.table, prepared.scope, prepared.frame, prepared.diff
+    before = db.count_rows(table, scope)
+    if diff is not None and before - diff.removed.height + diff.added.height != frame.height:
         raise _contradiction(table)
     if not before:
         fresh = _laid(table, frame)
         return _Plan(state, Change(added=frame.height), [], fresh, db.pack(table, scope, fresh, before))
-    if current is None:
-        current = db.read_frame(table, scope, table.names, row_ids=True)
-    diff = diff_rows(current, frame, table.key)
-    gone = pl.concat([diff.removed, diff.old])
+    if diff is None:
+        diff = diff_rows(db.read_frame(table, scope, table.names, row_ids=True), frame, table.key)
+    gone = _gone(diff)
     row_ids = gone[ROW_ID].to_list() if ROW_ID in gone.columns else _find(db, table, scope, gone)
-    fresh = _laid(table, pl.concat([diff.added, diff.new]))
+    fresh = _laid(table, _fresh(diff))
     return _Plan(state, diff.change, row_ids, fresh, db.pack(table, scope, fresh, before))
+
+
+def _gone(diff: RowDiff) -> pl.DataFrame:
+    import polars as pl
+
+    return pl.concat([diff.removed, diff.old])
+
+
+def _fresh(diff: RowDiff) -> pl.DataFrame:
+    import polars as pl
+
+    return pl.concat([diff.added, diff.new])
 
 
 def _laid(table: Table, frame: pl.DataFrame) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from market_spine.core.decision import Decision
 from market_spine.core.manifest import Entry, Known, RunRecord, RunStart
 from market_spine.core.partition import Partition, Scope
 from market_spine.core.ports import Clock, Replacement
-from market_spine.core.revision import Change
+from market_spine.core.revision import Change, RowDiff
 from market_spine.core.schema import Table
 from market_spine.errors import StoreError
 from market_spine.store import codec, manifest, moments, records
@@ -93,10 +93,10 @@ class StoreCommit:
         frame: pl.DataFrame,
         manifest_id: int,
         *,
-        current: pl.DataFrame | None = None,
+        diff: RowDiff | None = None,
     ) -> Change:
         """Make ``frame`` what is known in ``scope``; see ``Commit.replace`` in ``core.ports``."""
-        return self.put(prepare(self._db, table, scope, frame, current), manifest_id)
+        return self.put(prepare(self._db, table, scope, frame, diff), manifest_id)
 
     def put(self, prepared: Replacement, manifest_id: int) -> Change:
         """Replace what was prepared; see ``Commit.put`` in ``core.ports``."""
@@ -211,11 +211,9 @@ class StoreWriter(StoreReader):
 
         return StoreLedger(self._db, self._clock)
 
-    def prepare(
-        self, table: Table, scope: Scope, frame: pl.DataFrame, *, current: pl.DataFrame | None = None
-    ) -> Replacement:
+    def prepare(self, table: Table, scope: Scope, frame: pl.DataFrame, *, diff: RowDiff | None = None) -> Replacement:
         """Work a replacement out before the transaction; see ``Writer.prepare`` in ``core.ports``."""
-        return prepare(self._db, table, scope, frame, current)
+        return prepare(self._db, table, scope, frame, diff)
 
     @contextmanager
     def commit(self, partition: Partition) -> Iterator[StoreCommit]:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,9 +14,14 @@ from hypothesis import strategies as st
 
 from market_spine.app.scheduling import SchedulerResult
 from market_spine.compose import reader
-from market_spine.store import open_writer, parse_url
+from market_spine.core import reconcile
+from market_spine.core.revision import RowDiff, diff_rows
+from market_spine.store import open_writer, parse_url, replacing
 from spine.domains.finra.otc_transparency import DOMAIN
 from spine.domains.finra.otc_transparency.scheduler import run_finra_schedule
+
+if TYPE_CHECKING:
+    import polars as pl
 
 COLUMNS = {
     "tierDescription": "OTC",
@@ -98,3 +103,22 @@ def test_the_older_payload_is_not_read(first: dict[str, str], read: bool, tmp_pa
         assert run.revision_summary is not None
         found = run.revision_summary
         assert (found.rows_added, found.rows_removed, found.rows_changed) == (1, 1, 1)
+
+
+def test_a_revision_is_compared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows of a revision are matched with those that stand a single time, also to find what to write; only where
+    they complete those rows are they compared with what stands once more."""
+    compared: list[str] = []
+
+    def counted(old: pl.DataFrame, new: pl.DataFrame, key: Sequence[str]) -> RowDiff:
+        compared.extend(["venues"] if "issue_name" in key else [])
+        return diff_rows(old, new, key)
+
+    for module in (reconcile, replacing):
+        monkeypatch.setattr(module, "diff_rows", counted)
+    counts = []
+    for day, shares, without in ((23, "1", ["lastUpdateDate"]), (24, "2", ["lastUpdateDate"]), (25, "3", [])):
+        compared.clear()
+        load(tmp_path, text(OTHERS | {"AAA": shares}, without), f"2025-12-{day}")
+        counts.append(len(compared))
+    assert counts == [0, 1, 2]
