@@ -96,4 +96,5 @@ $(VENV)/.created:
 $(VENV)/.installed: $(VENV)/.created requirements.lock $(PACKAGES:%=%/pyproject.toml)
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation $(PACKAGES:%=--editable %)
+	@$(BIN)/python -m compileall -q $(PACKAGES:%=%/src) # or each process of a test or a demo compiles it where Python writes no bytecode
 	@touch $@
