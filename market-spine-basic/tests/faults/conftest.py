@@ -100,27 +100,25 @@ class Finra:
         return report.read_text().splitlines()
 
     def look(self, db: str) -> State:
-        """Read everything that users see; a database that does not exist yet is empty."""
-        with open_reader(parse_url(db), registry.domains(), clock=utc_now, missing_ok=True) as reader:
-            tables: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
-            for table in DOMAIN.tables:
-                columns = ", ".join((*table.partition_by, *table.names, "capture_id"))
-                for row in reader.query(f"SELECT {columns} FROM {table.name}").rows:
-                    width = len(table.partition_by)
-                    tables.setdefault(("|".join(row[:width]), table.name), []).append(row[width:])
-            manifest = reader.query(
-                "SELECT domain, partition_key, stage, status, capture_id, fingerprint, content_hash, row_count,"
-                " rejected, duplicates, is_revision, rows_added, rows_removed, rows_changed, input_captures, scope"
-                " FROM core_manifest"
-            ).rows
-            anomalies = reader.query(
-                "SELECT partition_key, kind, message, resolved_at IS NULL FROM core_anomalies"
-            ).rows
-        return State(
-            {where: tuple(sorted(rows, key=repr)) for where, rows in tables.items()},
-            tuple(sorted(manifest, key=repr)),
-            tuple(sorted(anomalies)),
+        """Read everything that users see, in one statement; a database that does not exist yet is empty."""
+        of_entries = (
+            "domain, partition_key, stage, status, capture_id, fingerprint, content_hash, row_count, rejected,"
+            " duplicates, is_revision, rows_added, rows_removed, rows_changed, input_captures, scope"
         )
+        of_anomalies = "partition_key, kind, message, resolved_at IS NULL"
+        asked = [
+            *(_told(table.name, _spelt_key(table), ", ".join(table.names), "capture_id") for table in DOMAIN.tables),
+            _told("core_manifest", "''", of_entries, "''"),
+            _told("core_anomalies", "''", of_anomalies, "''"),
+        ]
+        found: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
+        with open_reader(parse_url(db), registry.domains(), clock=utc_now, missing_ok=True) as reader:
+            for name, key, row, capture_id in reader.query(" UNION ALL ".join(asked)).rows:
+                found.setdefault((key, name), []).append((row, capture_id))
+        manifest = found.pop(("", "core_manifest"), [])
+        anomalies = found.pop(("", "core_anomalies"), [])
+        tables = {where: tuple(sorted(rows)) for where, rows in found.items()}
+        return State(tables, tuple(sorted(manifest)), tuple(sorted(anomalies)))
 
     def check_whole(self, db: str) -> None:
         """Fail unless the database is sound: its pages, its keys, and every row's entry in the manifest."""
@@ -128,20 +126,16 @@ class Finra:
         if url.kind == "sqlite":
             with closing(sqlite3.connect(url.path)) as connection:
                 assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        asked = [
+            "SELECT 'lost payloads', COUNT(*) FROM core_capture_parts p JOIN core_manifest m"
+            " ON m.manifest_id = p.manifest_id"
+            " WHERE m.status <> 'noted' AND p.sha256 NOT IN (SELECT sha256 FROM core_payloads)",
+            *(statement for table in DOMAIN.tables for statement in (_orphans(table), _doubled(table))),
+        ]
         with open_reader(url, registry.domains(), clock=utc_now, missing_ok=True) as reader:
-            for table in DOMAIN.tables:
-                assert reader.query(_orphans(table)).rows == [(0,)], table.name
-                key = ", ".join(table.key)
-                twice = (
-                    f"SELECT COUNT(*) FROM (SELECT {key} FROM {table.versions} WHERE superseded_by IS NULL"
-                    f" GROUP BY {key} HAVING COUNT(*) > 1) AS doubled"
-                )
-                assert reader.query(twice).rows == [(0,)], table.name
-            lost = (
-                "SELECT COUNT(*) FROM core_capture_parts p JOIN core_manifest m ON m.manifest_id = p.manifest_id"
-                " WHERE m.status <> 'noted' AND p.sha256 NOT IN (SELECT sha256 FROM core_payloads)"
-            )
-            assert reader.query(lost).rows == [(0,)]
+            found = reader.query(" UNION ALL ".join(asked)).rows
+        assert len(found) == len(asked)
+        assert [what for what, number in found if number] == []
 
     def check_partitions(self, db: str, before: State, after: State) -> State:
         """Fail unless each partition is all as before or all as after; returns what there is."""
@@ -157,11 +151,28 @@ class Finra:
             assert now.of_window(key) in (before.of_window(key), after.of_window(key)), key
 
 
+def _told(name: str, key: str, columns: str, capture_id: str) -> str:
+    return f"SELECT '{name}', {key}, CAST(ROW({columns}) AS VARCHAR), {capture_id} FROM {name}"
+
+
+def _spelt_key(table: Table) -> str:
+    return " || '|' || ".join(f"CAST({name} AS VARCHAR)" for name in table.partition_by)
+
+
 def _orphans(table: Table) -> str:
     entries = "(SELECT manifest_id FROM core_manifest)"
     return (
-        f"SELECT COUNT(*) FROM {table.versions} WHERE manifest_id NOT IN {entries}"
+        f"SELECT 'rows of {table.name} without an entry', COUNT(*) FROM {table.versions}"
+        f" WHERE manifest_id NOT IN {entries}"
         f" OR (superseded_by IS NOT NULL AND superseded_by NOT IN {entries})"
+    )
+
+
+def _doubled(table: Table) -> str:
+    key = ", ".join(table.key)
+    return (
+        f"SELECT 'keys of {table.name} twice', COUNT(*) FROM (SELECT {key} FROM {table.versions}"
+        f" WHERE superseded_by IS NULL GROUP BY {key} HAVING COUNT(*) > 1) AS doubled_{table.name}"
     )
 
 

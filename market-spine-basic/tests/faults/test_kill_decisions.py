@@ -41,7 +41,7 @@ def test_a_retraction_killed_anywhere_is_whole_or_not_there(finra: Finra, new_da
     assert before.tables != after.tables
     commits = [number for number, name in enumerate(points, 1) if name in ("before commit", "after commit")]
     calls = [number for number, name in enumerate(points, 1) if name.startswith("before")]
-    for point in range(1, len(points) + 1) if finra.rounds > 1 else sorted({*commits, *calls[::9]}):
+    for point in range(1, len(points) + 1) if finra.rounds > 1 else sorted({*commits, *calls[::18]}):
         db = restated()
         assert finra.killed(point, finra.cwd / "report.txt", ask(db)).code == -signal.SIGKILL, point
         finra.check_whole(db)

@@ -48,7 +48,7 @@ def test_a_restating_run_killed_anywhere_leaves_whole_partitions_and_a_rerun_com
     points = finra.points(finra.arguments(undisturbed, finra.restated))
     after = finra.look(undisturbed)
     assert before.tables != after.tables
-    numbers = chosen(points, share, finra.rounds, 8)
+    numbers = chosen(points, share, finra.rounds, 12)
     for number in numbers:
         db = new_database()
         finra.load(db, finra.first)

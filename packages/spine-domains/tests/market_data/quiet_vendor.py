@@ -55,11 +55,13 @@ def calls(desk: Any) -> int:
 
 def poll(desk: Any, hours: float, listed: str, **flags: Any) -> list[datetime]:
     """Run every quarter of an hour; the moments at which a call was made."""
-    asked = []
+    asked, before = [], calls(desk)
     for _ in range(int(hours * 4)):
         desk.wait(timedelta(minutes=15))
-        before, moment = calls(desk), desk.clock()
+        moment = desk.clock()
         desk.run(listed, **flags)
-        if calls(desk) > before:
+        now = calls(desk)
+        if now > before:
             asked.append(moment)
+        before = now
     return asked
