@@ -13,22 +13,24 @@ FORMATS = ("parquet",)
 
 
 @click.command()
-@click.option("--to", required=True, type=TrimmedPath(path_type=Path), help="The folder of the lake; made if need be.")
+@click.option("--to", required=True, type=TrimmedPath(), help="Its folder, made if need be; or s3://BUCKET/PREFIX.")
 @click.option("--format", "form", type=click.Choice(FORMATS), required=True, help="In which form.")
 @db_option
 @json_option
-def publish(to: Path, form: str, db: str | None, as_json: bool) -> None:
+def publish(to: str, form: str, db: str | None, as_json: bool) -> None:
     """Bring a lake up to the latest commit: every version of every row, with when it was known.
 
     Only partitions that something came to since the last publication are written. Readers see the lake as it was, or as
     it is then.
     """
     from market_spine.publish.lake import publish as bring
+    from market_spine.publish.lakebucket import LakeBucket
     from market_spine.publish.lakefolder import LakeFolder
     from market_spine.read.spine import connect
 
+    place = LakeBucket(to) if to.startswith("s3://") else LakeFolder(Path(to))
     with connect(db) as spine:
-        result = bring(spine, str(to), LakeFolder(to))
+        result = bring(spine, to, place)
     if as_json:
         output.write_json(result.document())
         return

@@ -18,7 +18,7 @@ import polars as pl
 
 from market_spine import __version__, registry
 from market_spine.errors import UsageError
-from market_spine.publish.lakefolder import CURRENT, LakeFolder
+from market_spine.publish.lakeplace import CURRENT
 from market_spine.store import published
 from market_spine.store.lakeviews import Published, scripts
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from market_spine.core.domain import Domain
     from market_spine.core.partition import Partition
     from market_spine.core.schema import Table
+    from market_spine.publish.lakeplace import LakePlace
     from market_spine.read.spine import Spine
 
 GRACE = timedelta(hours=24)
@@ -65,7 +66,7 @@ class LakeResult(NamedTuple):
         }
 
 
-def publish(spine: Spine, to: str, place: LakeFolder) -> LakeResult:
+def publish(spine: Spine, to: str, place: LakePlace) -> LakeResult:
     """Bring a lake up to a store's latest commit; readers see it as it was, or as it is then.
 
     Args:
@@ -75,7 +76,7 @@ def publish(spine: Spine, to: str, place: LakeFolder) -> LakeResult:
 
     Raises:
         UsageError: something else lies there, or what another store published.
-        StoreLocked: another process publishes there.
+        StoreLocked: another process publishes there, or did so meanwhile.
         StoreUnavailable: it cannot be written.
         StoreError: the database cannot be read.
     """
@@ -89,15 +90,19 @@ def publish(spine: Spine, to: str, place: LakeFolder) -> LakeResult:
         work = _Work(spine, place, entries, before or {"tables": {}, "columns": {}, "replaced": []})
         work.write()
         through = _text(entries["committed_at"].max())
-        if work.written or before is None:
+        said = work.document(through, spine.store.now())
+        # Before the commit: what others write who begin after it belongs to them, and who began earlier cannot commit.
+        left = sorted(set(place.files()) - _used(said))
+        if work.written or before is None or left:
             place.settle([each.name for each in work.written])
-            place.put(CURRENT, json.dumps(work.document(through, spine.store.now()), indent=1).encode())
+            place.commit(json.dumps(said, indent=1).encode())
         shown = [Published(name, work.schemas[name], files, place.address) for name, files in work.files.items()]
         for name, sql in scripts(shown, through).items():
             place.put(name, sql.encode())
-        removed = _clear(place, spine.store.now())
+        for path in left:
+            place.remove(path)
     status = "published" if work.written else "unchanged"
-    return LakeResult(to, "parquet", status, through, tuple(work.written), removed)
+    return LakeResult(to, "parquet", status, through, tuple(work.written), len(left))
 
 
 def _text(moment: Any) -> str:
@@ -124,7 +129,7 @@ class _Work:
         written: tables of which something was written.
     """
 
-    def __init__(self, spine: Spine, place: LakeFolder, entries: pl.DataFrame, before: Mapping[str, Any]) -> None:
+    def __init__(self, spine: Spine, place: LakePlace, entries: pl.DataFrame, before: Mapping[str, Any]) -> None:
         self._store = spine.store
         self._place = place
         self._entries = entries
@@ -212,6 +217,7 @@ class _Work:
         waiting = [each for each in self._before["replaced"] if not _over(each["at"], now)]
         return {
             "published_through": through,
+            "publication": self._id,
             "tables": self.files,
             "columns": {name: _described(schema) for name, schema in self.schemas.items()},
             "history": published.digest(self._entries),
@@ -247,12 +253,6 @@ def _over(at: str, now: datetime) -> bool:
     return datetime.fromisoformat(at) + GRACE <= now
 
 
-def _clear(place: LakeFolder, now: datetime) -> int:
-    """Remove files of killed publications, which no reader knew, and those replaced longer ago than ``GRACE``."""
-    current = place.current() or {"tables": {}, "replaced": []}
-    used = {path for files in current["tables"].values() for path in files}
-    used.update(each["file"] for each in current["replaced"] if not _over(each["at"], now))
-    left = sorted(set(place.files()) - used)
-    for path in left:
-        place.remove(path)
-    return len(left)
+def _used(said: Mapping[str, Any]) -> set[str]:
+    """What readers may use: the files that belong together, and those replaced not longer ago than ``GRACE``."""
+    return {path for files in said["tables"].values() for path in files} | {each["file"] for each in said["replaced"]}

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from market_spine.errors import StoreCorrupt, StoreLocked, UsageError
+from market_spine.errors import StoreLocked, UsageError
+from market_spine.publish.lakeplace import CURRENT, LOCK, OURS, parsed, write_rows
 from market_spine.publish.place import resolved, sync, writing
 
 if TYPE_CHECKING:
     import polars as pl
 
-CURRENT, _LOCK, _NEW = "_current.json", "_lock", ".new"
-_OURS = re.compile(r".+-[0-9a-f]{12}-[0-9a-f]{12}\.parquet")
-"""Names that only publications give, in folders of tables."""
+_NEW = ".new"
 
 
 class LakeFolder:
     """A folder on a file system that has locks; raises UsageError for an address."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = resolved(folder)
+        self._folder = resolved(folder, "a lake may lie in a folder or at s3://BUCKET/PREFIX")
 
     @property
     def address(self) -> str:
@@ -45,7 +42,7 @@ class LakeFolder:
 
         with writing(self._folder):
             self._look()
-            lock = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            lock = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -60,29 +57,20 @@ class LakeFolder:
     def _look(self) -> None:
         self._folder.mkdir(exist_ok=True)
         found = {each.name for each in self._folder.iterdir()}
-        if found and not found & {CURRENT, _LOCK}:
+        if found and not found & {CURRENT, LOCK}:
             raise UsageError(f"--to: {self._folder} holds something that is no lake", hint="name another folder")
 
     def current(self) -> dict[str, Any] | None:
         """What the last publication said; None before the first one."""
-        try:
-            found = json.loads((self._folder / CURRENT).read_bytes())
-            if isinstance(found, dict) and {"tables", "published_through", "history"} <= found.keys():
-                return found
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            pass
-        raise StoreCorrupt(
-            f"{self._folder / CURRENT} cannot be read", hint="remove it: everything is then published anew"
-        )
+        path = self._folder / CURRENT
+        return parsed(path.read_bytes(), str(path)) if path.exists() else None
 
     def write(self, name: str, frame: pl.DataFrame) -> None:
         """Add a data file."""
         path = self._folder / name
         path.parent.mkdir(exist_ok=True)
         with path.open("xb") as file:
-            frame.write_parquet(file, compression="zstd", compression_level=1, row_group_size=100_000)
+            write_rows(frame, file)
             file.flush()
             os.fsync(file.fileno())
 
@@ -91,6 +79,10 @@ class LakeFolder:
         for name in tables:
             sync(self._folder / name)
         sync(self._folder)
+
+    def commit(self, content: bytes) -> None:
+        """Rename what belongs together into place."""
+        self.put(CURRENT, content)
 
     def put(self, name: str, content: bytes) -> None:
         """Let a file be there whole, or stay as it was; one that is the same is left alone."""
@@ -109,7 +101,8 @@ class LakeFolder:
         """The names of all data files that there are, whichever publication they are of."""
         for folder in self._folder.iterdir():
             if folder.is_dir():
-                yield from (f"{folder.name}/{each.name}" for each in folder.iterdir() if _OURS.fullmatch(each.name))
+                names = (f"{folder.name}/{each.name}" for each in folder.iterdir())
+                yield from filter(OURS.fullmatch, names)
 
     def remove(self, name: str) -> None:
         """Remove a data file."""

@@ -16,13 +16,10 @@ _CONTENT, _OLD = "content", "old"
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/.*", re.DOTALL)
 
 
-def resolved(to: Path) -> Path:
-    """The place that ``--to`` names, from the root; raises UsageError for an address."""
+def resolved(to: Path, hint: str = "name a folder, and copy it there with the tools of that place") -> Path:
+    """The place that ``--to`` names, from the root; raises UsageError, with a hint, for an address."""
     if _ADDRESS.fullmatch(str(to)):
-        raise UsageError(
-            f"--to: {to} is an address, and files are written to folders of this machine",
-            hint="name a folder, and copy it there with the tools of that place",
-        )
+        raise UsageError(f"--to: {to} is an address, and files are written to folders of this machine", hint=hint)
     return to.resolve()
 
 

@@ -70,8 +70,9 @@ def _duckdb(table: Published) -> Iterator[str]:
 
 
 def _spark(table: Published) -> Iterator[str]:
+    folder = table.folder.replace("s3://", "s3a://", 1)  # as Hadoop calls it
     yield (
-        f"CREATE OR REPLACE TEMPORARY VIEW {table.name}_versions AS SELECT * FROM parquet.`{table.folder}`"
+        f"CREATE OR REPLACE TEMPORARY VIEW {table.name}_versions AS SELECT * FROM parquet.`{folder}`"
         f" WHERE _metadata.file_name IN (\n  {table.bare}\n);"
     )
     yield f"CREATE OR REPLACE TEMPORARY VIEW {table.name} AS SELECT * FROM {table.name}_versions WHERE {_NOW};"
