@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
@@ -76,7 +77,7 @@ LACKING = st.sampled_from([(), ("lastUpdateDate",), ("MPID",), ("issueName", "la
 
 
 @pytest.mark.soak
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8 * int(os.environ.get("MARKET_SPINE_SOAK", "1")), suppress_health_check=[HealthCheck.too_slow])
 @given(versions=st.lists(st.tuples(SHARES, LACKING), min_size=2, max_size=4))
 def test_held_rows_and_payloads_tell_the_same(versions: list[tuple[dict[str, str], tuple[str, ...]]]) -> None:
     """Whatever rows change, columns come and go and rows are refused: the same revisions, hashes and versions."""

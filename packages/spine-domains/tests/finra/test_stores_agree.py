@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from market_spine.cli.main import root, run
 from market_spine.compose import Hooks
-from market_spine.testing import run_command
 from spine.domains.finra.otc_transparency import DOMAIN
 from spine.domains.finra.otc_transparency.sample_data import write_sample_data
 from spine.domains.finra.otc_transparency.scheduler import run_finra_schedule
@@ -53,7 +53,9 @@ def _load(db: str, files: Sequence[Path]) -> None:
         assert result.exit_code == 0, result.to_json()
 
 
-def test_both_stores_answer_alike(files: Sequence[Path], new_postgres: Callable[..., str], tmp_path: Path) -> None:
+def test_both_stores_answer_alike(
+    files: Sequence[Path], new_postgres: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Tables now and as of each capture, the manifest, status, captures, diff and anomalies are equal to the byte."""
     addresses = (str(tmp_path / "spine.db"), new_postgres())
     for db in addresses:
@@ -75,7 +77,11 @@ def test_both_stores_answer_alike(files: Sequence[Path], new_postgres: Callable[
         ("query", everything[0], "--format", "json", "--as-of", second),
     ]
     for question in questions:
-        answers = [run_command(*question, "--db", db, cwd=tmp_path) for db in addresses]
-        assert {answer.code for answer in answers} == {0}, [answer.stderr for answer in answers]
-        assert answers[0].stdout == answers[1].stdout, question
-        assert answers[0].stdout.strip() not in ("", "[]"), question
+        answers = []
+        for db in addresses:
+            code = run(root, [*question, "--db", db], "market-spine")
+            answer = capsys.readouterr()
+            assert code == 0, answer.err
+            answers.append(answer.out)
+        assert answers[0] == answers[1], question
+        assert answers[0].strip() not in ("", "[]"), question
