@@ -168,7 +168,7 @@ def _spare_the_disk(server: Any) -> None:
         connection.execute("SELECT pg_reload_conf()")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def new_postgres(postgres_server: Callable[[int], str]) -> Iterator[Callable[..., str]]:
     """Address a PostgreSQL schema that does not exist yet, another one each time."""
     addresses: list[str] = []

@@ -6,13 +6,13 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pytest
 
@@ -24,6 +24,7 @@ from market_spine.core.manifest import Entry
 from market_spine.core.partition import Partition, Scope
 from market_spine.core.schema import Column, Table, View
 from market_spine.store import StoreUrl, open_reader, open_writer, parse_url
+from market_spine.store.reader import StoreReader
 from market_spine.store.writer import StoreCommit, StoreWriter
 from market_spine.testing import Finished, every_row, run_command
 
@@ -104,6 +105,24 @@ class SetClock:
 _packages = count()
 
 
+def garden(place: Path, layout: str, files: dict[str, str] | None = None, **attributes: Any) -> Domain:
+    """The garden domain of some migration files, in a package of its own in a folder that is on the path."""
+    package = f"garden_migrations_{next(_packages)}"
+    folder = place / package
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").touch()
+    for name, text in (files or {"0001_tables.sql": _DDL}).items():
+        (folder / name).write_text(text)
+    tables = (HARVEST._replace(bulk=layout == "columns"), PRICE)
+    return cast("Domain", Garden(package, **{"tables": tables, **attributes}))
+
+
+def layout_of(request: pytest.FixtureRequest) -> str:
+    """Which of its kinds ``new_store`` has in a test; nothing in a test without it."""
+    callspec = getattr(request.node, "callspec", None)
+    return "" if callspec is None else str(callspec.params.get("new_store", ""))
+
+
 @pytest.fixture
 def make_domain(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -112,24 +131,9 @@ def make_domain(
 
     On a store of the kind ``columns`` its harvest is a bulk table.
     """
-    callspec = getattr(request.node, "callspec", None)
-    if callspec is not None and callspec.params.get("new_store") == "columns":
-        tables = (HARVEST._replace(bulk=True), PRICE)
-    else:
-        tables = (HARVEST, PRICE)
-
-    def make(files: dict[str, str] | None = None, **attributes: Any) -> Domain:
-        package = f"garden_migrations_{next(_packages)}"
-        folder = tmp_path / "packages" / package
-        folder.mkdir(parents=True)
-        (folder / "__init__.py").touch()
-        for name, text in (files or {"0001_tables.sql": _DDL}).items():
-            (folder / name).write_text(text)
-        if str(folder.parent) not in sys.path:
-            monkeypatch.syspath_prepend(folder.parent)
-        return cast("Domain", Garden(package, **{"tables": tables, **attributes}))
-
-    return make
+    place = tmp_path / "packages"
+    monkeypatch.syspath_prepend(place)
+    return lambda files=None, **attributes: garden(place, layout_of(request), files, **attributes)
 
 
 @pytest.fixture
@@ -154,17 +158,18 @@ def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], St
     return lambda: parse_url(str(tmp_path / f"store{next(numbers)}.db"))
 
 
+def kept_in(url: StoreUrl, domain: Domain, clock: SetClock) -> dict[str, Any]:
+    """All that a store keeps: for SQLite the bytes of its files, for PostgreSQL every row of every table."""
+    if url.kind == "sqlite":
+        return {file.name: file.read_bytes() for file in Path(url.path).parent.glob(f"{Path(url.path).name}*")}
+    with open_reader(url, [domain], clock=clock) as reader:
+        return every_row(reader, reader._db.objects().tables)
+
+
 @pytest.fixture
 def look(domain: Domain, clock: SetClock) -> Callable[[StoreUrl], dict[str, Any]]:
-    """Look at all that a store keeps: for SQLite the bytes of its files, for PostgreSQL every row of every table."""
-
-    def contents(url: StoreUrl) -> dict[str, Any]:
-        if url.kind == "sqlite":
-            return {file.name: file.read_bytes() for file in Path(url.path).parent.glob(f"{Path(url.path).name}*")}
-        with open_reader(url, [domain], clock=clock) as reader:
-            return every_row(reader, reader._db.relations())
-
-    return contents
+    """Look at all that a store keeps."""
+    return lambda url: kept_in(url, domain, clock)
 
 
 @pytest.fixture
@@ -186,75 +191,113 @@ def partition() -> Partition:
     return Partition("garden", ("2025-01-03", "north"))
 
 
+def add_entry(commit: StoreCommit, partition: Partition, **fields: Any) -> Entry:
+    """Add a manifest entry to a commit."""
+    usual = {
+        "manifest_id": commit.next_id() if "manifest_id" not in fields else None,
+        "stage": "ingest",
+        "status": "committed",
+        "capture_id": f"garden:{partition.key}",
+        "fingerprint": "f",
+        "pipeline_version": "1",
+        "source_hash": source_hash({part.name: part.sha256 for part in fields.get("parts", ())}),
+        "content_hash": "c",
+        "row_count": 0,
+        "run_id": f"run of {fields.get('capture_id', partition.key)}",
+    }
+    entry = Entry(partition=partition, **{**usual, **fields})
+    commit.add_entry(entry)
+    return entry
+
+
 @pytest.fixture
 def enter() -> Callable[..., Entry]:
     """Add a manifest entry to a commit."""
+    return add_entry
 
-    def add(commit: StoreCommit, partition: Partition, **fields: Any) -> Entry:
-        usual = {
-            "manifest_id": commit.next_id() if "manifest_id" not in fields else None,
-            "stage": "ingest",
-            "status": "committed",
-            "capture_id": f"garden:{partition.key}",
-            "fingerprint": "f",
-            "pipeline_version": "1",
-            "source_hash": source_hash({part.name: part.sha256 for part in fields.get("parts", ())}),
-            "content_hash": "c",
-            "row_count": 0,
-            "run_id": f"run of {fields.get('capture_id', partition.key)}",
-        }
-        entry = Entry(partition=partition, **{**usual, **fields})
-        commit.add_entry(entry)
-        return entry
 
-    return add
+def harvested(weights: Mapping[str, float], day: str = "2025-01-03") -> Any:
+    """Frame of ``garden_harvest`` for a day of the plot in the north from crop = weight."""
+    import polars as pl
+
+    from market_spine.core.kinds import frame_types
+
+    sown = date(2024, 10, 1)
+    rows = [
+        (date.fromisoformat(day), "north", crop, float(weight), None, True, sown) for crop, weight in weights.items()
+    ]
+    return pl.DataFrame(rows, schema=frame_types(HARVEST), orient="row")
 
 
 @pytest.fixture
 def harvest() -> Callable[..., Any]:
     """Frame of ``garden_harvest`` for 2025-01-03|north from crop = weight."""
+    return lambda **weights: harvested(weights)
 
-    def frame(**weights: float) -> Any:
-        import polars as pl
 
-        return pl.DataFrame(
-            {
-                "day": ["2025-01-03"] * len(weights),
-                "plot": ["north"] * len(weights),
-                "crop": list(weights),
-                "weight": [float(weight) for weight in weights.values()],
-                "crates": [None] * len(weights),
-                "is_ripe": [True] * len(weights),
-                "sown": ["2024-10-01"] * len(weights),
-            },
-            schema={
-                "day": pl.String,
-                "plot": pl.String,
-                "crop": pl.String,
-                "weight": pl.Float64,
-                "crates": pl.Int64,
-                "is_ripe": pl.Boolean,
-                "sown": pl.String,
-            },
-        ).with_columns(pl.col("day", "sown").str.to_date())
-
-    return frame
+def capture(writer: StoreWriter, domain: Domain, capture_id: str, day: str, weights: Mapping[str, float]) -> Entry:
+    """Commit one capture of a day of the plot in the north."""
+    partition = Partition("garden", (day, "north"))
+    with writer.commit(partition) as commit:
+        entry = add_entry(commit, partition, capture_id=capture_id)
+        scope = Scope({"day": day, "plot": "north"})
+        commit.replace(domain.tables[0], scope, harvested(weights, day), entry.manifest_id)
+    return entry
 
 
 @pytest.fixture
-def put(
-    writer: StoreWriter, domain: Domain, partition: Partition, enter: Callable[..., Entry], harvest: Callable[..., Any]
-) -> Callable[..., Entry]:
+def put(writer: StoreWriter, domain: Domain) -> Callable[..., Entry]:
     """Commit one capture of 2025-01-03|north: its id, and crop = weight."""
+    return lambda capture_id, **weights: capture(writer, domain, capture_id, "2025-01-03", weights)
 
-    def commit_capture(capture_id: str, **weights: float) -> Entry:
-        scope = Scope({"day": partition.values[0], "plot": partition.values[1]})
-        with writer.commit(partition) as commit:
-            entry = enter(commit, partition, capture_id=capture_id)
-            commit.replace(domain.tables[0], scope, harvest(**weights), entry.manifest_id)
-        return entry
 
-    return commit_capture
+class Planted(NamedTuple):
+    """A store that several tests read and none writes to."""
+
+    url: StoreUrl
+    domain: Domain
+    clock: SetClock
+    writer: StoreWriter
+    """Asked like a reader."""
+    reader: StoreReader
+
+    def look(self) -> dict[str, Any]:
+        """All that it keeps."""
+        return kept_in(self.url, self.domain, self.clock)
+
+
+@pytest.fixture(scope="module")
+def gardens(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Planted]]:
+    """Make a store of a layout with captures (id, day, crop = weight), once for the tests of a module."""
+    place = tmp_path_factory.mktemp("gardens")
+    made: dict[str, Planted] = {}
+
+    def make(layout: str, captures: tuple[tuple[str, str, Mapping[str, float]], ...]) -> Planted:
+        named = f"{layout} {captures}"
+        if named not in made:
+            file = str(place / f"store{len(made)}.db")
+            url = parse_url(request.getfixturevalue("new_postgres")() if layout == "postgresql" else file)
+            domain, clock = garden(place / "packages", layout), SetClock()
+            writer = stack.enter_context(open_writer(url, [domain], clock=clock))
+            for each in captures:
+                capture(writer, domain, *each)
+            reader = stack.enter_context(open_reader(url, [domain], clock=clock))
+            made[named] = Planted(url, domain, clock, writer, reader)
+        return made[named]
+
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(place / "packages")
+        yield make
+
+
+@pytest.fixture
+def planted(
+    request: pytest.FixtureRequest, new_store: Callable[[], StoreUrl], gardens: Callable[..., Planted]
+) -> Callable[..., Planted]:
+    """A store with captures (id, day, crop = weight), which the module's other tests read, too: not to be written."""
+    return lambda *captures: gardens(layout_of(request), captures)
 
 
 @pytest.fixture

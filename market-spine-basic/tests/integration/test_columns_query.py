@@ -228,15 +228,15 @@ def test_parquet_has_the_declared_types(writer: StoreWriter, put: Callable[..., 
     ],
 )
 def test_a_statement_reaches_nothing_but_the_store(
-    sql: str, as_of: str | None, writer: StoreWriter, put: Callable[..., Entry], tmp_path: Path
+    sql: str, as_of: str | None, planted: Callable[..., Any], tmp_path: Path
 ) -> None:
     """Files, settings, memory, catalogues and other statements are refused, also deep inside a statement."""
-    put("first", kale=1)
+    store = planted(("first", "2025-01-03", {"kale": 1}))
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
     before = sorted(path.name for path in tmp_path.iterdir())
     with pytest.raises(UsageError) as error:
-        writer.query(sql.format(file=secret), as_of)
+        store.writer.query(sql.format(file=secret), as_of)
     assert error.value.hint
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 

@@ -29,6 +29,7 @@ def port(database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> P
     return Port(tmp_path, database, capsys)
 
 
+@pytest.mark.soak
 def test_a_hundred_moments_are_as_the_store_shows_them(port: Port) -> None:
     """After loads, restatements, retractions and acceptances, published now and then, both engines read what
     ``query --as-of`` shows as of a hundred moments: those of the commits, just before them, and any."""

@@ -28,16 +28,14 @@ def rows(database: str, sql: str) -> list[tuple[Any, ...]]:
 
 
 def everything_but_runs(database: str) -> dict[str, list[str]]:
-    """The rows of every table and view that tells of data; nothing where there is no store."""
+    """The rows of every table that tells of data; nothing where there is no store."""
     with open_reader(parse_url(database), registry.domains(), clock=utc_now, missing_ok=True) as reader:
-        names = reader._db.relations() - {
-            "core_runs",
+        names = reader._db.objects().tables.keys() - {
             "core_run_starts",
             "core_run_ends",
             "core_run_partitions",
             "core_migrations",
             "core_window_checks",
-            "core_sessions",
         }
         return {name: found for name, found in every_row(reader, names).items() if found}
 

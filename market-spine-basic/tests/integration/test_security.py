@@ -71,8 +71,8 @@ def read(db: str) -> StoreReader:
 def contents(db: str) -> dict[str, list[str]]:
     """Every row of every table but those of runs."""
     with read(db) as reader:
-        runs = {"core_runs", "core_run_starts", "core_run_ends", "core_run_partitions"}
-        return every_row(reader, reader._db.relations() - runs)
+        runs = {"core_run_starts", "core_run_ends", "core_run_partitions"}
+        return every_row(reader, reader._db.objects().tables.keys() - runs)
 
 
 # --- secrets --------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def _moments(writer: StoreWriter) -> list[str]:
 
 
 def _everything(writer: StoreWriter) -> dict[str, list[str]]:
-    return every_row(writer, writer._db.relations())
+    return every_row(writer, writer._db.objects().tables)
 
 
 def test_whole_stores_are_compared_by_every_row(writer: StoreWriter, put: Callable[..., Entry]) -> None:

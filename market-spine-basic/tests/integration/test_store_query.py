@@ -24,11 +24,16 @@ LATER = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def reader(writer: StoreWriter, store_url: StoreUrl, domain: Domain, clock: Any, put: Callable[..., Entry]) -> Any:
-    """A reader of a store with one capture, ``first``, of kale = 1."""
-    put("first", kale=1)
-    with open_reader(store_url, [domain], clock=clock) as opened:
-        yield opened
+def first(planted: Callable[..., Any]) -> Any:
+    """A store with one capture, ``first``, of kale = 1; only read."""
+    return planted(("first", "2025-01-03", {"kale": 1}))
+
+
+@pytest.fixture
+def reader(first: Any) -> StoreReader:
+    """A reader of that store."""
+    opened: StoreReader = first.reader
+    return opened
 
 
 @pytest.mark.parametrize("as_of", [None, "first"])
@@ -75,20 +80,16 @@ def reader(writer: StoreWriter, store_url: StoreUrl, domain: Domain, clock: Any,
     ],
 )
 def test_only_single_reading_statements_run(
-    sql: str,
-    as_of: str | None,
-    reader: StoreReader,
-    store_url: StoreUrl,
-    tmp_path: Path,
-    look: Callable[[StoreUrl], Any],
+    sql: str, as_of: str | None, first: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Anything but one statement that reads is a usage error, and leaves the store and its folder alone."""
-    before = look(store_url)
+    monkeypatch.chdir(tmp_path)
+    before = first.look()
     with pytest.raises(UsageError) as error:
-        reader.query(sql, as_of)
+        first.reader.query(sql, as_of)
     assert error.value.hint
-    assert look(store_url) == before
-    assert not (tmp_path / "other.db").exists()
+    assert first.look() == before
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -170,10 +171,9 @@ def test_duckdb_statements_run(sql: str, rows: list[tuple[Any, ...]], as_of: str
     ],
 )
 def test_a_slip_in_a_name_is_answered_with_the_nearest(
-    sql: str, offered: str, as_of: str | None, reader: StoreReader, put: Callable[..., Entry]
+    sql: str, offered: str, as_of: str | None, reader: StoreReader
 ) -> None:
     """A table, view or column that is not there comes back on one line with one that is, now and as of a moment."""
-    put("first", kale=1)
     with pytest.raises(UsageError) as caught:
         reader.query(sql, as_of)
     assert offered in caught.value.message
@@ -191,16 +191,16 @@ def test_a_statement_may_not_run_for_ever(as_of: str | None, reader: StoreReader
         list(answer.batches())
 
 
-def test_physical_tables_can_be_read_as_they_are_now(reader: StoreReader, store_url: StoreUrl) -> None:
+def test_physical_tables_can_be_read_as_they_are_now(first: Any) -> None:
     """Without a moment, physical tables and schema-qualified names are open for reading."""
-    schema = store_url.schema or "main"
-    result = reader.query(f"SELECT crop, superseded_by FROM {schema}.garden_harvest_versions")
+    schema = first.url.schema or "main"
+    result = first.reader.query(f"SELECT crop, superseded_by FROM {schema}.garden_harvest_versions")
     assert (result.columns, result.rows) == (("crop", "superseded_by"), [("kale", None)])
 
 
-def test_a_view_ends_with_its_capture(reader: StoreReader, writer: StoreWriter, partition: Partition) -> None:
+def test_a_view_ends_with_its_capture(reader: StoreReader, partition: Partition) -> None:
     """A table's view shows the data columns, then which capture brought the row and when."""
-    captured_at = writer.history("garden", partition.key)[0].captured_at
+    captured_at = reader.history("garden", partition.key)[0].captured_at
     for as_of in (None, "first"):
         result = reader.query("SELECT * FROM garden_harvest", as_of)
         names = ("day", "plot", "crop", "weight", "crates", "is_ripe", "sown", "capture_id", "captured_at")
@@ -283,8 +283,15 @@ def test_a_capture_names_the_moment_it_became_current(
     ]
 
 
-def test_spellings_of_a_moment(reader: StoreReader, writer: StoreWriter, clock: Any) -> None:
+def test_spellings_of_a_moment(store_url: StoreUrl, domain: Domain, put: Callable[..., Entry], clock: Any) -> None:
     """ISO text, dates, moments with another zone or none all work; without zone means UTC."""
+    put("first", kale=1)
+    with open_reader(store_url, [domain], clock=clock) as reader:
+        spelt(reader, clock)
+
+
+def spelt(reader: StoreReader, clock: Any) -> None:
+    """Each spelling of the moment of the only commit finds its row, and of those before it none."""
     ((text,),) = reader.query("SELECT committed_at FROM core_manifest").rows
     moment = datetime.fromisoformat(text)
     clock.now += timedelta(days=2)

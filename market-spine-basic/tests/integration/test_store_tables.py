@@ -49,6 +49,15 @@ def reader(writer: StoreWriter, store_url: StoreUrl, domain: Domain, clock: Any)
         yield opened
 
 
+@pytest.fixture
+def known(planted: Callable[..., Any]) -> StoreReader:
+    """A reader of a store whose second capture added to the first; only read."""
+    day = "2025-01-03"
+    second = {"kale": 1, "leek": 2, "mint": 3.5}
+    opened: StoreReader = planted(("first", day, {"kale": 1}), ("second", day, second)).reader
+    return opened
+
+
 def test_a_table_without_rows_has_its_types(reader: StoreReader) -> None:
     """Before the first commit there are columns, and no rows; so with a view, and with columns chosen."""
     empty = rows(reader)
@@ -108,12 +117,10 @@ def test_rows_come_with_the_capture_that_brought_them(
 )
 @pytest.mark.parametrize("as_of", [None, "second"])
 def test_conditions_choose_rows(
-    where: Mapping[str, Any], crops: list[str], as_of: str | None, reader: StoreReader, put: Callable[..., Entry]
+    where: Mapping[str, Any], crops: list[str], as_of: str | None, known: StoreReader
 ) -> None:
     """Values, lists of them and missing ones of every kind of column choose the same rows on every store."""
-    put("first", kale=1)
-    put("second", kale=1, leek=2, mint=3.5)
-    assert rows(reader, columns=["crop"], where=where, as_of=as_of)["crop"].to_list() == crops
+    assert rows(known, columns=["crop"], where=where, as_of=as_of)["crop"].to_list() == crops
 
 
 @pytest.mark.parametrize(
@@ -128,23 +135,11 @@ def test_conditions_choose_rows(
 )
 @pytest.mark.parametrize("name", ["garden_harvest", "garden_total"])
 def test_start_and_end_bound_the_first_column_of_dates(
-    name: str,
-    bounds: Mapping[str, Any],
-    days: list[int],
-    reader: StoreReader,
-    writer: StoreWriter,
-    domain: Domain,
-    enter: Callable[..., Entry],
-    harvest: Callable[..., pl.DataFrame],
+    name: str, bounds: Mapping[str, Any], days: list[int], planted: Callable[..., Any]
 ) -> None:
     """Both days belong to the range, in tables and in views."""
-    for day in ("2025-01-03", "2025-01-10"):
-        where = Partition("garden", (day, "north"))
-        with writer.commit(where) as commit:
-            frame = harvest(kale=1).with_columns(day=pl.lit(date.fromisoformat(day)))
-            entry = enter(commit, where, capture_id=day)
-            commit.replace(domain.tables[0], Scope({"day": day, "plot": "north"}), frame, entry.manifest_id)
-    assert [day.day for day in rows(reader, name, columns=["day"], **bounds)["day"]] == days
+    store = planted(("third", "2025-01-03", {"kale": 1}), ("tenth", "2025-01-10", {"kale": 1}))
+    assert [day.day for day in rows(store.reader, name, columns=["day"], **bounds)["day"]] == days
 
 
 @pytest.mark.parametrize(
@@ -170,18 +165,18 @@ def test_start_and_end_bound_the_first_column_of_dates(
         ({"as_of": LATER}, "has not passed"),
     ],
 )
-def test_what_cannot_be_asked_is_said(how: Mapping[str, Any], said: str, reader: StoreReader) -> None:
+def test_what_cannot_be_asked_is_said(how: Mapping[str, Any], said: str, known: StoreReader) -> None:
     """Names that there are not, and values that a column cannot have, are usage errors."""
     with pytest.raises(UsageError, match=said):
-        rows(reader, **how)
+        rows(known, **how)
 
 
-def test_relations_without_what_is_asked_for(reader: StoreReader) -> None:
+def test_relations_without_what_is_asked_for(known: StoreReader) -> None:
     """Nothing of the name, or no column of dates, is a usage error."""
     with pytest.raises(UsageError, match="garden_color"):
-        rows(reader, "garden_color")
+        rows(known, "garden_color")
     with pytest.raises(UsageError, match="no column of dates"):
-        rows(reader, "core_runs", start="2025-01-01")
+        rows(known, "core_runs", start="2025-01-01")
 
 
 def test_a_pinned_read_is_of_its_moment(reader: StoreReader, put: Callable[..., Entry]) -> None:
@@ -232,20 +227,20 @@ TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 @pytest.mark.soak
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=TEXTS, number=st.integers(-(2**63), 2**63 - 1), fraction=st.floats(allow_nan=False, allow_infinity=False))
-def test_parameters_come_back_as_they_were_given(text: str, number: int, fraction: float, reader: StoreReader) -> None:
+def test_parameters_come_back_as_they_were_given(text: str, number: int, fraction: float, known: StoreReader) -> None:
     """Whatever a value holds, it is a value in the statement, and nothing but that."""
     day = date(2025, 1, 3)
     given_values = {"a": text, "b": number, "c": fraction, "d": day, "e": None, "f": True}
     sql = "SELECT $a AS a, $b AS b, $c AS c, $d AS d, $e AS e, $f AS f, '$a' AS g /* $a */ -- $b"
-    with reader.ask(sql, params=given_values) as answer:
+    with known.ask(sql, params=given_values) as answer:
         (row,) = [row for batch in answer.batches() for row in batch]
     assert row == (text, number, fraction, "2025-01-03", None, True, "$a")
 
 
-def test_marks_take_the_values_of_a_list(reader: StoreReader) -> None:
+def test_marks_take_the_values_of_a_list(known: StoreReader) -> None:
     """Each question mark outside of texts, names and remarks is the next value."""
     sql = "SELECT ? AS a, '?' AS b, ? AS \"c?\" /* ? */ WHERE 2 IN ? -- ?"
-    with reader.ask(sql, params=["x", None, [1, 2]]) as answer:
+    with known.ask(sql, params=["x", None, [1, 2]]) as answer:
         assert [row for batch in answer.batches() for row in batch] == [("x", "?", None)]
 
 
@@ -275,9 +270,9 @@ def test_a_list_is_what_in_takes(reader: StoreReader, put: Callable[..., Entry])
         ("SELECT ?", {1}, "params is a set"),
     ],
 )
-def test_parameters_that_cannot_be_are_said(sql: str, params: Any, said: str, reader: StoreReader) -> None:
+def test_parameters_that_cannot_be_are_said(sql: str, params: Any, said: str, known: StoreReader) -> None:
     """A parameter without a value, a value without a parameter, and what no database holds."""
-    with pytest.raises(UsageError, match=said), reader.ask(sql, params=params):
+    with pytest.raises(UsageError, match=said), known.ask(sql, params=params):
         pass
 
 
@@ -326,25 +321,26 @@ def test_any_history_reads_as_it_was(
 
 
 def test_what_memory_does_not_hold_goes_where_it_may(
-    reader: StoreReader, store_url: StoreUrl, domain: Domain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    planted: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In an embedded store a statement beyond its memory is refused, unless it is given a folder for the rest."""
-    if store_url.kind != "sqlite":
+    store = planted(("first", "2025-01-03", {"kale": 1}))
+    if store.url.kind != "sqlite":
         pytest.skip("a server has its own limits")
     monkeypatch.setattr("market_spine.store.sqlite.query.MEMORY", "80MB")
     wide = "SELECT i, CAST(i AS TEXT) || 'abcdefghijklmnopqrstuvwxyz' AS t FROM range(1500000) r(i)"
     sql = f"SELECT COUNT(*) AS n FROM (SELECT * FROM ({wide}) a JOIN ({wide}) b USING (i) ORDER BY b.t)"
-    question = Question(sql, [domain], None, 120)
-    with pytest.raises(UsageError, match="more than 80MB"), reader._db.query(question) as answer:
+    question = Question(sql, [store.domain], None, 120)
+    with pytest.raises(UsageError, match="more than 80MB"), store.reader._db.query(question) as answer:
         list(answer.frames())
-    with reader._db.query(question._replace(spill=str(tmp_path / "spill"))) as answer:
+    with store.reader._db.query(question._replace(spill=str(tmp_path / "spill"))) as answer:
         (frame,) = answer.frames()
     assert frame.rows() == [(1_500_000,)]
 
 
-def test_the_relations_are_described(reader: StoreReader) -> None:
+def test_the_relations_are_described(known: StoreReader) -> None:
     """Tables and views of the domain come as declared, then the platform's, with the kinds of their columns."""
-    found = {each.name: each for each in reader.described()}
+    found = {each.name: each for each in known.described()}
     assert list(found)[:4] == ["garden_harvest", "garden_price", "garden_value", "garden_total"]
     assert found["garden_harvest"].columns == {
         "day": "date",
@@ -362,6 +358,6 @@ def test_the_relations_are_described(reader: StoreReader) -> None:
     assert found["core_payloads"].columns["data"] == "bytes"
     assert (found["core_runs"].sort, found["garden_total"].sort) == ("platform", "view")
     assert not [name for name in found if name.endswith("_versions")]
-    kept = {name for name in reader._db.relations() if name.startswith("core_")}
+    kept = {name for name in known._db.relations() if name.startswith("core_")}
     own = {name for name in kept if name.startswith(("core_segment", "core_closures"))}
     assert {name for name in found if name.startswith("core_")} == kept - own
