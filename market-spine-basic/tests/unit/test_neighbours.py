@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import product
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market_spine.app.neighbours import Lines
-from market_spine.app.plausibility import against_known, odd_ratio
+from market_spine.app.neighbours import Lines, _most
+from market_spine.app.plausibility import against_known, odd_ratio, sized
 from market_spine.core.domain import Domain, Place
 from market_spine.core.manifest import INGEST, Committed, Entry, Known, PartRecord
 from market_spine.core.partition import Partition
@@ -117,8 +118,29 @@ def test_keys_of_any_name_are_compared() -> None:
         {**{name: [f"{name}{number}" for number in range(3)] for name in names}, "sold": [1.0, 2.0, 3.0]}
     )
     larger = rows.with_columns(sold=pl.Series([9.0, 18.0, 27.0]))
-    said = odd_ratio(rules, "week", names, larger, rows, "the week before")
+    now, was = sized(rules, names, larger), sized(rules, names, rows)
+    said = odd_ratio(rules, "week", now, was, "the week before")
     assert said.startswith("week: sold is 9 times that of the week before, by the median of 3 common keys")
     found = against_known(rules, "week", names, rows, larger, diff_rows(rows, larger, names))
     (anomaly,) = found.anomalies
     assert anomaly.details["movers"][0] == {"key": "now2 was2 by2", "was": 3.0, "now": 27.0}
+
+
+@pytest.mark.parametrize("said", [each for count in (1, 2, 3) for each in product(("", "a", "b"), repeat=count)])
+def test_witnesses_are_heard_until_most_agree(said: tuple[str, ...]) -> None:
+    """What the first of most witnesses says counts, and nobody is heard whose word would change nothing."""
+    heard: list[str] = []
+
+    def one_by_one() -> Iterator[str]:
+        for each in said:
+            heard.append(each)
+            yield each
+
+    found = _most(one_by_one(), len(said))
+    spoken = [each for each in said if each]
+    assert found == (spoken[0] if len(spoken) > len(said) / 2 else "")
+    rest = len(said) - len(heard)
+    assert not rest or all(
+        bool(_most([*heard, *others], len(said))) == bool(found) for others in product(("", "c"), repeat=rest)
+    )
+    assert len(heard) <= 2 or bool(heard[0]) != bool(heard[1])

@@ -22,6 +22,7 @@ from market_spine.app.plausibility import (
     odd_size,
     only,
     own_columns,
+    sized,
     values_apart,
 )
 from market_spine.app.scheduling import RunStatus
@@ -230,53 +231,61 @@ def _odd(
         return found
     problem = odd_size(rules, key, own.row_count, neighbours)
     if not problem:
-        columns = own_columns(domain.tables[0])
-        witnesses = {each.partition.key: frames.of(each) for each in neighbours[:_WITNESSES]}
-        problem = _contradicted(rules, key, columns, frames.of(own), witnesses)
+        problem = _contradicted(rules, key, frames.of(own), neighbours[:_WITNESSES], frames)
     if problem:
         found.append(Anomaly("implausible", "warning", key, problem))
     return found
 
 
 def _contradicted(
-    rules: RowPlausibility, key: str, columns: Sequence[str], rows: pl.DataFrame, witnesses: Mapping[str, pl.DataFrame]
+    rules: RowPlausibility, key: str, rows: pl.DataFrame, witnesses: Sequence[Entry], frames: _Frames
 ) -> str:
     """What most of some neighbours say against the sizes, all of them or those of one part; empty if nothing."""
-    said = [odd_ratio(rules, key, columns, rows, each, name) for name, each in witnesses.items()]
-    if problem := _most(said):
+    count = len(witnesses)
+    said = (odd_ratio(rules, key, rows, frames.of(each), each.partition.key) for each in witnesses)
+    if problem := _most(said, count):
         return problem
-    for value in values_apart(rules, next(iter(witnesses.values()))):
-        own, others = only(rules, rows, value), {name: only(rules, each, value) for name, each in witnesses.items()}
+    for value in values_apart(rules, frames.of(witnesses[0])):
+        own = only(rules, rows, value)
+        others = {each.partition.key: only(rules, frames.of(each), value) for each in witnesses}
         about = f"{key} {value}"
         if problem := odd_count(rules, about, own.height, [each.height for each in others.values()]):
             return problem
-        if problem := _most([odd_ratio(rules, about, columns, own, each, name) for name, each in others.items()]):
+        if problem := _most((odd_ratio(rules, about, own, each, name) for name, each in others.items()), count):
             return problem
     return ""
 
 
-def _most(said: Sequence[str]) -> str:
-    """The first of what was said, if most say something."""
-    return next(filter(None, said), "") if sum(map(bool, said)) * 2 > len(said) else ""
+def _most(said: Iterable[str], count: int) -> str:
+    """The first of what ``count`` witnesses say, if most say something; once that is settled no more are heard."""
+    spoken: list[str] = []
+    for heard, each in enumerate(said, start=1):
+        spoken += [each] if each else []
+        if len(spoken) * 2 > count:
+            return spoken[0]
+        if (heard - len(spoken)) * 2 >= count:
+            break
+    return ""
 
 
 class _Frames:
-    """The compared columns of captures' rows; neighbours share most of theirs."""
+    """What of captures' rows is compared; neighbours share most of theirs."""
 
     def __init__(self, run: Run, store: Reader) -> None:
-        self._domain, self._store = run.domain, store
-        self._measures = run.rules.measures[:1] if run.rules else ()
+        self._domain, self._store, self._rules = run.domain, store, run.rules
         self._kept: OrderedDict[str, pl.DataFrame] = OrderedDict()
 
     def of(self, capture: Entry) -> pl.DataFrame:
-        """Those of a current capture."""
+        """That of a current capture, as ``sized`` gives it."""
+        assert self._rules is not None
         table = self._domain.tables[0]
         key = capture.partition.key
         if key not in self._kept:
-            columns = (*own_columns(table), *self._measures)
+            columns = own_columns(table)
             scope = partition_scope(table, capture.partition)
             # Medians of what is joined by key are the same in any order.
-            self._kept[key] = self._store.read(table, scope, columns, in_order=False)
+            rows = self._store.read(table, scope, (*columns, self._rules.measures[0]), in_order=False)
+            self._kept[key] = sized(self._rules, columns, rows)
         self._kept.move_to_end(key)
         while len(self._kept) > _FRAMES_KEPT:
             self._kept.popitem(last=False)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from market_spine.app.plausibility import against_known, odd_ratio, odd_size
+from market_spine.app.plausibility import against_known, odd_ratio, odd_size, sized
 from market_spine.compose import reader
 from market_spine.core.manifest import INGEST, Entry
 from market_spine.core.partition import Partition
@@ -67,7 +67,7 @@ def test_the_guards_raise_no_alarm_over_four_years(finra_samples: Path) -> None:
         before = ordered[number - 1]
         problems = (
             odd_size(rules, str(week), rows.height, nearest),
-            odd_ratio(rules, str(week), KEY, rows, before[1], str(before[0])),
+            odd_ratio(rules, str(week), sized(rules, KEY, rows), sized(rules, KEY, before[1]), str(before[0])),
         )
         alarms += list(filter(None, problems))
         shared = rows.join(before[1], on="MPID", suffix="_was")
