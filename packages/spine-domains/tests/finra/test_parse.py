@@ -8,9 +8,19 @@ from pathlib import Path
 import polars as pl
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
 from market_spine.errors import ContentError
-from spine.domains.finra.otc_transparency.parse import parse_file
+from spine.domains.finra.otc_transparency.parse import (
+    SHARES,
+    TRADES,
+    FileText,
+    ParsedFile,
+    _parse_even,
+    _parse_lines,
+    parse_file,
+)
 
 HEADER = (
     "tierDescription|issueSymbolIdentifier|issueName|marketParticipantName|MPID"
@@ -94,6 +104,34 @@ def test_lines_with_another_field_count_are_rejected() -> None:
     assert parsed.rejects.rows() == [(3, "field_count"), (5, "field_count")]
     assert [parsed.lines[2], parsed.lines[4]] == [short, long]
     assert parsed.rows_read == 3
+
+
+def told(parsed: ParsedFile) -> list[object]:
+    """All that is known of a file taken apart."""
+    frames = [[frame.schema, frame.rows()] for frame in (parsed.rows, parsed.rejects)]
+    return [*frames, parsed.lines.to_list(), parsed.rows_read, parsed.columns]
+
+
+FIELDS = st.text(st.sampled_from("|\"'#,; \t\\é1x"), max_size=4).map(str.encode)
+LINES = st.lists(st.one_of(FIELDS, st.lists(FIELDS.map(lambda text: text.replace(b"|", b"")), min_size=6, max_size=6)))
+
+
+@given(lines=LINES, spoilt=st.booleans(), ended=st.booleans())
+def test_even_files_are_read_as_line_by_line(lines: list[bytes | list[bytes]], spoilt: bool, ended: bool) -> None:
+    """Where every line has its number of fields, reading the file at once comes to what its lines alone tell; where
+    one has not, is blank or is no UTF-8, it is not read at once."""
+    header = b"tierDescription|issueSymbolIdentifier|marketParticipantName|%s|more|%s" % (
+        SHARES.encode(),
+        TRADES.encode(),
+    )
+    texts = [each if isinstance(each, bytes) else b"|".join(each) for each in lines]
+    texts += [b"a|b|\xff|d|e|f"] if spoilt else []
+    text = FileText(b"\n".join([header, *texts]) + b"\n" * ended)
+    found = _parse_even(text, "x")
+    even = bool(texts) and not spoilt and all(line.count(b"|") == 5 for line in texts)
+    assert (found is not None) == even
+    if found is not None:
+        assert told(found) == told(_parse_lines(text, "x"))
 
 
 def test_lines_that_are_not_utf8_are_rejected() -> None:

@@ -92,7 +92,7 @@ def broken_lines(file: parse.ParsedFile, venue_class: str) -> pl.DataFrame:
     broken = file.rejects.filter(pl.col("rule") == "field_count")
     venue = parse.MPID if venue_class == ATS else parse.CRD
     told: set[tuple[str, str, str]] = set()
-    for line in file.lines.gather(broken["line"] - 1):
+    for line in file.told(broken["line"]):
         fields = line.split("|")
 
         def either(name: str, fields: list[str] = fields) -> set[str]:

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from market_spine.core.compression import decompress
@@ -49,6 +50,31 @@ _SHOWN = 120
 """How much of a line an error message shows."""
 
 
+class FileText:
+    """The text of a file, taken apart into lines when they are asked for."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    @cached_property
+    def lines(self) -> tuple[pl.Series, list[int]]:
+        """The lines, and the 1-based numbers of those that are not UTF-8, rendered with escapes."""
+        import polars as pl
+
+        try:
+            return pl.Series([self.data.decode("utf-8")]).str.split("\n").explode(), []
+        except UnicodeDecodeError:
+            pass
+        texts, not_utf8 = [], []
+        for number, line in enumerate(self.data.split(b"\n"), start=1):
+            try:
+                texts.append(line.decode("utf-8"))
+            except UnicodeDecodeError:
+                texts.append(line.decode("utf-8", "backslashreplace"))
+                not_utf8.append(number)
+        return pl.Series(texts), not_utf8
+
+
 @dataclass(frozen=True)
 class ParsedFile:
     """A weekly file taken apart.
@@ -57,16 +83,27 @@ class ParsedFile:
         rows: ``line`` (Int64, 1-based in the decompressed file) and, as String and never null, the fields
             of each known column the file has, under FINRA's name. Only lines with the right field count.
         rejects: ``line`` (Int64) and ``rule`` (String) of the other lines.
-        lines: the text of every line of the file (String), the first at index 0.
+        text: the file.
         rows_read: non-blank lines after the header = rows + rejects.
         columns: the header's columns in file order, under FINRA's names where they are known.
     """
 
     rows: pl.DataFrame
     rejects: pl.DataFrame
-    lines: pl.Series
+    text: FileText
     rows_read: int
     columns: tuple[str, ...]
+
+    @property
+    def lines(self) -> pl.Series:
+        """The text of every line of the file (String), the first at index 0."""
+        return self.text.lines[0]
+
+    def told(self, numbers: pl.Series) -> pl.Series:
+        """The texts (String) of lines by their 1-based numbers; of none, the file is not taken apart for it."""
+        import polars as pl
+
+        return pl.Series(dtype=pl.String) if numbers.is_empty() else self.lines.gather(numbers - 1)
 
 
 def parse_file(data: bytes, origin: str) -> ParsedFile:
@@ -85,10 +122,53 @@ def parse_file(data: bytes, origin: str) -> ParsedFile:
             ``field_too_large``, ``wrong_delimiter``, ``missing_columns``, ``duplicate_columns``, ``truncated``, and
             those of ``decompress``.
     """
+    text = FileText(_plain_text(decompress(data, origin), origin))
+    return _parse_even(text, origin) or _parse_lines(text, origin)
+
+
+def _parse_even(text: FileText, origin: str) -> ParsedFile | None:
+    """A file whose first line is its header and each of whose other lines has as many fields, none of them blank: as
+    nearly all are, so that no line need be looked at by itself. None if it is another."""
     import polars as pl
 
-    plain = _plain_text(decompress(data, origin), origin)
-    lines, not_utf8 = _decode_lines(plain)
+    data = text.data
+    try:
+        header = data[: data.index(b"\n")].decode()
+    except ValueError:
+        return None
+    count = data.count(b"\n") - data.endswith(b"\n")
+    if not header.strip(_BLANKS) or not count:
+        return None
+    columns = _read_header(header, origin)
+    schema = {f"field_{index}": pl.String for index in range(len(columns))}
+    try:
+        fields = pl.read_csv(
+            data,
+            has_header=False,
+            skip_lines=1,
+            schema=schema,
+            separator="|",
+            quote_char=None,
+            empty_string_is_null=False,
+        )
+    except pl.exceptions.PolarsError:  # too many fields, or no UTF-8
+        return None
+    # What is not in a field is a delimiter. There are as many lines as rows, none of which has too many fields; so if
+    # all others together are as long as they should be, none has too few.
+    inside = sum(fields.select(pl.all().str.len_bytes().cast(pl.Int64).sum()).row(0))
+    outside = len(data) - data.endswith(b"\n") - len(header.encode()) - inside
+    if fields.height != count or outside != count * len(columns):
+        return None
+    rows = fields.with_row_index("line", offset=2).cast({"line": pl.Int64})
+    none = pl.DataFrame(schema={"line": pl.Int64, "rule": pl.String})
+    return ParsedFile(rows.select("line", *_known_fields(columns)), none, text, count, tuple(columns))
+
+
+def _parse_lines(text: FileText, origin: str) -> ParsedFile:
+    """Any file, line by line."""
+    import polars as pl
+
+    lines, not_utf8 = text.lines
     table = pl.DataFrame({"text": lines}).with_row_index("line", offset=1)
     table = table.cast({"line": pl.Int64}).filter(pl.col("text").str.strip_chars(_BLANKS) != "")
     header_line, header = table.row(0)
@@ -106,9 +186,9 @@ def parse_file(data: bytes, origin: str) -> ParsedFile:
     well_formed = last.is_not_null() & beyond.is_null() & ~pl.col("bad")
     rule = pl.when("bad").then(pl.lit("not_utf8")).otherwise(pl.lit("field_count")).alias("rule")
     return ParsedFile(
-        _known_fields(table.filter(well_formed), columns),
+        table.filter(well_formed).select("line", "fields").unnest("fields").select("line", *_known_fields(columns)),
         table.filter(~well_formed).select("line", rule),
-        lines,
+        text,
         table.height,
         tuple(columns),
     )
@@ -147,24 +227,6 @@ def _plain_text(data: bytes, origin: str) -> bytes:
 
 def _alternates_with_nul(start: bytes) -> bool:
     return len(start) == 4 and [byte == 0 for byte in start] in ([False, True] * 2, [True, False] * 2)
-
-
-def _decode_lines(data: bytes) -> tuple[pl.Series, list[int]]:
-    """The lines of a text, and the 1-based numbers of those that are not UTF-8, rendered with escapes."""
-    import polars as pl
-
-    try:
-        return pl.Series([data.decode("utf-8")]).str.split("\n").explode(), []
-    except UnicodeDecodeError:
-        pass
-    texts, not_utf8 = [], []
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        try:
-            texts.append(line.decode("utf-8"))
-        except UnicodeDecodeError:
-            texts.append(line.decode("utf-8", "backslashreplace"))
-            not_utf8.append(number)
-    return pl.Series(texts), not_utf8
 
 
 def _read_header(header: str, origin: str) -> list[str]:
@@ -215,13 +277,10 @@ def _refuse_cut_line(last: dict[str, Any], line_count: int, width: int, origin: 
         )
 
 
-def _known_fields(table: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
+def _known_fields(columns: Sequence[str]) -> list[pl.Expr]:
     import polars as pl
 
-    known = [
-        pl.col(f"field_{index}").alias(column) for index, column in enumerate(columns) if column in _KNOWN.values()
-    ]
-    return table.select("line", "fields").unnest("fields").select("line", *known)
+    return [pl.col(f"field_{index}").alias(column) for index, column in enumerate(columns) if column in _KNOWN.values()]
 
 
 def _begins(start: bytes, expected: re.Pattern[bytes]) -> str:
