@@ -105,6 +105,32 @@ def _many(rows: int, touched: int) -> pl.DataFrame:
     )
 
 
+@pytest.mark.parametrize("first", [["", "kale", "leek"], ["beet", "kale"]], ids=["blank first", "blank later"])
+def test_empty_texts_are_read_as_they_are(
+    first: list[str], writer: StoreWriter, domain: Domain, enter: Callable[..., Entry], harvest: Callable[..., Any]
+) -> None:
+    """An empty text of a segment is a text like any other, also beside segments that have none, however it is read."""
+    table, second = domain.tables[0], ["beet", "kale"] if "" in first else ["", "kale", "leek"]
+    for day, crops in (("2025-01-03", first), ("2025-01-10", second)):
+        scope = Scope({"day": day, "plot": "north"})
+        rows = harvest(**dict.fromkeys(crops, 1.0)).with_columns(day=pl.lit(day).str.to_date())
+        partition = Partition("garden", (day, "north"))
+        with writer.commit(partition) as commit:
+            commit.replace(table, scope, rows, enter(commit, partition).manifest_id)
+        assert writer.read(table, scope).equals(rows)
+        assert writer.read(table, scope).schema == rows.schema
+        assert writer.versions(table, scope)["crop"].sort().to_list() == sorted(crops)
+    assert _counts(writer) == (2, 0, 0)
+    for where, expected in (({}, [*first, *second]), ({"crop": ""}, [""]), ({"crop": "kale"}, ["kale", "kale"])):
+        with writer.table(table.name, columns=["crop"], where=where) as stream:
+            found = pl.concat(list(stream.frames()))
+        assert (found.schema, found["crop"].to_list()) == ({"crop": pl.String()}, expected)
+    assert writer.query("SELECT COUNT(*) FROM garden_harvest WHERE crop = ''").rows == [(1,)]
+    assert writer.query("SELECT DISTINCT crop FROM garden_harvest ORDER BY crop").rows == [
+        (crop,) for crop in ("", "beet", "kale", "leek")
+    ]
+
+
 def test_every_version_shows_as_on_other_stores(writer: StoreWriter, put: Callable[..., Entry]) -> None:
     """``<name>_versions`` has each version of each row, with the entries that brought and closed it."""
     put("first", kale=1, beet=2)

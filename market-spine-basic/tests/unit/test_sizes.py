@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from market_spine.core import sizes
 from market_spine.core.sizes import refuse_long_field
 from market_spine.errors import ContentError, UsageError
-from market_spine.settings import size
+from market_spine.settings import keep_freed_memory, size
 
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=12), st.data())
@@ -43,3 +43,12 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         size("FINRA_MAX_FILE", 7, {"FINRA_MAX_FILE": text})
     assert "FINRA_MAX_FILE" in caught.value.message
     assert "2GiB" in caught.value.message
+
+
+def test_what_the_environment_says_of_memory_counts_more() -> None:
+    """Freed memory is kept for ten seconds, unless whoever starts the program has told its allocator something."""
+    told, silent = {"_RJEM_MALLOC_CONF": "narenas:1"}, dict[str, str]()
+    for environ in (told, silent):
+        keep_freed_memory(environ)
+    assert told == {"_RJEM_MALLOC_CONF": "narenas:1"}
+    assert silent == {"_RJEM_MALLOC_CONF": "dirty_decay_ms:10000"}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import date
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from market_spine.core.partition import Scope
 from market_spine.core.schema import Column, Table
@@ -62,6 +65,16 @@ def test_other_rows_are_refused(change: pl.DataFrame, said: str) -> None:
     """Wrong columns or types, nulls, NaN, equal keys and rows outside the scope are refused by name."""
     with pytest.raises(ValueError, match=said):
         check_frame(TABLE, SCOPE, change)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abm"), st.booleans()), max_size=8))
+def test_equal_keys_are_found_in_any_order(keys: list[tuple[str, bool]]) -> None:
+    """Rows pass in whatever order their keys are, and are refused wherever two have the same."""
+    table = TABLE._replace(key=("plot", "is_wet"))
+    rows = [(date(2025, 1, 3), plot, is_wet, 1.0, None) for plot, is_wet in keys]
+    frame = pl.DataFrame(rows, schema=FRAME.schema, orient="row")
+    with nullcontext() if len(set(keys)) == len(keys) else pytest.raises(ValueError, match="same key"):
+        check_frame(table, Scope({"day": "2025-01-03"}), frame)
 
 
 def test_a_key_inside_the_scope_allows_one_row() -> None:

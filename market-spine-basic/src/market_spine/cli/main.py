@@ -21,7 +21,7 @@ from market_spine.cli import output
 from market_spine.cli.attended import attend, is_limited
 from market_spine.cli.options import require_value
 from market_spine.errors import Interrupted, MarketSpineError, UsageError
-from market_spine.settings import variable
+from market_spine.settings import keep_freed_memory, variable
 from market_spine.wording import nearest
 
 if TYPE_CHECKING:
@@ -181,6 +181,7 @@ def run(command: click.Command, arguments: Sequence[str], name: str) -> int:
     # nothing changed.
     gc.set_threshold(50_000)
     atexit.register(gc.freeze)
+    keep_freed_memory()
     output.prepare_streams()
     if is_limited():
         return attend(

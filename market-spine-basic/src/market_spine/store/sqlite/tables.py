@@ -169,7 +169,13 @@ class TableRows:
         if stored:
             data = [self._data(segment) for segment in segments]
             # Statistics tell of a small file no more than its rows do, and take longer.
-            rows = pl.scan_parquet(data, row_index_name=_NUMBER, use_statistics=len(data) == 1)
+            rows = pl.scan_parquet(
+                data,
+                row_index_name=_NUMBER,
+                use_statistics=len(data) == 1,
+                schema={name: self._types[name] for name, there in kept.items() if there},
+                cast_options=pl.ScanCastOptions(categorical_to_string="allow"),
+            )
             rows = rows.select(_NUMBER, *stored)
         else:
             rows = pl.DataFrame({_NUMBER: range(starts[-1])}, {_NUMBER: pl.UInt32}).lazy()

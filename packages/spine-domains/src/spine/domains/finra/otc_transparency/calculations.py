@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
-from functools import reduce
+from functools import cache, reduce
 
 import polars as pl
 
@@ -247,6 +247,7 @@ def _weeks_side_by_side(rows: pl.DataFrame, last: date) -> pl.DataFrame:
     return frame.with_columns(weeks_before=_count(before), micro_before=_total(before))
 
 
+@cache
 def _window_statistics() -> list[pl.Expr]:
     volumes = [pl.col(f"share_volume_{lag}") for lag in _OLDEST_FIRST]
     trades = [pl.col(f"trade_count_{lag}") for lag in _OLDEST_FIRST]
@@ -263,6 +264,7 @@ def _window_statistics() -> list[pl.Expr]:
     ]
 
 
+@cache
 def _changes() -> list[pl.Expr]:
     """Changes and z-score of the last week against the weeks before it.
 
@@ -281,6 +283,7 @@ def _changes() -> list[pl.Expr]:
     ]
 
 
+@cache
 def _direction() -> pl.Expr:
     change = pl.col("volume_change_mean")
     return (
