@@ -29,12 +29,34 @@ NOW = datetime(2025, 3, 10, tzinfo=UTC)
 
 
 @pytest.fixture
-def store(run: Callable[..., SchedulerResult], folder: Path, database: str) -> str:
+def own_store(run: Callable[..., SchedulerResult], folder: Path, database: str) -> str:
     """A store with three days of landings, of which the first was restated a minute later."""
     assert run().stats.failed == 0
     (folder / "2025-03-01.txt").write_text("ada 11\nbela 20\n")
     assert run().stats.failed == 0
     return database
+
+
+@pytest.fixture
+def own_spine(own_store: str) -> Iterator[Spine]:
+    """A handle on the present of that store."""
+    with connect(own_store, lambda: NOW) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def stores() -> dict[str, str]:
+    """Kind of database to a store of it that the tests share."""
+    return {}
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest, database: str, stores: dict[str, str]) -> str:
+    """Such a store, which other tests read, too: not to be written."""
+    kind = "postgresql" if database.startswith("postgresql") else "sqlite"
+    if kind not in stores:
+        stores[kind] = request.getfixturevalue("own_store")
+    return stores[kind]
 
 
 @pytest.fixture
@@ -118,15 +140,15 @@ def test_moments_to_come_and_unknown_captures_are_refused(spine: Spine) -> None:
         spine.as_of("harbor:nothing")
 
 
-def test_a_frame_keeps_its_moment(spine: Spine, run: Callable[..., SchedulerResult], folder: Path) -> None:
+def test_a_frame_keeps_its_moment(own_spine: Spine, run: Callable[..., SchedulerResult], folder: Path) -> None:
     """Rows that were asked for before a commit are read as of then, however late and often."""
-    table, statement = spine.table("harbor_landing"), spine.sql("SELECT * FROM harbor_landing")
+    table, statement = own_spine.table("harbor_landing"), own_spine.sql("SELECT * FROM harbor_landing")
     before = landings(table)
     assert table.as_of is not None
     (folder / "2025-03-02.txt").write_text("ada 99\n")
     run("2025-03-02")
     assert landings(table) == landings(statement) == before
-    later = spine.table("harbor_landing")
+    later = own_spine.table("harbor_landing")
     assert ("2025-03-02", "ada", 99.0) in landings(later)
     assert later.as_of is not None
     assert later.as_of > table.as_of
@@ -251,7 +273,7 @@ def test_tables_tell_what_there_is(spine: Spine) -> None:
 
 
 def test_records_are_those_of_the_commands(
-    spine: Spine, store: str, capsys: pytest.CaptureFixture[str], run: Callable[..., SchedulerResult]
+    own_spine: Spine, own_store: str, capsys: pytest.CaptureFixture[str], run: Callable[..., SchedulerResult]
 ) -> None:
     """The documents of captures, diff, runs, anomalies and status are what the commands write as JSON."""
     import json
@@ -261,19 +283,19 @@ def test_records_are_those_of_the_commands(
 
     def told(*arguments: str) -> Any:
         capsys.readouterr()
-        assert command(root, [*arguments, "--db", store, "--json"], "market-spine") == 0
+        assert command(root, [*arguments, "--db", own_store, "--json"], "market-spine") == 0
         return json.loads(capsys.readouterr().out)
 
     run("2025-03-05", run_date="2025-03-09")  # late: an anomaly
     key, domain = "2025-03-01", ("--domain", "harbor")
-    listed = [each.document() for each in spine.captures(key, "harbor")]
+    listed = [each.document() for each in own_spine.captures(key, "harbor")]
     assert told("captures", key, *domain)["captures"] == listed
-    assert told("diff", key, *domain) == spine.diff(key, domain="harbor").document()
-    assert told("runs") == [each.document() for each in spine.runs()]
-    assert told("anomalies") == [each.document() for each in spine.anomalies()]
-    since = spine.captures("2025-03-03", "harbor")[-1].capture_id
-    assert told("changes", "--since", since, *domain) == spine.changes(since, domain="harbor").document()
-    (grid,) = spine.status("harbor")
+    assert told("diff", key, *domain) == own_spine.diff(key, domain="harbor").document()
+    assert told("runs") == [each.document() for each in own_spine.runs()]
+    assert told("anomalies") == [each.document() for each in own_spine.anomalies()]
+    since = own_spine.captures("2025-03-03", "harbor")[-1].capture_id
+    assert told("changes", "--since", since, *domain) == own_spine.changes(since, domain="harbor").document()
+    (grid,) = own_spine.status("harbor")
     assert told("status", *domain)[0]["partitions"] == grid.document()["partitions"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -45,7 +46,7 @@ class Desk:
 
     def __init__(self, home: Path) -> None:
         self.data, self.db = home / "data", home / "spine.db"
-        self.data.mkdir()
+        self.data.mkdir(exist_ok=True)
 
     def put(self, content: str, week: str = WEEK, leg: str = "") -> None:
         (self.data / f"otc{leg}_week_{week}.csv").write_text(content)
@@ -85,6 +86,29 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     return Desk(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The folder of a desk that has loaded 400 rows of some weeks, once for all tests."""
+    made: dict[tuple[str, ...], Path] = {}
+
+    def load(*weeks: str) -> Path:
+        if weeks not in made:
+            made[weeks] = tmp_path_factory.mktemp("home")
+            desk = Desk(made[weeks])
+            for week in weeks:
+                desk.put(text(sizes()), week)
+            assert desk.load(*weeks).anomalies == () and desk.open() == set()
+        return made[weeks]
+
+    return load
+
+
+@pytest.fixture
+def loaded(desk: Desk, homes: Callable[..., Path]) -> Callable[..., object]:
+    """Give the desk a database that has loaded 400 rows of some weeks, and their files."""
+    return lambda *weeks: shutil.copytree(homes(*weeks), desk.data.parent, dirs_exist_ok=True)
+
+
 def scaled(rows: Sizes, factor: float, every: int = 1) -> dict[str, tuple[int, int]]:
     """Some of the shares times a factor."""
     return {
@@ -120,12 +144,15 @@ def without(rows: Sizes, count: int) -> dict[str, tuple[int, int]]:
     ],
 )
 def test_against_the_known_capture(
-    desk: Desk, restate: Callable[[Sizes], Sizes], hold: str | None, warnings: dict[str, str]
+    desk: Desk,
+    loaded: Callable[..., object],
+    restate: Callable[[Sizes], Sizes],
+    hold: str | None,
+    warnings: dict[str, str],
 ) -> None:
     """By shares of the 400 known keys that are gone or changed, and by ratios per key; one moved giant is nothing."""
     rows = sizes()
-    desk.put(text(rows))
-    assert desk.told() == (None, {})
+    loaded(WEEK)
     desk.put(text(restate(rows)))
     found, seen = desk.told()
     assert found == hold
@@ -146,11 +173,10 @@ def test_few_rows_are_not_judged_by_shares(desk: Desk) -> None:
     assert desk.told() == ("shrunk", {"shrunk": "error"})
 
 
-def test_a_large_revision_says_how_large(desk: Desk) -> None:
+def test_a_large_revision_says_how_large(desk: Desk, loaded: Callable[..., object]) -> None:
     """Counts, totals before and after, and the five largest movers, the largest first."""
     rows = sizes()
-    desk.put(text(rows))
-    desk.load()
+    loaded(WEEK)
     desk.put(text(scaled(rows, 2, every=10)))
     (anomaly,) = desk.load().anomalies
     assert anomaly.details["changed"] == 40 and anomaly.details["known"] == 400
@@ -195,11 +221,11 @@ def test_a_setting_widens_and_the_result_says_what_was_in_effect(desk: Desk, mon
         (sizes(400, start=300), None),
     ],
 )
-def test_a_first_capture_against_its_neighbours(desk: Desk, first: Sizes, hold: str | None) -> None:
+def test_a_first_capture_against_its_neighbours(
+    desk: Desk, loaded: Callable[..., object], first: Sizes, hold: str | None
+) -> None:
     """Three weeks of 400 rows before it: half to twice as many, and a third to three times as large."""
-    for week in WEEKS[4:7]:
-        desk.put(text(sizes()), week)
-    assert desk.load(*WEEKS[4:7]).exit_code == 0 and desk.open() == set()
+    loaded(*WEEKS[4:7])
     desk.put(text(first))
     found, _ = desk.told()
     assert found == hold and (desk.rows() == []) == bool(hold)
@@ -295,8 +321,10 @@ def test_a_leg_that_arrives_late_is_judged_like_a_first_capture(desk: Desk, late
     assert desk.told()[0] is None and desk.open() == set()
 
 
-@pytest.mark.parametrize("workers", [1, 4])
-@pytest.mark.parametrize("odd", [0, 1, 3])
+@pytest.mark.parametrize(
+    ("odd", "workers"),
+    [(0, 1), (1, 1), (3, 1), (0, 4), *(pytest.param(odd, 4, marks=pytest.mark.soak) for odd in (1, 3))],
+)
 def test_first_captures_of_one_run_are_compared_with_each_other(desk: Desk, odd: int, workers: int) -> None:
     """A warning on the one that contradicts most of its nearest, whichever it is and whoever came first."""
     weeks = WEEKS[:4]
@@ -352,11 +380,12 @@ ROW = "|S0003|S0003 Inc|ABCD ALPHA ATS|ABCD|10111|53"
         (f"{ROW}\nOTC|S0003|S0003 Inc|ABCD ALPHA ATS|ABCD|7|7", "conflicting_key", 1),
     ],
 )
-def test_a_rejected_row_never_removes_the_good_row(desk: Desk, new: str, rule: str, kept: int) -> None:
+def test_a_rejected_row_never_removes_the_good_row(
+    desk: Desk, loaded: Callable[..., object], new: str, rule: str, kept: int
+) -> None:
     """The row known under its key stays as it was, with an anomaly; a row that is simply gone goes, and so does
     one whose line says neither whose it is nor of what."""
-    desk.put(text(sizes()))
-    desk.load()
+    loaded(WEEK)
     good = desk.rows()
     changed = text(without(sizes(), 1)).replace(ROW, new, 1)
     desk.put(changed)
