@@ -40,6 +40,8 @@ def queries(own: Rehearsal, restated: Path, symbol: str, rounds: int) -> Mapping
         theirs = ours.replace(TABLE, "rows")
         plain = [peer_python(), str(HERE / "duck.py"), str(own.work / "plain"), theirs]
         contenders.append(Contender(f"{name}, plain files", plain))
+    told = [*SPINE, "changes", "--since", own.moment, "--domain", "finra", "--json", "--db", str(restated)]
+    contenders.append(Contender("changes since the load, restated", told))
     return interleave(contenders, rounds)
 
 

@@ -63,9 +63,13 @@ def movers(before: Known, after: Known) -> list[float]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_changes_equal_a_model_of_random_histories(run: Run, folder: Path, database: str, seed: int) -> None:
-    """Partitions, counts, totals and the largest moves between every two moments, on histories drawn by lot."""
+def test_changes_equal_a_model_of_random_histories(
+    run: Run, folder: Path, database: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Partitions, counts, totals and the largest moves between every two moments, on histories drawn by lot, however
+    many partitions are compared together."""
     dice = Random(seed)
+    monkeypatch.setattr("market_spine.app.changes._ROWS", (1, 10, 20, 1_000)[seed])
     states: list[Known] = []
     for _ in range(5):
         state = dict(states[-1]) if states else {}

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from market_spine.app.draft import partition_scope
 from market_spine.core.domain import Domain
-from market_spine.core.manifest import INGEST, NORMALIZE
+from market_spine.core.kinds import frame_value, write_value
+from market_spine.core.manifest import INGEST, NORMALIZE, Known
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader
 from market_spine.core.revision import RowDiff, diff_rows
@@ -21,6 +22,9 @@ from market_spine.wording import nearest
 
 if TYPE_CHECKING:
     import polars as pl
+
+_ROWS = 250_000
+"""Rows of partitions that are compared together: bounds memory."""
 
 
 class Span(NamedTuple):
@@ -163,7 +167,7 @@ def choose_tables(domains: Sequence[Domain], name: str | None, symbol: str | Non
 def find_changes(
     store: Reader, tables: Sequence[tuple[Domain, Table]], span: Span, symbol: str | None, most: int
 ) -> Changes:
-    """Compare what was known at both ends of a span, partition by partition.
+    """Compare what was known at both ends of a span, many partitions at a time.
 
     Args:
         store: where.
@@ -176,40 +180,23 @@ def find_changes(
     for domain in dict.fromkeys(domain for domain, _ in tables):
         chosen = [table for owner, table in tables if owner is domain]
         earlier, moved = _moved(store, domain, span)
-        known = store.known(domain.name, sorted(moved - earlier), as_of=span.until)
-        for key in sorted(moved):
-            new = False
+        known = store.known(domain.name, sorted(moved), as_of=span.until)
+        held = {key for key in moved - earlier if known[key].current is not None}
+        # Without a symbol there is nothing to compare; whether there are rows of a symbol only the rows can tell.
+        new = held if symbol is None else set()
+        batches = _batches(known, moved & earlier) if symbol is None else [sorted((moved & earlier) | held)]
+        restated: list[Restated] = []
+        for keys in batches:
             for table in chosen:
-                if key not in earlier:
-                    # There is nothing to compare; whether there are rows of a symbol only the rows can tell.
-                    new = new or (
-                        known[key].current is not None
-                        and (symbol is None or not _rows(store, domain, table, key, span.until, symbol).is_empty())
-                    )
-                    continue
-                before, after = (_rows(store, domain, table, key, moment, symbol) for moment in span)
-                new = new or (before.is_empty() and not after.is_empty())
-                if not before.is_empty():
-                    _compare(found, domain, domain.partition(key), table, before, after)
-            found.first_loaded += new
+                before = _rows(store, domain, table, [key for key in keys if key in earlier], span.since, symbol)
+                after = _rows(store, domain, table, keys, span.until, symbol)
+                new |= after.keys() - before.keys()
+                restated += _compared(domain, table, before, after)
+        # In the order of the partitions, the tables of each as they were chosen.
+        for each in sorted(restated, key=lambda each: each.partition.key):
+            found.take(each)
+        found.first_loaded += len(new)
     return found
-
-
-def _compare(
-    found: Changes, domain: Domain, partition: Partition, table: Table, before: pl.DataFrame, after: pl.DataFrame
-) -> None:
-    diff = diff_rows(before, after, table.key)
-    if table.grows:
-        # New rows continue such a table, which restates nothing.
-        diff = diff._replace(added=diff.added.clear())
-    if diff.change:
-        found.take(Restated(domain, partition, table, diff, _sums(before, table), _sums(after, table)))
-
-
-def _sums(rows: pl.DataFrame, table: Table) -> dict[str, float | None]:
-    if rows.is_empty():
-        return dict.fromkeys(table.totals)
-    return {name: math.fsum(rows[name].drop_nulls()) for name in table.totals}
 
 
 def _moved(store: Reader, domain: Domain, span: Span) -> tuple[set[str], set[str]]:
@@ -218,13 +205,85 @@ def _moved(store: Reader, domain: Domain, span: Span) -> tuple[set[str], set[str
     return set(before), {key for key, count in after.items() if before.get(key) != count}
 
 
+def _batches(known: Mapping[str, Known], keys: Collection[str]) -> Iterator[list[str]]:
+    """The partitions in their order, as many at a time as have few enough rows to be compared in memory."""
+    batch: list[str] = []
+    rows = 0
+    for key in sorted(keys):
+        own = max((each.entry.row_count for each in known[key].stages.values()), default=0)
+        if batch and rows + own > _ROWS:
+            yield batch
+            batch, rows = [], 0
+        batch.append(key)
+        rows += own
+    if batch:
+        yield batch
+
+
 def _rows(
-    store: Reader, domain: Domain, table: Table, key: str, moment: datetime | None, symbol: str | None
-) -> pl.DataFrame:
+    store: Reader, domain: Domain, table: Table, keys: Sequence[str], moment: datetime | None, symbol: str | None
+) -> dict[str, pl.DataFrame]:
+    """The rows of each of some partitions, if it has any, in the order of the keys."""
     import polars as pl
 
-    rows = store.read(table, partition_scope(table, domain.partition(key)), as_of=moment)
-    return rows if symbol is None else rows.filter(pl.col("symbol") == symbol)
+    if not keys:
+        return {}
+    scopes = {key: partition_scope(table, domain.partition(key)).equals for key in keys}
+    kinds = {column.name: column.kind for column in table.columns}
+    named = {
+        tuple(frame_value(kinds[name], scope[name]) for name in table.partition_by): key
+        for key, scope in scopes.items()
+    }
+    where: dict[str, Any] = {
+        name: list(dict.fromkeys(values))
+        for name, values in zip(table.partition_by, zip(*named, strict=True), strict=True)
+    }
+    if symbol is not None:
+        where["symbol"] = symbol
+    with store.table(table.name, columns=table.names, where=where, as_of=moment) as stream:
+        frames = list(stream.frames())
+    if not frames:
+        return {}
+    # Each value of one column is met by each of another: there may be partitions that nobody asked for.
+    parts = pl.concat(frames).partition_by(table.partition_by, as_dict=True)
+    found = {named[values]: rows for values, rows in parts.items() if values in named}
+    return {key: found[key] for key in keys if key in found}
+
+
+def _compared(
+    domain: Domain, table: Table, before: Mapping[str, pl.DataFrame], after: Mapping[str, pl.DataFrame]
+) -> Iterator[Restated]:
+    """The partitions that had rows and now have others; what has rows only now restates nothing."""
+    import polars as pl
+
+    if not before:
+        return
+    nothing = table.frame([])
+    newer = pl.concat([nothing, *(after[key] for key in before if key in after)])
+    diff = diff_rows(pl.concat([nothing, *before.values()]), newer, table.key)
+    if table.grows:
+        # New rows continue such a table, which restates nothing.
+        diff = diff._replace(added=diff.added.clear())
+    for key, own in _apart(domain, table, diff).items():
+        totals = _sums(before[key], table), _sums(after.get(key, nothing), table)
+        yield Restated(domain, domain.partition(key), table, own, *totals)
+
+
+def _apart(domain: Domain, table: Table, diff: RowDiff) -> dict[str, RowDiff]:
+    """A difference of many partitions as that of each in which there is one; rows stay in their order."""
+    found: dict[str, RowDiff] = {}
+    empty = RowDiff(*(rows.clear() for rows in diff))
+    for side, rows in zip(RowDiff._fields, diff, strict=True):
+        for values, own in rows.partition_by(table.partition_by, as_dict=True).items():
+            key = "|".join(map(write_value, values))
+            found[key] = found.get(key, empty)._replace(**{side: own})
+    return found
+
+
+def _sums(rows: pl.DataFrame, table: Table) -> dict[str, float | None]:
+    if rows.is_empty():
+        return dict.fromkeys(table.totals)
+    return {name: math.fsum(rows[name].drop_nulls()) for name in table.totals}
 
 
 def moves(found: Restated) -> Iterator[Move]:
