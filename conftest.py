@@ -26,6 +26,8 @@ else:
     settings.register_profile("house", deadline=None, derandomize="MARKET_SPINE_SOAK" not in os.environ)
     settings.load_profile("house")
 
+# Also where Python is told to write no bytecode: rewriting the asserts of all tests takes most of collecting them.
+sys.dont_write_bytecode = False
 
 INHERITED = {
     "test_importing_it_is_light": "process",

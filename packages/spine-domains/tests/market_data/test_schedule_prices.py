@@ -205,7 +205,7 @@ def test_run_date_is_the_last_session_wanted(desk: Any) -> None:
 
 def test_workers_change_nothing_but_time(desk: Any, tmp_path: Path) -> None:
     """With four workers the result and the rows are those of one."""
-    symbols = ",".join(f"S{number}" for number in range(8))
+    symbols = ",".join(f"S{number}" for number in range(5))
     alone = desk.run(symbols, source="mock")
     rows = desk.rows("SELECT * FROM market_data_prices_adjusted ORDER BY symbol, trade_date")
     desk.db = str(tmp_path / "other.db")

@@ -7,9 +7,10 @@ statement uses and, where a table has partitions, only those it opens. Segments 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from urllib.parse import quote as escape
 
 from market_spine.core.domain import Domain
@@ -57,12 +58,14 @@ class Rows:
         kinds: column name to kind, in order.
         partition_by: the columns by whose values the rows are read apart.
         partitions: SELECT of these values; more of them than there are rows for do no harm.
+        file: makes a Parquet file of them, where they are the same in every store.
     """
 
     sql: str
     kinds: Mapping[str, str]
     partition_by: tuple[str, ...] = ()
     partitions: str = ""
+    file: Callable[[], bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,8 @@ def catalog(connection: sqlite3.Connection, domains: Sequence[Domain], moment: s
         if moment is not None
         else [(table.name, views.current_view(table)) for table in tables.values() if table.versions in physical]
     )
-    found: dict[str, Relation] = {SESSIONS: Relation(Rows(for_sqlite(), KINDS_OF_SESSIONS))}
+    sessions = Rows(for_sqlite(), KINDS_OF_SESSIONS, file=_sessions)
+    found: dict[str, Relation] = {SESSIONS: Relation(sessions)}
     bulk = {table.versions: table for table in tables.values() if table.bulk}
     past = {table.versions for table in tables.values() if table.history}
     hidden = frozenset(name.lower() for name in past if moment is not None)
@@ -139,6 +143,15 @@ def _physical(connection: sqlite3.Connection) -> Iterator[tuple[str, dict[str, s
     for (name,) in names.fetchall():
         columns = connection.execute("SELECT name, type FROM pragma_table_info(?)", (name,))
         yield name, {column: KINDS.get(declared.upper(), "text") for column, declared in columns}
+
+
+@cache
+def _sessions() -> bytes:
+    """The exchange's sessions, which no store keeps."""
+    from market_spine.store.sqlite import frames
+
+    with closing(sqlite3.connect(":memory:")) as connection:
+        return frames.parquet(connection.execute(for_sqlite()), KINDS_OF_SESSIONS)
 
 
 def _whole(name: str, kinds: Mapping[str, str], body: str = "") -> Rows:

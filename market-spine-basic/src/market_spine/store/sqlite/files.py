@@ -19,7 +19,9 @@ from fsspec import AbstractFileSystem
 
 PROTOCOL = "spine"
 _MADE = 4
-"""Made files that are kept: each is opened more than once while it is read."""
+"""Made files that are kept, however large: each is opened more than once while it is read."""
+_KEPT = 4 * 1024 * 1024
+"""Bytes of made files that are kept, however many."""
 _SMALL = 64 * 1024
 """Segments of at most so many bytes are read at once: their parts would each cost as much as the whole."""
 _UNCHANGED = datetime(2000, 1, 1, tzinfo=UTC)
@@ -43,6 +45,7 @@ class StoreFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no t
         self._folders: dict[str, list[str]] = {}
         self._makers: dict[str, Callable[[], bytes]] = {}
         self._made: OrderedDict[str, bytes] = OrderedDict()
+        self._kept = 0
         self._output: IO[bytes] | None = None
         self.failure: Exception | None = None
         """What went wrong here: DuckDB tells only its text."""
@@ -87,9 +90,11 @@ class StoreFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no t
                 except Exception as error:
                     self.failure = error
                     raise
+                self._kept += len(self._made[path])
             self._made.move_to_end(path)
-            while len(self._made) > _MADE:
-                self._made.popitem(last=False)
+            while len(self._made) > _MADE and self._kept > _KEPT:
+                _, dropped = self._made.popitem(last=False)
+                self._kept -= len(dropped)
             return self._made[path]
 
     def part(self, segment_id: int, start: int, count: int) -> bytes:

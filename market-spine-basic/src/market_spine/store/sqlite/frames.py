@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from typing import Any, cast
 
 import polars as pl
@@ -114,6 +115,13 @@ def fetch(cursor: sqlite3.Cursor, kinds: Mapping[str, str]) -> pl.DataFrame:
     if not kinds:
         return pl.DataFrame({"": [None] * height})
     return pl.DataFrame([_typed(frame[name], kind) for name, kind in kinds.items()])
+
+
+def parquet(cursor: sqlite3.Cursor, kinds: Mapping[str, str]) -> bytes:
+    """A cursor's rows as a Parquet file; ``kinds`` as in ``fetch``."""
+    file = BytesIO()
+    fetch(cursor, kinds).write_parquet(file, compression="uncompressed")
+    return file.getvalue()
 
 
 def pieces(cursor: sqlite3.Cursor, kinds: Mapping[str, str], count: int) -> Iterator[pl.DataFrame]:

@@ -8,7 +8,6 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from io import BytesIO
 from itertools import count
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -157,6 +156,9 @@ class _Shower:
     def _rows(self, rows: Rows, used: set[str]) -> list[str]:
         """SELECTs of what SQLite keeps as rows: over a file for each partition, or over one for all."""
         folder = f"{PROTOCOL}://{next(self._numbers)}"
+        if rows.file is not None:
+            path = self._files.add_files(folder, {f"{folder}/rows.parquet": rows.file})
+            return [f"SELECT {_columns(rows.kinds, list(rows.kinds))} FROM read_parquet({text(path)})"]
         fetched = [name for name in rows.kinds if name in used and name not in rows.partition_by]
         if rows.partition_by and fetched:
             return self._partitions(rows, fetched, folder)
@@ -185,10 +187,7 @@ class _Shower:
 
         names = ", ".join(map(quote, fetched)) or "1"
         cursor = self._source.execute(f"SELECT {names} FROM ({rows.sql}) {where}", values)
-        frame = frames.fetch(cursor, {name: rows.kinds[name] for name in fetched})
-        file = BytesIO()
-        frame.write_parquet(file, compression="uncompressed")
-        return file.getvalue()
+        return frames.parquet(cursor, {name: rows.kinds[name] for name in fetched})
 
     def _segments(self, table: Table, relation: Relation, used: set[str]) -> list[str]:
         """SELECTs of a bulk table's segments: those that have closed rows apart from those that have none."""
