@@ -30,6 +30,32 @@ def test_neither_the_order_of_rows_nor_their_chunks_matter(order: list[int], cut
     assert content_hash([(shuffled, KEY)]) == content_hash([(FRAME, KEY)])
 
 
+VALUES = {
+    pl.Int64(): st.integers(-3, 3),
+    pl.Float64(): st.sampled_from([0.0, -0.0, 0.1, 1e300]),
+    pl.String(): st.sampled_from(["", "a", "b", "longer than twelve bytes", "é"]),
+    pl.Boolean(): st.booleans(),
+    pl.Date(): st.dates(date(2025, 1, 1), date(2025, 1, 3)),
+}
+
+
+@given(st.data(), st.integers(0, 5))
+def test_what_lies_beneath_nulls_does_not_matter(data: st.DataObject, height: int) -> None:
+    """Rows of the same values have the same hash whatever they were cut from, and rows of others have another."""
+    cut, plain = pl.DataFrame({"key": range(height)}), pl.DataFrame({"key": range(height)})
+    for number, (kind, values) in enumerate(VALUES.items()):
+        name, count = str(number), 2 * height
+        beneath = pl.Series(name, data.draw(st.lists(values, min_size=count, max_size=count)), kind)
+        gone = pl.Series(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)), dtype=pl.Boolean)
+        cut = cut.with_columns(beneath.set(gone, None).tail(height))
+        plain = plain.with_columns(pl.Series(name, cut[name].to_list(), kind))
+    assert content_hash([(cut, ("key",))]) == content_hash([(plain, ("key",))])
+    changed = data.draw(st.sampled_from(plain.columns[1:]))
+    other = plain.with_columns(plain[changed].shift(1))
+    same = [repr(row) for row in other.rows()] == [repr(row) for row in plain.rows()]
+    assert (content_hash([(other, ("key",))]) == content_hash([(plain, ("key",))])) == same
+
+
 @pytest.mark.parametrize(
     "other",
     [
