@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from market_spine.core.kinds import frame_type, frame_types, frame_value
+from market_spine.core.order import ascending
 from market_spine.core.partition import Scope, Value
 from market_spine.core.revision import Change, RowDiff, diff_rows
 from market_spine.core.schema import Column, Table
@@ -13,8 +14,6 @@ from market_spine.store.database import ROW_ID, Database
 from market_spine.store.views import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import polars as pl
 
 
@@ -141,24 +140,12 @@ def check_frame(table: Table, scope: Scope, frame: pl.DataFrame) -> None:
     if not frame.select(inside(table, scope).all()).item():
         raise ValueError(f"{table.name} has rows outside the scope {scope}")
     varying = [name for name in table.key if name not in scope.equals]
-    # Mostly rows come in the order of their keys: to see that takes a fifth of grouping them.
     if not varying:
         unique = frame.height < 2
     else:
-        unique = _ascending(frame, varying) or frame.select(varying).n_unique() == frame.height
+        unique = ascending(frame, varying) or frame.select(varying).n_unique() == frame.height
     if not unique:
         raise ValueError(f"{table.name} has several rows with the same key ({', '.join(table.key)})")
-
-
-def _ascending(frame: pl.DataFrame, names: Sequence[str]) -> bool:
-    """Whether each row's values, none of which is null, come after those of the row before it."""
-    import polars as pl
-
-    after = pl.lit(False)
-    for name in reversed(names):
-        value, before = pl.col(name), pl.col(name).shift(1)
-        after = (value > before) | ((value == before) & after)
-    return bool(frame.select(after.slice(1).all()).item())
 
 
 def inside(table: Table, scope: Scope) -> pl.Expr:

@@ -18,6 +18,7 @@ from functools import cache, reduce
 import polars as pl
 
 from market_spine.core.calendar import sessions_between
+from market_spine.core.order import ascending
 from market_spine.core.partition import Partition
 from market_spine.core.schema import Table
 from market_spine.errors import ContentError
@@ -127,11 +128,12 @@ def _check_totals(partition: Partition, rows: pl.DataFrame) -> None:
 
 def _sum_venues(rows: pl.DataFrame) -> pl.DataFrame:
     """One row per symbol and venue: FINRA may split one by product type or issue name."""
-    return (
-        rows.select("symbol", "venue_class", "venue_id", "trade_count", micro=_micro("share_volume"))
-        .group_by("symbol", "venue_class", "venue_id")
-        .agg(pl.col("micro", "trade_count").sum())
-    )
+    key = ("venue_class", "venue_id", "symbol")
+    venues = rows.select(*key, "trade_count", micro=_micro("share_volume"))
+    # In the order of their keys, as they mostly are, rows that none shares need not be grouped.
+    if ascending(venues, key):
+        return venues
+    return venues.group_by(key).agg(pl.col("micro", "trade_count").sum())
 
 
 def _symbol_week(venues: pl.DataFrame, legs: Sequence[str]) -> pl.DataFrame:

@@ -33,10 +33,10 @@ def lossy_numbers(partition_key: str, part: Part, rows: pl.DataFrame) -> tuple[A
 
     found: dict[str, dict[str, Any]] = {}
     for column in filter(rows.columns.__contains__, _NUMBERS):
-        text = rows[column].str.strip_chars()
-        exponential = text.str.contains("[eE]")
+        exponential = rows[column].str.contains("[eE]")
         if not exponential.any():
             continue
+        text = rows[column].str.strip_chars()
         parts = text.filter(exponential).str.extract_groups(_E_NOTATION).struct.unnest()
         whole, fraction, exponent = (parts[name].fill_null("") for name in ("1", "2", "3"))
         digits = whole.str.len_chars() + fraction.str.len_chars()

@@ -43,6 +43,12 @@ _CARRIED_IN = {
     "last_reported_date": parse.REPORTED,
 }
 """Columns of the table that not every layout carries, and FINRA's columns for them."""
+_DATES = {
+    "week_start": parse.WEEK_START,
+    "initial_published_date": parse.PUBLISHED,
+    "last_update_date": parse.UPDATED,
+    "last_reported_date": parse.REPORTED,
+}
 
 
 def normalize_payload(partition: Partition, parts: Sequence[Part]) -> Normalized:
@@ -173,20 +179,7 @@ def _type_rows(rows: pl.DataFrame, tier: str) -> pl.DataFrame:
         # Adding zero makes -0 the same as 0.
         return pl.when(value.is_finite()).then(value + 0.0)
 
-    def day(name: str) -> pl.Expr:
-        value = text(name).str.to_date("%Y-%m-%d", strict=False)
-        shaped = text(name).str.contains("^[0-9]{4}-[0-9]{2}-[0-9]{2}$")
-        return pl.when(shaped & value.is_between(FIRST_DATE, LAST_DATE)).then(value)
-
-    dates = {
-        "week_start": parse.WEEK_START,
-        "initial_published_date": parse.PUBLISHED,
-        "last_update_date": parse.UPDATED,
-        "last_reported_date": parse.REPORTED,
-    }
-    converted = rows.with_columns(
-        number(parse.NOTIONAL).alias("notional"), *(day(source).alias(name) for name, source in dates.items())
-    )
+    converted = rows.with_columns(number(parse.NOTIONAL).alias("notional"), *_days(rows))
     typed = converted.select(
         "line",
         text(parse.TIER_NAME).alias("tier_name"),
@@ -201,11 +194,32 @@ def _type_rows(rows: pl.DataFrame, tier: str) -> pl.DataFrame:
         number(parse.SHARES).alias("share_volume"),
         number(parse.TRADES).alias("trade_count"),
         "notional",
-        *dates,
+        *_DATES,
+        "bad_date",
         bad_notional=(text(parse.NOTIONAL) != "") & pl.col("notional").is_null(),
-        bad_date=pl.any_horizontal((text(source) != "") & pl.col(name).is_null() for name, source in dates.items()),
     )
     return typed.with_columns(_own_tier(typed, tier).alias("own_tier"), _venue_id().alias("venue_id"))
+
+
+def _days(rows: pl.DataFrame) -> list[pl.Series | pl.Expr]:
+    """The dates of the fields, and as ``bad_date`` whether one of a row is neither a date nor blank."""
+    import polars as pl
+
+    there = {name: source for name, source in _DATES.items() if source in rows.columns}
+    texts = rows.select(pl.col(source).str.strip_chars().alias(name) for name, source in there.items())
+
+    def day(name: str) -> pl.Expr:
+        value = pl.col(name).str.to_date("%Y-%m-%d", strict=False)
+        shaped = pl.col(name).str.contains("^[0-9]{4}-[0-9]{2}-[0-9]{2}$")
+        return pl.when(shaped & value.is_between(FIRST_DATE, LAST_DATE)).then(value)
+
+    days = texts.select(day(name).alias(name) for name in there)
+    bad = [days[name].is_null() & (texts[name] != "") for name in there]
+    return [
+        *days.get_columns(),
+        *(pl.lit(None, pl.Date).alias(name) for name in _DATES if name not in there),
+        pl.any_horizontal(pl.lit(value=False), *map(pl.lit, bad)).alias("bad_date"),
+    ]
 
 
 def _own_tier(typed: pl.DataFrame, tier: str) -> pl.Expr:

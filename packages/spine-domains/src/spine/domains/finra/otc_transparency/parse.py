@@ -136,8 +136,7 @@ def _parse_even(text: FileText, origin: str) -> ParsedFile | None:
         header = data[: data.index(b"\n")].decode()
     except ValueError:
         return None
-    count = data.count(b"\n") - data.endswith(b"\n")
-    if not header.strip(_BLANKS) or not count:
+    if not header.strip(_BLANKS) or b"\n\n" in data or len(data) == len(header.encode()) + 1:
         return None
     columns = _read_header(header, origin)
     schema = {f"field_{index}": pl.String for index in range(len(columns))}
@@ -153,15 +152,15 @@ def _parse_even(text: FileText, origin: str) -> ParsedFile | None:
         )
     except pl.exceptions.PolarsError:  # too many fields, or no UTF-8
         return None
-    # What is not in a field is a delimiter. There are as many lines as rows, none of which has too many fields; so if
-    # all others together are as long as they should be, none has too few.
+    # What is not in a field is a delimiter. No line is empty, so each is a row; none has too many fields, so none has
+    # too few if together they are as long as they should be.
     inside = sum(fields.select(pl.all().str.len_bytes().cast(pl.Int64).sum()).row(0))
     outside = len(data) - data.endswith(b"\n") - len(header.encode()) - inside
-    if fields.height != count or outside != count * len(columns):
+    if outside != fields.height * len(columns):
         return None
     rows = fields.with_row_index("line", offset=2).cast({"line": pl.Int64})
     none = pl.DataFrame(schema={"line": pl.Int64, "rule": pl.String})
-    return ParsedFile(rows.select("line", *_known_fields(columns)), none, text, count, tuple(columns))
+    return ParsedFile(rows.select("line", *_known_fields(columns)), none, text, rows.height, tuple(columns))
 
 
 def _parse_lines(text: FileText, origin: str) -> ParsedFile:
