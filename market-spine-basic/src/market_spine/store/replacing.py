@@ -129,15 +129,20 @@ def _laid(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
 
 def check_frame(table: Table, scope: Scope, frame: pl.DataFrame) -> None:
     """Raise ValueError unless the frame's rows can be stored in the table under the scope."""
+    import polars as pl
+
     declared = frame_types(table)
     if dict(frame.schema) != declared or tuple(frame.columns) != table.names:
         raise ValueError(f"columns of {table.name} should be {declared}, not {dict(frame.schema)}")
+    nulls = dict(zip(frame.columns, frame.null_count().row(0), strict=True))
+    is_nan = (pl.col(column.name).is_nan().any() for column in table.columns if column.kind == "float")
+    found = frame.select(inside(table, scope).all().alias("\0inside"), *is_nan).row(0, named=True)
     for column in table.columns:
-        if frame[column.name].null_count() and (not column.nullable or column.name in table.key):
+        if nulls[column.name] and (not column.nullable or column.name in table.key):
             raise ValueError(f"{table.name}.{column.name} has nulls")
-        if column.kind == "float" and frame[column.name].is_nan().any():
+        if column.kind == "float" and found[column.name]:
             raise ValueError(f"{table.name}.{column.name} has values that are not a number")
-    if not frame.select(inside(table, scope).all()).item():
+    if not found["\0inside"]:
         raise ValueError(f"{table.name} has rows outside the scope {scope}")
     varying = [name for name in table.key if name not in scope.equals]
     if not varying:
