@@ -78,13 +78,15 @@ def refuse_other_class(typed: pl.DataFrame, part: Part) -> None:
     if stated.len() or typed.is_empty():
         return
     with_mpid = typed.filter(pl.col("mpid") != "")
-    prefixed = with_mpid.filter(pl.col("venue_name").str.starts_with(pl.col("mpid") + " "))
-    if part.name == ATS and with_mpid.is_empty() and (typed["venue_name"].str.strip_chars() != "").any():
+    if part.name == ATS:
+        if with_mpid.height or not (typed["venue_name"].str.strip_chars() != "").any():
+            return
         found = "none of its rows has an MPID, as in FINRA's non-ATS files"
-    elif part.name == NON_ATS and prefixed.height * 2 > typed.height:
-        found = f"{prefixed.height:,} of its {typed.height:,} rows name an ATS by its MPID"
     else:
-        return
+        prefixed = with_mpid.filter(pl.col("venue_name").str.starts_with(pl.col("mpid") + " "))
+        if prefixed.height * 2 <= typed.height:
+            return
+        found = f"{prefixed.height:,} of its {typed.height:,} rows name an ATS by its MPID"
     raise ContentError(
         f"{part.origin} does not hold {part.name} rows: {found}", kind="wrong_venue_class", hint=_OTHER_FILE
     )
