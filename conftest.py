@@ -22,8 +22,9 @@ except ImportError:
     pass  # the smoke test runs with pytest alone
 else:
     # How long an example takes says how busy the machine is, not whether the code is right. An ordinary run tries
-    # the same examples each time; a soak looks for new ones.
-    settings.register_profile("house", deadline=None, derandomize="MARKET_SPINE_SOAK" not in os.environ)
+    # the same examples each time; a soak looks for new ones, and for more.
+    soak = int(os.environ.get("MARKET_SPINE_SOAK", "0"))
+    settings.register_profile("house", deadline=None, derandomize=not soak, max_examples=100 * soak or 50)
     settings.load_profile("house")
 
 # Also where Python is told to write no bytecode: rewriting the asserts of all tests takes most of collecting them.

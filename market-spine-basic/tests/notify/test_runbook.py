@@ -22,9 +22,10 @@ WORDS = [word for heading in SECTIONS for word in re.findall(r"`(\w+)`", heading
 def spelt_in_code() -> Iterator[str]:
     """The kinds that the code of the platform and of every domain spells out: of errors, and of anomalies."""
     for path in (*REPOSITORY.glob("market-spine-basic/src/**/*.py"), *REPOSITORY.glob("packages/*/src/**/*.py")):
-        if "simulat" in str(path):
+        text = path.read_text("utf-8")
+        if "simulat" in str(path) or not re.search("kind|Anomaly", text):
             continue
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(ast.parse(text)):
             names = [target.id for target in getattr(node, "targets", []) if isinstance(target, ast.Name)]
             if getattr(node, "arg", "") == "kind" or names == ["default_kind"]:
                 yield from _texts(node)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -15,6 +16,7 @@ STATEMENT = re.compile(
 )
 
 
+@cache
 def trees() -> dict[str, ast.Module]:
     """Every module of the two distributions, by its path."""
     paths = sorted(path for source in SOURCES for path in source.rglob("*.py"))
@@ -25,15 +27,16 @@ def trees() -> dict[str, ast.Module]:
 def statements(module: ast.Module) -> list[str]:
     """The SQL statements among a module's texts, without docstrings and without what declares a view."""
     spared: set[int] = set()
+    nodes = list(ast.walk(module))
     views = [
         node
-        for node in ast.walk(module)
+        for node in nodes
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "View"
     ]
     declared = {each.id for view in views for each in ast.walk(view) if isinstance(each, ast.Name)}
     apart: list[ast.AST] = [
         *views,
-        *(node for node in ast.walk(module) if isinstance(node, ast.Expr)),
+        *(node for node in nodes if isinstance(node, ast.Expr)),
         *(
             node
             for node in module.body
@@ -47,11 +50,11 @@ def statements(module: ast.Module) -> list[str]:
             spared.update(id(each) for each in ast.walk(node))
     texts = [
         node.value
-        for node in ast.walk(module)
+        for node in nodes
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in spared
     ]
     # The pieces of an f-string are texts of their own; together they are one statement.
-    for node in ast.walk(module):
+    for node in nodes:
         if isinstance(node, ast.JoinedStr) and id(node) not in spared:
             texts.append("x".join(str(piece.value) for piece in node.values if isinstance(piece, ast.Constant)))
     return [text for text in texts if STATEMENT.match(text)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from market_spine.core.domain import Domain
 from market_spine.core.schema import Table, View
@@ -132,7 +133,13 @@ def quote(name: str) -> str:
 
 
 def _data_columns(table: Table) -> str:
-    return ", ".join(f"v.{quote(name)}" for name in table.names)
+    return _listed(table.names)
+
+
+@lru_cache(maxsize=1024)
+def _listed(names: tuple[str, ...]) -> str:
+    """Columns of ``v``; whoever opens a store asks for those of every table."""
+    return ", ".join(f"v.{quote(name)}" for name in names)
 
 
 def current_view(table: Table) -> str:
@@ -243,9 +250,10 @@ def declared_views(
         present.difference_update(table.versions for domain in domains for table in domain.tables if table.bulk)
     shown = ready(declared, present | {SESSIONS} | {view.name for view in PLATFORM})
     for domain in domains:
+        own = shown_by(domain)
         sets[f"views:{domain.name}"] = [
             *((table.name, current_view(table)) for table in tables[domain.name]),
-            *((view.name, view.sql) for view in shown if view in shown_by(domain)),
+            *((view.name, view.sql) for view in shown if view in own),
         ]
     return sets
 
