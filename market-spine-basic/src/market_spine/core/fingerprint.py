@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 def content_hash(frames: Iterable[tuple[pl.DataFrame, tuple[str, ...]]]) -> str:
     """SHA-256 of canonical rows: independent of row order, line ends and how numbers were spelt.
 
-    Each frame is sorted by the columns given with it, which must order it totally, and written as Avro, row by row in
-    binary; a column whose rows are all equal is written once. Should another Polars version write rows differently, the
-    hash moves though they do not; callers therefore compare rows before they call such a difference a revision.
+    Each frame is sorted by the columns given with it, which must order it totally, and rendered as CSV with the
+    shortest digits that read back as the same double; a column whose rows are all equal is rendered once. Should
+    another Polars version render differently, the hash moves though the rows do not; callers therefore compare
+    rows before they call such a difference a revision.
 
     Args:
         frames: (frame, sort columns) in a fixed order.
@@ -35,11 +36,11 @@ def content_hash(frames: Iterable[tuple[pl.DataFrame, tuple[str, ...]]]) -> str:
 
 
 def _add(digest: hashlib._Hash, rows: pl.DataFrame) -> None:
-    laid = BytesIO()
+    text = BytesIO()
     if rows.width:
-        # Unlike Arrow's memory, which keeps something also where a value is null.
-        rows.rechunk().write_avro(laid)
-    digest.update(laid.getbuffer())
+        rows.write_csv(text, include_header=False, null_value="\\N")
+    digest.update("|".join(rows.columns).encode() + b"\n")
+    digest.update(text.getbuffer())
 
 
 def fingerprint(stage: str, version: str, inputs: Iterable[str]) -> str:
