@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import pytest
 
 from market_spine.app.scheduling import SchedulerResult
 from market_spine.compose import reader
-from spine.domains.finra.otc_transparency import DOMAIN
 from spine.domains.finra.otc_transparency.scheduler import run_finra_schedule
 
 HEADER = (
@@ -23,6 +23,7 @@ HEADER = (
 WEEK = "2025-11-21"
 WEEKS = ["2025-10-03", "2025-10-10", "2025-10-17", "2025-10-24", "2025-10-31", "2025-11-07", "2025-11-14", WEEK]
 Sizes = Mapping[str, tuple[int, int]]
+Loaded = Callable[..., object]
 
 
 def sizes(count: int = 400, start: int = 0) -> dict[str, tuple[int, int]]:
@@ -89,22 +90,20 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
 @pytest.fixture(scope="module")
 def homes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """The folder of a desk that has loaded 400 rows of some weeks, once for all tests."""
-    made: dict[tuple[str, ...], Path] = {}
 
+    @cache
     def load(*weeks: str) -> Path:
-        if weeks not in made:
-            made[weeks] = tmp_path_factory.mktemp("home")
-            desk = Desk(made[weeks])
-            for week in weeks:
-                desk.put(text(sizes()), week)
-            assert desk.load(*weeks).anomalies == () and desk.open() == set()
-        return made[weeks]
+        desk = Desk(tmp_path_factory.mktemp("home"))
+        for week in weeks:
+            desk.put(text(sizes()), week)
+        assert desk.load(*weeks).anomalies == () and desk.open() == set()
+        return desk.data.parent
 
     return load
 
 
 @pytest.fixture
-def loaded(desk: Desk, homes: Callable[..., Path]) -> Callable[..., object]:
+def loaded(desk: Desk, homes: Callable[..., Path]) -> Loaded:
     """Give the desk a database that has loaded 400 rows of some weeks, and their files."""
     return lambda *weeks: shutil.copytree(homes(*weeks), desk.data.parent, dirs_exist_ok=True)
 
@@ -144,11 +143,7 @@ def without(rows: Sizes, count: int) -> dict[str, tuple[int, int]]:
     ],
 )
 def test_against_the_known_capture(
-    desk: Desk,
-    loaded: Callable[..., object],
-    restate: Callable[[Sizes], Sizes],
-    hold: str | None,
-    warnings: dict[str, str],
+    desk: Desk, loaded: Loaded, restate: Callable[[Sizes], Sizes], hold: str | None, warnings: dict[str, str]
 ) -> None:
     """By shares of the 400 known keys that are gone or changed, and by ratios per key; one moved giant is nothing."""
     rows = sizes()
@@ -173,7 +168,7 @@ def test_few_rows_are_not_judged_by_shares(desk: Desk) -> None:
     assert desk.told() == ("shrunk", {"shrunk": "error"})
 
 
-def test_a_large_revision_says_how_large(desk: Desk, loaded: Callable[..., object]) -> None:
+def test_a_large_revision_says_how_large(desk: Desk, loaded: Loaded) -> None:
     """Counts, totals before and after, and the five largest movers, the largest first."""
     rows = sizes()
     loaded(WEEK)
@@ -221,9 +216,7 @@ def test_a_setting_widens_and_the_result_says_what_was_in_effect(desk: Desk, mon
         (sizes(400, start=300), None),
     ],
 )
-def test_a_first_capture_against_its_neighbours(
-    desk: Desk, loaded: Callable[..., object], first: Sizes, hold: str | None
-) -> None:
+def test_a_first_capture_against_its_neighbours(desk: Desk, loaded: Loaded, first: Sizes, hold: str | None) -> None:
     """Three weeks of 400 rows before it: half to twice as many, and a third to three times as large."""
     loaded(*WEEKS[4:7])
     desk.put(text(first))
@@ -380,9 +373,7 @@ ROW = "|S0003|S0003 Inc|ABCD ALPHA ATS|ABCD|10111|53"
         (f"{ROW}\nOTC|S0003|S0003 Inc|ABCD ALPHA ATS|ABCD|7|7", "conflicting_key", 1),
     ],
 )
-def test_a_rejected_row_never_removes_the_good_row(
-    desk: Desk, loaded: Callable[..., object], new: str, rule: str, kept: int
-) -> None:
+def test_a_rejected_row_never_removes_the_good_row(desk: Desk, loaded: Loaded, new: str, rule: str, kept: int) -> None:
     """The row known under its key stays as it was, with an anomaly; a row that is simply gone goes, and so does
     one whose line says neither whose it is nor of what."""
     loaded(WEEK)
@@ -403,10 +394,3 @@ def test_lossy_numbers_are_noticed(desk: Desk) -> None:
     assert desk.told() == (None, {"lossy_numbers": "warning"})
     desk.put(text(rows).replace("|10037|", "|1.00370000000001E4|").replace("|10074|", "|1.0074E4|"))
     assert desk.told() == (None, {}) and desk.open() == set()
-
-
-def test_the_thresholds_are_documented() -> None:
-    """docs/operations.md gives each with its reason."""
-    page = (Path(__file__).resolve().parents[4] / "docs/operations.md").read_text("utf-8")
-    assert DOMAIN.plausibility is not None
-    assert [name for name in DOMAIN.plausibility.thresholds if f"`{name}`" not in page] == []

@@ -1,4 +1,4 @@
-"""What shards brought first is compared with its neighbours by the run after them."""
+"""What shards brought first is compared with its neighbours by the run after them; the page on what is odd."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from spine.domains.finra.otc_transparency import DOMAIN
 
 from .test_plausibility import WEEK, WEEKS, Desk, firms, sizes, text
 
@@ -62,3 +64,10 @@ def test_shards_leave_the_comparison_with_neighbours_to_the_run_after_them(
     assert shards.open() == KNOWN
     assert shards.load(*WEEKS, **after).anomalies == ()
     assert shards.rows() == serial.rows()
+
+
+def test_the_thresholds_are_documented() -> None:
+    """docs/operations.md gives each with its reason."""
+    page = (Path(__file__).resolve().parents[4] / "docs/operations.md").read_text("utf-8")
+    assert DOMAIN.plausibility is not None
+    assert [name for name in DOMAIN.plausibility.thresholds if f"`{name}`" not in page] == []
