@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -25,16 +27,22 @@ def entries() -> dict[str, str]:
     """Short name (``finra``) to ``module:attribute``, in alphabetical order; nothing is imported yet."""
     found: dict[str, str] = {}
     for folder in sys.path:
-        for file in Path(folder).glob("*.dist-info/entry_points.txt"):
-            found = {**_read_group(file), **found}
+        with suppress(OSError):  # a zip file, or no longer there
+            for each in os.scandir(folder or "."):
+                if each.name.endswith(".dist-info"):
+                    found = {**_read_group(Path(each.path, "entry_points.txt")), **found}
     return dict(sorted(found.items()))
 
 
 def _read_group(file: Path) -> dict[str, str]:
-    """The lines ``name = module:attribute`` of our group in a distribution's list of entry points."""
+    """The lines ``name = module:attribute`` of our group in a distribution's list of entry points, if it has one."""
     found: dict[str, str] = {}
+    try:
+        text = file.read_text("utf-8")
+    except FileNotFoundError:
+        return found
     section = ""
-    for line in map(str.strip, file.read_text("utf-8").splitlines()):
+    for line in map(str.strip, text.splitlines()):
         if line.startswith("["):
             section = line
         elif section == f"[{GROUP}]" and "=" in line:

@@ -13,7 +13,7 @@ from market_spine.errors import UsageError
 
 DEFAULT_DATABASE = "data/market_spine.db"
 
-_SIZE = re.compile(r"([0-9]{1,15}) ?([KMG]?)(?:i?B)?", re.IGNORECASE)
+_SIZE = r"([0-9]{1,15}) ?([KMG]?)(?:i?B)?"
 _SHIFTS = {"": 0, "K": 10, "M": 20, "G": 30}
 KEEP_RUNS = 1100
 """Days for which what is known of a run is kept, if nothing else is said."""
@@ -123,7 +123,7 @@ def size(name: str, default: int, environ: Mapping[str, str] = os.environ) -> in
     text = variable(name, "", environ)
     if not text:
         return default
-    found = _SIZE.fullmatch(text)
+    found = re.fullmatch(_SIZE, text, re.IGNORECASE)
     if not found or not int(found[1]):
         raise UsageError(f"{name}: {text!r} is not allowed; it takes a size such as 2GiB, 500MiB or 1000000")
     return int(found[1]) << _SHIFTS[found[2].upper()]

@@ -11,8 +11,10 @@ run in a copy of the context. Where nobody said anything, nothing stops.
 from __future__ import annotations
 
 import contextvars
+import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -28,6 +30,37 @@ SLICE = 0.2
 
 def _never() -> bool:
     return False
+
+
+class _Hand(threading.Thread):
+    """Does what it is given, one thing after another: starting a thread takes longer than reading a small file.
+
+    A daemon: the process may end while it still hangs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._given = threading.Event()
+        self._work: list[tuple[Callable[[], None], threading.Event]] = []
+
+    def give(self, work: Callable[[], None], done: threading.Event) -> None:
+        """Let it do some work, which raises nothing; it says when it is done. It must be idle."""
+        self._work.append((work, done))
+        self._given.set()
+
+    def run(self) -> None:
+        while True:
+            self._given.wait()
+            self._given.clear()
+            work, done = self._work.pop()
+            work()
+            del work  # and what it holds
+            _idle.append(self)
+            done.set()
+
+
+_idle: deque[_Hand] = deque()
+os.register_at_fork(after_in_child=_idle.clear)
 
 
 _asked: contextvars.ContextVar[Asked] = contextvars.ContextVar("market_spine_stopping", default=_never)
@@ -93,11 +126,9 @@ def within(work: Callable[[], T], seconds: float | None = None, *, grace: float 
             outcome.append(work())
         except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
             problem.append(error)
-        finally:
-            done.set()
 
-    # A daemon: the process may end while it still hangs.
-    threading.Thread(target=contextvars.copy_context().run, args=(attempt,), daemon=True).start()
+    context = contextvars.copy_context()
+    _hand().give(lambda: context.run(attempt), done)
     end = float("inf") if seconds is None else time.monotonic() + seconds
     last = float("inf")
     while not done.wait(max(0.0, min(SLICE, end - time.monotonic()))):
@@ -111,3 +142,13 @@ def within(work: Callable[[], T], seconds: float | None = None, *, grace: float 
     if problem:
         raise problem[0]
     return outcome[0]
+
+
+def _hand() -> _Hand:
+    """One that is idle, or a new one."""
+    try:
+        return _idle.pop()
+    except IndexError:
+        found = _Hand()
+        found.start()
+        return found

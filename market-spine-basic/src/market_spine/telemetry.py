@@ -14,6 +14,7 @@ from market_spine.wording import abridged, printable
 
 _context: ContextVar[dict[str, str] | None] = ContextVar("market_spine_log_context", default=None)
 
+_to_json = json.JSONEncoder(default=str).encode
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
@@ -46,7 +47,7 @@ class JsonLines(logging.Formatter):
         line |= {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return _to_json(line)
 
 
 class Text(logging.Formatter):

@@ -9,8 +9,8 @@ NAMES = 3
 """How many of many are named."""
 
 _ITEM = r"[^\s,]*[|0-9A-Z][^\s,]*"
-_LIST = re.compile(rf"{_ITEM}(?:, {_ITEM}){{{NAMES},}}")
-_PARTICULAR = re.compile(r"\S*[|0-9]\S*|\b(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day\b")
+_LIST = rf"{_ITEM}(?:, {_ITEM}){{{NAMES},}}"
+_PARTICULAR = r"\S*[|0-9]\S*|\b(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day\b"
 
 
 def printable(text: str) -> str:
@@ -34,14 +34,14 @@ def abridged(text: str) -> str:
         items = found[0].split(", ")
         return f"{len(items)} ({', '.join(items[:NAMES])}, ...)"
 
-    return _LIST.sub(short, text)
+    return re.sub(_LIST, short, text)
 
 
 def few(texts: Iterable[str]) -> list[str]:
     """Sentences, of those that say the same of many things the first three, then how many more there are."""
     alike: dict[str, list[str]] = {}
     for text in texts:
-        alike.setdefault(_PARTICULAR.sub("", text), []).append(text)
+        alike.setdefault(re.sub(_PARTICULAR, "", text), []).append(text)
     shown: list[str] = []
     for group in alike.values():
         shown += group[:NAMES]

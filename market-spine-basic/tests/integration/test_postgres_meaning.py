@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from market_spine.core.domain import Domain
-from market_spine.core.manifest import QueryResult
+from market_spine.core.kept import QueryResult
 from market_spine.core.partition import Partition, Scope
 from market_spine.errors import StoreUnavailable
 from market_spine.store import StoreUrl, check, open_reader, open_writer, parse_url, upgrade

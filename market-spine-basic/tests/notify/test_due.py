@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market_spine.core.anomaly import Anomaly
-from market_spine.core.manifest import AnomalyRecord
+from market_spine.core.kept import AnomalyRecord
 from market_spine.core.notice import NoticeRecord
 from market_spine.notify.due import Memory, due, failures, notices
 

@@ -10,7 +10,8 @@ import pytest
 from market_spine.app.states import Grid, Noticed, PartitionState, State, decide_state
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.domain import Publication
-from market_spine.core.manifest import INGEST, AnomalyRecord, Committed, Entry, Known
+from market_spine.core.kept import AnomalyRecord
+from market_spine.core.manifest import INGEST, Committed, Entry, Known
 from market_spine.core.partition import Partition
 
 MOMENT = datetime(2025, 1, 6, tzinfo=UTC)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from market_spine.core.partition import Scope
 from market_spine.core.schema import Column, Table
-from market_spine.store.replacing import check_frame, scope_condition
+from market_spine.store.replacing import check_frame
+from market_spine.store.views import scope_condition
 
 TABLE = Table(
     "beds",

@@ -9,7 +9,8 @@ from market_spine.app.draft import partition_scope
 from market_spine.app.replay import compare, overlay, replay
 from market_spine.core.capture import Part
 from market_spine.core.domain import Domain
-from market_spine.core.manifest import INGEST, Committed, DecisionRecord, Entry, Known, legs_of
+from market_spine.core.kept import DecisionRecord
+from market_spine.core.manifest import INGEST, Committed, Entry, Known, legs_of
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader, payloads
 from market_spine.core.revision import RowDiff, diff_rows

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from market_spine.app import guards, outcomes
 from market_spine.app.draft import Draft, partition_scope
-from market_spine.app.examine import Content, Ingest, accept, hashed, tables_hash
+from market_spine.app.examine import Content, accept, hashed, tables_hash
 from market_spine.app.pipeline import attempted, commit_draft, derive
 from market_spine.app.replay import committed_ingests, contributions, fold
 from market_spine.app.scheduling import PipelineRun, RunStatus, SkipReason
+from market_spine.app.standing import Ingest
 from market_spine.app.task import Outcome, Task
 from market_spine.core.anomaly import HELD
 from market_spine.core.capture import source_hash
@@ -182,9 +183,9 @@ def _replayed(task: Task, store: Reader, ingests: Sequence[Entry], retracted: fr
     draft = Draft(
         ingest=entry,
         rejects=found.normalized.rejects,
-        anomalies=[*found.normalized.anomalies, *([noted] if noted else [])],
         resolves=_open_kinds(task, store),
     )
+    draft.anomalies.extend([*found.normalized.anomalies, *([noted] if noted else [])])
     return Ingest(draft, entry, content, change=change)
 
 

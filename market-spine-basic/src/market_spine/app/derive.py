@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from market_spine.app.draft import StageDraft, covered_scopes, partition_scope
-from market_spine.app.examine import Ingest, known_content
-from market_spine.app.held import normalize_fingerprint, standing
-from market_spine.app.replay import is_replay
+from market_spine.app.examine import known_content
+from market_spine.app.standing import Ingest, calc_fingerprint, is_replay, normalize_fingerprint, standing
 from market_spine.app.task import Task
 from market_spine.core.domain import StageSpec
-from market_spine.core.fingerprint import content_hash, fingerprint
+from market_spine.core.fingerprint import content_hash
 from market_spine.core.manifest import CALC, INGEST, NORMALIZE, Entry
 from market_spine.core.ports import Reader
 from market_spine.core.revision import RowDiff
@@ -19,11 +18,6 @@ from market_spine.errors import MissingInput
 
 if TYPE_CHECKING:
     import polars as pl
-
-
-def calc_fingerprint(task: Task, normalized: str) -> str:
-    """What the calc stage is computed from: the fingerprint of its normalize stage."""
-    return fingerprint(CALC, task.run.domain.stages[2].version, (normalized,))
 
 
 def draft_normalize(task: Task, store: Callable[[], Reader], ingest: Ingest) -> StageDraft | None:

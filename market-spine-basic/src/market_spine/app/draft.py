@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part
-from market_spine.core.decision import Decision
 from market_spine.core.domain import Domain, Normalized, Range
 from market_spine.core.kinds import read_value, scope_value
 from market_spine.core.manifest import Entry
@@ -22,23 +20,50 @@ from market_spine.errors import MarketSpineError
 if TYPE_CHECKING:
     import polars as pl
 
+    from market_spine.core.decision import Decision
 
-@dataclass(eq=False, repr=False)
+_NOTHING = Change()
+
+
 class StageDraft:
-    """The rows of one derived stage. ``diffs``: how they differ from those that stand, where surely known."""
+    """The rows of one derived stage.
 
-    entry: Entry
-    frames: Mapping[str, pl.DataFrame]
-    scopes: Mapping[str, Scope] = field(default_factory=dict)
-    diffs: Mapping[str, RowDiff] = field(default_factory=dict)
-    is_revision: bool = False
-    standing: bool = False
-    """The manifest has this very fingerprint already: only rows that differ are written."""
-    elapsed: timedelta = timedelta()
-    change: Change = field(default_factory=Change)
-    review: tuple[Anomaly, ...] = ()
-    """What the domain finds odd about the partition as a whole, with these rows."""
-    prepared: list[Replacement] = field(default_factory=list)
+    Attributes:
+        entry: its manifest entry.
+        frames: table name to its rows.
+        scopes: table name to what its rows are of, where that is not the whole partition.
+        diffs: table name to how its rows differ from those that stand, where that is surely known.
+        is_revision: there were rows before.
+        standing: the manifest has this very fingerprint already: only rows that differ are written.
+        elapsed: how long it took so far.
+        change: how many rows differed.
+        review: what the domain finds odd about the partition as a whole, with these rows.
+        prepared: what was worked out before the transaction.
+    """
+
+    def __init__(
+        self,
+        entry: Entry,
+        frames: Mapping[str, pl.DataFrame],
+        scopes: Mapping[str, Scope] | None = None,
+        diffs: Mapping[str, RowDiff] | None = None,
+        *,
+        is_revision: bool = False,
+        standing: bool = False,
+        elapsed: timedelta = timedelta(),
+        change: Change = _NOTHING,
+        review: tuple[Anomaly, ...] = (),
+    ) -> None:
+        self.entry = entry
+        self.frames = frames
+        self.scopes = scopes or {}
+        self.diffs = diffs or {}
+        self.is_revision = is_revision
+        self.standing = standing
+        self.elapsed = elapsed
+        self.change = change
+        self.review = review
+        self.prepared: list[Replacement] = []
 
     def prepare(self, store: Writer, domain: Domain, clock: Clock) -> None:
         """Do what can be done before the transaction."""
@@ -80,25 +105,42 @@ class StageDraft:
         )
 
 
-@dataclass(eq=False, repr=False)
 class Draft:
-    """Everything one transaction will write, and what became of the stages after ingest."""
+    """Everything one transaction will write, and what became of the stages after ingest.
 
-    decisions: list[Decision] = field(default_factory=list)
-    taken: Entry | None = None
-    """The capture that a decision takes back."""
-    ingest: Entry | None = None
-    parts: tuple[Part, ...] = ()
-    rejects: pl.DataFrame | None = None
-    stages: dict[str, StageDraft] = field(default_factory=dict)
-    """The derived stages to write, by name."""
-    up_to_date: list[str] = field(default_factory=list)
-    """Those that stand as they are."""
-    failed: tuple[str, MarketSpineError] | None = None
-    """The first that failed; then none is written."""
-    anomalies: list[Anomaly] = field(default_factory=list)
-    resolves: frozenset[str] = frozenset()
-    """Kinds of open anomalies that this run puts an end to."""
+    Attributes:
+        decisions: what was decided.
+        taken: the capture that a decision takes back.
+        ingest: the entry of a capture.
+        parts: its parts that were fetched.
+        rejects: its rows that were refused.
+        stages: the derived stages to write, by name.
+        up_to_date: those that stand as they are.
+        failed: the first that failed; then none is written.
+        anomalies: what is odd.
+        resolves: kinds of open anomalies that this run puts an end to.
+    """
+
+    def __init__(
+        self,
+        *,
+        decisions: Sequence[Decision] = (),
+        taken: Entry | None = None,
+        ingest: Entry | None = None,
+        parts: tuple[Part, ...] = (),
+        rejects: pl.DataFrame | None = None,
+        resolves: frozenset[str] = frozenset(),
+    ) -> None:
+        self.decisions = list(decisions)
+        self.taken = taken
+        self.ingest = ingest
+        self.parts = parts
+        self.rejects = rejects
+        self.stages: dict[str, StageDraft] = {}
+        self.up_to_date: list[str] = []
+        self.failed: tuple[str, MarketSpineError] | None = None
+        self.anomalies: list[Anomaly] = []
+        self.resolves = resolves
 
     def __bool__(self) -> bool:
         return bool(self.decisions or self.ingest or self.stages or self.anomalies or self.resolves)

@@ -10,6 +10,7 @@ from market_spine.app.draft import Draft, covered_scopes, partition_scope
 from market_spine.app.held import LACKS, held_rows, lacks
 from market_spine.app.replay import WHOLE, Comparison, compare, growing_tables, is_whole, keep_refused_rows, replay
 from market_spine.app.retracted import returning, same_bytes_retracted
+from market_spine.app.standing import Ingest, same_bytes, skipped
 from market_spine.app.task import Task
 from market_spine.core.anomaly import MISSING_LEG, Anomaly
 from market_spine.core.capture import Part, Payload, capture_id, source_hash
@@ -19,13 +20,9 @@ from market_spine.core.fingerprint import content_hash, fingerprint
 from market_spine.core.manifest import INGEST, Committed, Entry, ManifestStatus, PartRecord
 from market_spine.core.ports import Reader, payloads
 from market_spine.core.revision import Change, diff_rows
-from market_spine.errors import GuardError
 
 if TYPE_CHECKING:
     import polars as pl
-
-_AGREES = ("same_bytes", "same_rows", "unchanged_at_source")
-"""Reasons that say that the source has what we hold."""
 
 
 class Content(NamedTuple):
@@ -40,31 +37,6 @@ class Content(NamedTuple):
     normalized: Normalized
     tables_hash: str
     content_hash: str
-
-
-class Ingest(NamedTuple):
-    """What ingest found out.
-
-    Attributes:
-        target: the ingest entry that the derived stages work from (None: there is none, or it is held).
-        content: the target's content where it was read on the way.
-        found: the comparison with what was known, where one was needed.
-        reason: why ingest was skipped, empty if it was not.
-        change: the revision summary; None for a first capture.
-        hold: the guard that held the payload.
-        held: the id of the capture that it holds.
-        overrode: kinds of the guards that would have held it.
-    """
-
-    draft: Draft
-    target: Entry | None
-    content: Content | None = None
-    found: Comparison | None = None
-    reason: str = ""
-    change: Change | None = None
-    hold: GuardError | None = None
-    held: str = ""
-    overrode: tuple[str, ...] = ()
 
 
 def read_content(task: Task, parts: tuple[Part, ...]) -> Content:
@@ -92,12 +64,6 @@ def tables_hash(task: Task, normalized: Normalized) -> str:
     """SHA-256 of a payload's canonical rows."""
     frames = normalized.tables
     return content_hash((frames[table.name], table.key) for table in task.run.domain.tables if table.name in frames)
-
-
-def same_bytes(task: Task, payload: Payload) -> bool:
-    """Whether every fetched part is known to hold the rows of the current capture."""
-    accepted = task.known.accepted
-    return task.known.current is not None and all(part.sha256 in accepted.get(part.name, ()) for part in payload.parts)
 
 
 def examine(task: Task, store: Callable[[], Reader], payload: Payload) -> Ingest:
@@ -187,14 +153,6 @@ def _compare_range(task: Task, store: Reader, normalized: Normalized) -> Compari
     diffs = {name: diff_rows(before[name], rows.tables[name], table.key) for name, table in compared.items()}
     growing = growing_tables(task.run.domain)
     return Comparison(rows, before, diffs, normalized.rejects.is_empty(), growing, carried=kept > 0, kept=kept)
-
-
-def skipped(task: Task, reason: str) -> Ingest:
-    """Ingest had nothing to do. An error that was open for the partition has ended if the source agrees with us."""
-    current = task.known.current
-    ended = frozenset(kind for kind, severity in task.open_anomalies.items() if severity == "error")
-    draft = Draft(resolves=ended if reason in _AGREES else frozenset())
-    return Ingest(draft, current.entry if current else None, reason=reason)
 
 
 def _primary(task: Task, content: Content) -> pl.DataFrame:

@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from market_spine.app.draft import partition_scope
-from market_spine.app.replay import is_replay
+from market_spine.app.standing import normalize_fingerprint, standing
 from market_spine.app.task import Task
 from market_spine.core.domain import LacksFields, Normalized, rejected_rows
-from market_spine.core.fingerprint import fingerprint
-from market_spine.core.manifest import NORMALIZE, Entry
+from market_spine.core.manifest import NORMALIZE
 from market_spine.core.ports import Reader
 
 if TYPE_CHECKING:
@@ -18,18 +17,6 @@ if TYPE_CHECKING:
 
 LACKS = "lacks"
 """In the scope of a manifest entry beside tables' names: table name to what the payload does not carry of it."""
-
-
-def normalize_fingerprint(task: Task, target: Entry) -> str:
-    """What the normalize stage of a capture is computed from."""
-    replayed = target.input_captures if is_replay(target) else ()
-    return fingerprint(NORMALIZE, task.run.domain.stages[1].version, (target.capture_id, target.source_hash, *replayed))
-
-
-def standing(task: Task, stage: str) -> str | None:
-    """The fingerprint under which a stage was last committed."""
-    committed = task.known.stages.get(stage)
-    return committed.entry.fingerprint if committed else None
 
 
 def lacks(normalized: Normalized) -> Mapping[str, Any]:

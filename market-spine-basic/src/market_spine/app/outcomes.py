@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from market_spine.app.derive import calc_fingerprint
 from market_spine.app.draft import StageDraft
-from market_spine.app.examine import Ingest
-from market_spine.app.held import normalize_fingerprint, standing
 from market_spine.app.scheduling import ErrorDetail, PipelineRun, RevisionSummary, RunStatus, SkipReason
+from market_spine.app.standing import Ingest, calc_fingerprint, normalize_fingerprint, standing
 from market_spine.app.task import Outcome, Task
 from market_spine.core.anomaly import HELD, Anomaly
 from market_spine.core.domain import StageSpec

@@ -11,11 +11,10 @@ from functools import cache
 from typing import TypeVar
 
 from market_spine.app import outcomes
-from market_spine.app.derive import draft_calc, draft_normalize
 from market_spine.app.draft import Draft, StageDraft
-from market_spine.app.examine import Ingest, examine, skipped
 from market_spine.app.publication import DISAGREEMENTS, expect
 from market_spine.app.scheduling import SkipReason
+from market_spine.app.standing import Ingest, same_bytes, skipped, stands
 from market_spine.app.task import Outcome, Task
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Absent, Payload, Unchanged, Unread
@@ -142,7 +141,7 @@ def work_through(task: Task) -> Outcome:
             """Opened only when it is needed: an unchanged partition is done without it."""
             return stack.enter_context(closing((task.run.stores.writer or task.run.stores.reader)()))
 
-        ingest = examine(task, store, payload) if payload else skipped(task, SkipReason(unchanged.reason))
+        ingest = _examined(task, store, payload) if payload else skipped(task, SkipReason(unchanged.reason))
         ingest.draft.anomalies.extend(unchanged.anomalies)
         _note_disagreement(task, ingest, disagreement)
         elapsed = task.run.clock() - started
@@ -156,6 +155,15 @@ def work_through(task: Task) -> Outcome:
     if ingest.draft:
         commit_draft(task, ingest.draft)
     return outcomes.outcome(task, ingest, elapsed)
+
+
+def _examined(task: Task, store: Callable[[], Reader], payload: Payload) -> Ingest:
+    """What a payload brings. What reads and compares rows is imported where there are rows to be read."""
+    if same_bytes(task, payload) and not (payload.keep_record or task.run.options.force):
+        return skipped(task, SkipReason.SAME_BYTES)
+    from market_spine.app.examine import examine
+
+    return examine(task, store, payload)
 
 
 def _note_disagreement(task: Task, ingest: Ingest, disagreement: Anomaly | None) -> None:
@@ -172,6 +180,10 @@ def derive(task: Task, store: Callable[[], Reader], ingest: Ingest) -> MarketSpi
     draft = ingest.draft
 
     def work_out(stage: str) -> StageDraft | None:
+        if stands(task, ingest, stage):
+            return None
+        from market_spine.app.derive import draft_calc, draft_normalize
+
         if stage == NORMALIZE:
             return draft_normalize(task, store, ingest)
         return draft_calc(task, store, draft.stages.get(NORMALIZE))

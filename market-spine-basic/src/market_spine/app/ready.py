@@ -9,7 +9,8 @@ from typing import NamedTuple
 from market_spine.app.states import Noticed, decide_state
 from market_spine.app.windows import find_window
 from market_spine.core.domain import Domain
-from market_spine.core.manifest import CALC, NORMALIZE, AnomalyRecord, Known
+from market_spine.core.kept import AnomalyRecord
+from market_spine.core.manifest import CALC, NORMALIZE, Known
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader, payloads
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from market_spine.app.derive import draft_calc, draft_normalize
 from market_spine.app.draft import Draft, StageDraft, write_taken
-from market_spine.app.examine import Content, Ingest, known_content
+from market_spine.app.examine import Content, known_content
+from market_spine.app.standing import Ingest
 from market_spine.app.task import NoSource, Options, Run, Stores, Task
 from market_spine.app.windows import WindowRunner, find_window
 from market_spine.core.commitlog import Past, PastCommit, PastNotices, PastRun

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from market_spine.app.standing import is_replay
 from market_spine.core.domain import Domain, Normalized, Range
 from market_spine.core.manifest import INGEST, NORMALIZE, Entry, PartRecord
 from market_spine.core.partition import Partition
@@ -110,12 +111,6 @@ def _same_rejects(one: Normalized, other: Normalized) -> bool:
         return True
     columns = ["part", "rule", "raw"]
     return one.rejects.select(columns).sort(columns).equals(other.rejects.select(columns).sort(columns))
-
-
-def is_replay(entry: Entry) -> bool:
-    """Whether an ingest entry is what a decision left: its rows are those of all captures that it names, itself
-    last, replayed in this order."""
-    return entry.input_captures[-1:] == (entry.capture_id,)
 
 
 def replay(reader: Reader, domain: Domain, partition: Partition, capture: Entry) -> Normalized:

@@ -18,20 +18,16 @@ from market_spine.app.scheduling import (
     SchedulerResult,
 )
 from market_spine.app.task import Outcome, Run, Task
-from market_spine.app.windows import (
-    WindowRunner,
-    foresee_windows,
-    stale_windows,
-    window_versions,
-)
 from market_spine.core.anomaly import Anomaly, Severity
-from market_spine.core.manifest import CALC, AnomalyRecord, Known, Moves
+from market_spine.core.fingerprint import window_versions
+from market_spine.core.manifest import CALC, Known, Moves
 from market_spine.core.ports import Reader, Writer
 from market_spine.errors import MarketSpineError, StoreLocked
 from market_spine.telemetry import log_context
 
 if TYPE_CHECKING:
     from market_spine.app.executing import Executor
+    from market_spine.core.kept import AnomalyRecord
 
 logger = logging.getLogger(__name__)
 
@@ -212,6 +208,8 @@ def _windows(plan: Plan, report: RunReport, stop: Callable[[], bool], store: Rea
     if not run.domain.windows and not compares:
         return
     if run.stores.writer is None:
+        from market_spine.app.windows import foresee_windows
+
         moved = {outcome.partition_key for outcome in report.outcomes if outcome.moves}
         again = {partition.key for partition in plan.partitions} if run.options.force else set()
         report.windows = foresee_windows(run.domain, store, moved, again)
@@ -221,6 +219,8 @@ def _windows(plan: Plan, report: RunReport, stop: Callable[[], bool], store: Rea
     again = {partition.key for partition in plan.partitions} if run.options.force else set()
     if not moves.through or not (moves.keys is None or moves.keys or again):
         return
+    from market_spine.app.windows import WindowRunner, stale_windows
+
     with closing(run.stores.reader()) as reader:
         if compares:
             _compare_shards(run, report, reader, moves)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from market_spine.core.anomaly import HELD, LATE
 from market_spine.core.domain import Domain, Publication
-from market_spine.core.manifest import AnomalyRecord, Known, legs_of
+from market_spine.core.kept import AnomalyRecord
+from market_spine.core.manifest import Known, legs_of
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from market_spine.app.draft import partition_scope
 from market_spine.app.rebuild import MomentClock, replayed
-from market_spine.app.windows import find_window, window_versions, windows_reached
+from market_spine.app.windows import find_window, windows_reached
 from market_spine.core.commitlog import Past, PastCommit, PastRun
 from market_spine.core.domain import Domain
+from market_spine.core.fingerprint import window_versions
 from market_spine.core.manifest import CALC, Committed, RunStart
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Keeper, Writer

@@ -42,11 +42,6 @@ class Window(NamedTuple):
     standing: bool
 
 
-def window_versions(domain: Domain) -> str:
-    """The versions of a domain's window calculations, as one text."""
-    return " ".join(f"{calc.spec.name}={calc.spec.version}" for calc in domain.windows)
-
-
 def windows_reached(
     domain: Domain, keys: Iterable[str], moved: Collection[str] | None
 ) -> list[tuple[WindowCalc, Partition]]:

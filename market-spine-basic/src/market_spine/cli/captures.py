@@ -22,7 +22,7 @@ from market_spine.errors import UsageError
 
 if TYPE_CHECKING:
     from market_spine.app.captures import CaptureState
-    from market_spine.core.manifest import DecisionRecord
+    from market_spine.core.kept import DecisionRecord
 
 _COLUMNS = ("capture_id", "status", "captured_at", "rows", "rejected", "revision", "source_hash", "parts", "decisions")
 

@@ -13,7 +13,8 @@ from market_spine.app.scheduling import SchedulerResult
 from market_spine.cli import output
 from market_spine.cli.main import Group
 from market_spine.cli.options import PARTITIONS, db_option, domain_option, json_option
-from market_spine.core.manifest import CheckRecord, RunRecord
+from market_spine.core.kept import CheckRecord
+from market_spine.core.manifest import RunRecord
 from market_spine.core.ports import Reader
 from market_spine.errors import UsageError
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
 from functools import cached_property
 from typing import NamedTuple
@@ -12,7 +11,6 @@ from typing import NamedTuple
 from market_spine.core.anomaly import Anomaly
 
 
-@dataclass(frozen=True)
 class Part:
     """One named piece of a payload, such as the ATS file of a week.
 
@@ -23,10 +21,24 @@ class Part:
         metadata: further facts about the fetch (request ids, record totals), JSON-ready.
     """
 
-    name: str
-    data: bytes
-    origin: str
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    def __init__(self, name: str, data: bytes, origin: str, metadata: Mapping[str, str] | None = None) -> None:
+        self.name = name
+        self.data = data
+        self.origin = origin
+        self.metadata = metadata or {}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Part):
+            return NotImplemented
+        own, its = ((each.name, each.data, each.origin, each.metadata) for each in (self, other))
+        return own == its
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.sha256, self.origin))
+
+    def noting(self, **facts: str) -> Part:
+        """The same with further metadata."""
+        return Part(self.name, self.data, self.origin, {**self.metadata, **facts})
 
     @cached_property
     def sha256(self) -> str:
@@ -34,7 +46,6 @@ class Part:
         return hashlib.sha256(self.data).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
 class Payload:
     """What a source answered for one partition.
 
@@ -45,12 +56,19 @@ class Payload:
         whole: no part of an earlier capture belongs to this one; else parts that were not fetched are carried on.
     """
 
-    parts: tuple[Part, ...]
-    keep_record: bool = False
-    whole: bool = False
+    def __init__(self, parts: Iterable[Part], keep_record: bool = False, whole: bool = False) -> None:
+        self.parts = tuple(sorted(parts, key=lambda part: part.name))
+        self.keep_record = keep_record
+        self.whole = whole
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", tuple(sorted(self.parts, key=lambda part: part.name)))
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Payload):
+            return NotImplemented
+        own, its = ((each.parts, each.keep_record, each.whole) for each in (self, other))
+        return own == its
+
+    def __hash__(self) -> int:
+        return hash((self.parts, self.keep_record, self.whole))
 
     @property
     def source_hash(self) -> str:

@@ -6,11 +6,8 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from market_spine.core.sizes import too_large
+from market_spine.core.sizes import MAX_BYTES, too_large
 from market_spine.errors import ContentError
-
-MAX_BYTES = 1 << 29
-"""How far a payload may expand; real ones are below a tenth of this."""
 
 _UNLIKELY_BYTES, _UNLIKELY_RATIO = 1 << 26, 100
 """Text expands to tens of times its size at most: beyond both of these it is counted before it is kept."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import polars as pl
 
+    from market_spine.core.domain import Domain
+
 
 def content_hash(frames: Iterable[tuple[pl.DataFrame, tuple[str, ...]]]) -> str:
     """SHA-256 of canonical rows: independent of row order, line ends and how numbers were spelt.
@@ -53,3 +55,8 @@ def fingerprint(stage: str, version: str, inputs: Iterable[str]) -> str:
     """
     text = "\n".join((stage, version, *inputs))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def window_versions(domain: Domain) -> str:
+    """The versions of a domain's window calculations, as one text."""
+    return " ".join(f"{calc.spec.name}={calc.spec.version}" for calc in domain.windows)

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from copy import copy
 from typing import Any, Self
 
 from market_spine.errors import UsageError
 
 
-@dataclass(frozen=True, kw_only=True)
 class Plausibility:
-    """The thresholds of a domain: every number that a subclass declares. A larger one is always the wider one.
+    """The thresholds of a domain: every number among a subclass's attributes. A larger one is always the wider one.
 
     Attributes:
         setting: the environment variable that widens them: ``name=value``, comma-separated.
     """
 
-    setting: str
+    def __init__(self, setting: str) -> None:
+        self.setting = setting
 
     @property
     def thresholds(self) -> dict[str, float]:
         """Name to number, as the result's ``config`` shows them."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, int | float)}
+        return {name: value for name, value in vars(self).items() if isinstance(value, int | float)}
 
     def widened(self, text: str) -> Self:
         """With the thresholds that the setting's text gives.
@@ -51,10 +50,11 @@ class Plausibility:
                     hint="it can only be widened",
                 )
             wider[name] = value
-        return replace(self, **wider)
+        other = copy(self)
+        vars(other).update(wider)
+        return other
 
 
-@dataclass(frozen=True, kw_only=True)
 class RowPlausibility(Plausibility):
     """The thresholds that the platform judges by: of payloads that are a partition's whole table.
 
@@ -74,15 +74,33 @@ class RowPlausibility(Plausibility):
         least_neighbours: with fewer than this it is not.
     """
 
-    measures: tuple[str, ...]
-    apart: str = ""
-    least_rows: int = 200
-    replaced: float = 0.5
-    shrunk: float = 0.1
-    thinned: float = 0.01
-    changed: float = 0.05
-    ratio: float = 3.0
-    uniform: float = 0.5
-    rows: float = 2.0
-    neighbours: int = 8
-    least_neighbours: int = 3
+    def __init__(
+        self,
+        *,
+        setting: str,
+        measures: tuple[str, ...],
+        apart: str = "",
+        least_rows: int = 200,
+        replaced: float = 0.5,
+        shrunk: float = 0.1,
+        thinned: float = 0.01,
+        changed: float = 0.05,
+        ratio: float = 3.0,
+        uniform: float = 0.5,
+        rows: float = 2.0,
+        neighbours: int = 8,
+        least_neighbours: int = 3,
+    ) -> None:
+        super().__init__(setting)
+        self.measures = measures
+        self.apart = apart
+        self.least_rows = least_rows
+        self.replaced = replaced
+        self.shrunk = shrunk
+        self.thinned = thinned
+        self.changed = changed
+        self.ratio = ratio
+        self.uniform = uniform
+        self.rows = rows
+        self.neighbours = neighbours
+        self.least_neighbours = least_neighbours

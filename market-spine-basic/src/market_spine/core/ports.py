@@ -7,32 +7,22 @@ from contextlib import AbstractContextManager
 from datetime import date, datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part
-from market_spine.core.decision import Decision
-from market_spine.core.manifest import (
-    AnomalyRecord,
-    CheckRecord,
-    Committed,
-    DecisionRecord,
-    Entry,
-    Known,
-    Moves,
-    QueryResult,
-    Reject,
-    RunRecord,
-    RunStart,
-)
+from market_spine.core.manifest import Committed, Entry, Known, Moves, RunRecord, RunStart
 from market_spine.core.partition import Partition, Scope
 from market_spine.core.revision import Change, RowDiff
-from market_spine.core.schema import RelationInfo, Table
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from market_spine.core.anomaly import Anomaly
+    from market_spine.core.decision import Decision
     from market_spine.core.figures import RunFigures
+    from market_spine.core.kept import AnomalyRecord, CheckRecord, DecisionRecord, QueryResult, Reject
     from market_spine.core.notice import Notice, NoticeRecord
     from market_spine.core.quota import Limit, PlannedCall, Refusal
+    from market_spine.core.relations import RelationInfo
+    from market_spine.core.schema import Table
 
 
 SECONDS = 600.0

@@ -6,6 +6,8 @@ from market_spine.errors import ContentError
 
 MAX_FILE_BYTES = 2 << 30
 """How large a source's file may be, unless the source is set otherwise."""
+MAX_BYTES = 1 << 29
+"""How far a payload may expand; real ones are below a tenth of this."""
 MAX_FIELD_BYTES = 1_000_000
 """How long one field of a payload may be."""
 

@@ -20,7 +20,7 @@ from market_spine.app.again import answered_before, renewed
 from market_spine.app.executing import WindowName, compute_windows
 from market_spine.app.pipeline import guarded, run_partition
 from market_spine.app.task import Outcome, Run, Task
-from market_spine.app.windows import window_versions
+from market_spine.core.fingerprint import window_versions
 from market_spine.core.ports import Writer
 from market_spine.errors import Interrupted, MarketSpineError
 from market_spine.execute.sealing import WORKER_REFUSED, unseal

@@ -17,7 +17,7 @@ from market_spine import registry, settings, stopping
 from market_spine.app.recording import UNFINISHED
 from market_spine.app.scheduling import SchedulerResult
 from market_spine.compose import reader, utc_now
-from market_spine.core.manifest import AnomalyRecord
+from market_spine.core.kept import AnomalyRecord
 from market_spine.core.notice import Notice, NoticeRecord
 from market_spine.core.ports import Clock
 from market_spine.errors import MarketSpineError, StoreError

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from market_spine.core.anomaly import Severity
-from market_spine.core.manifest import AnomalyRecord
+from market_spine.core.kept import AnomalyRecord
 from market_spine.core.notice import Notice, NoticeRecord
 
 RANK: Mapping[str, int] = {"info": 0, "warning": 1, "error": 2}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from market_spine import __version__
-from market_spine.core.schema import Between, RelationInfo
+from market_spine.core.relations import Between, RelationInfo
 from market_spine.errors import UsageError
 from market_spine.publish.place import building, resolved
 

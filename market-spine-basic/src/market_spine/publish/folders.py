@@ -14,7 +14,7 @@ from market_spine.store.parquet import write_parquet
 
 if TYPE_CHECKING:
     from market_spine.core.ports import FrameStream
-    from market_spine.core.schema import RelationInfo
+    from market_spine.core.relations import RelationInfo
 
 _MOMENT = "%Y-%m-%dT%H:%M:%S%.6f+00:00"
 _UNSAFE = re.compile(r"[^A-Za-z0-9.-]")

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from market_spine.app.changes import Changes
     from market_spine.app.states import Grid
     from market_spine.core.domain import Domain
-    from market_spine.core.manifest import AnomalyRecord, RunRecord
-    from market_spine.core.schema import RelationInfo
+    from market_spine.core.kept import AnomalyRecord
+    from market_spine.core.manifest import RunRecord
+    from market_spine.core.relations import RelationInfo
     from market_spine.store import StoreUrl
     from market_spine.store.reader import StoreReader
 

@@ -7,17 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from market_spine.core.domain import Domain
-from market_spine.core.manifest import Committed, QueryResult
+from market_spine.core.manifest import Committed
 from market_spine.core.ports import SECONDS, Clock, FrameStream, RowStream
-from market_spine.core.schema import RelationInfo
 from market_spine.errors import UsageError
-from market_spine.store import manifest, moments, statements, views
-from market_spine.store.asking import MOST_ROWS, Choice, Question
+from market_spine.store import manifest, moments
 from market_spine.store.database import Database
 from market_spine.store.steady import steadily
+
+if TYPE_CHECKING:
+    from market_spine.core.kept import QueryResult
+    from market_spine.core.relations import RelationInfo
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,9 @@ class AskingReader:
         Raises:
             UsageError: also for more than a million rows.
         """
+        from market_spine.core.kept import QueryResult
+        from market_spine.store.asking import MOST_ROWS
+
         rows: list[tuple[Any, ...]] = []
         with self.ask(sql, as_of) as answer:
             for batch in answer.batches():
@@ -95,6 +100,9 @@ class AskingReader:
                 the rows are read.
             StoreLocked: a writer stayed busy, so that what was known at the moment is not settled yet.
         """
+        from market_spine.store import statements
+        from market_spine.store.asking import Question
+
         statements.check(sql)
         if params is not None:
             from market_spine.store.binding import bind
@@ -120,7 +128,9 @@ class AskingReader:
     ) -> Iterator[FrameStream]:
         """Rows of a table or view, piece by piece; arguments and errors are those of ``Reader.table``."""
         from market_spine.store import selecting
+        from market_spine.store.asking import Choice, Question
         from market_spine.store.binding import statement
+        from market_spine.store.views import quote
 
         moment = self._at(as_of, pinned=pinned)
         table = selecting.declared(self._domains, name)
@@ -137,7 +147,7 @@ class AskingReader:
             wanted = selecting.chosen_columns(name, kinds, columns)
             return statement(name, wanted, selecting.conditions(name, kinds, where, start, end))
 
-        whole = f"SELECT * FROM {views.quote(name)}"
+        whole = f"SELECT * FROM {quote(name)}"
         is_whole = columns is None and not where and start is None and end is None
         question = Question(whole, self._domains, moment, seconds, pinned, spill, None if is_whole else narrow)
         with self._db.query(question) as answer:
@@ -146,6 +156,7 @@ class AskingReader:
     def described(self) -> list[RelationInfo]:
         """Every table and view, as they are now."""
         from market_spine.store import selecting
+        from market_spine.store.asking import Question
 
         with self._db.query(Question(selecting.COLUMNS, self._domains, None, SECONDS)) as answer:
             return selecting.relations(self._domains, chain.from_iterable(answer.batches()))

@@ -15,7 +15,7 @@ from market_spine.store.views import quote
 
 if TYPE_CHECKING:
     from market_spine.core.ports import FrameStream
-    from market_spine.core.schema import RelationInfo
+    from market_spine.core.relations import RelationInfo
 
 DESCRIBED = "market_spine_export"
 """The table with one row of JSON: what the export is."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from market_spine.errors import UsageError
 from market_spine.settings import trimmed
@@ -15,14 +14,13 @@ _FORMS = (
     "a file path, sqlite:///relative/path, sqlite:////absolute/path or postgresql://user:password@host:5432/database"
 )
 _ENCODE = "percent-encode every character of the user name, password and parameters but letters and digits"
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\[\]:]*)(?::([0-9]*))?")
-_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})|%00")
+_HOST = r"(\[[0-9A-Fa-f:.%]+\]|[^\[\]:]*)(?::([0-9]*))?"
+_BAD_PERCENT = r"%(?![0-9A-Fa-f]{2})|%00"
 _SCHEMA_BYTES = 63
-_SEARCH_PATH = re.compile(r"(?:-c\s*|--)search_path=\"?([^\s,\"]+)")
+_SEARCH_PATH = r"(?:-c\s*|--)search_path=\"?([^\s,\"]+)"
 
 
-@dataclass(frozen=True, slots=True)
-class StoreUrl:
+class StoreUrl(NamedTuple):
     """A store's address. Shown or printed it has no secrets; it may be pickled.
 
     Attributes:
@@ -34,7 +32,7 @@ class StoreUrl:
 
     kind: Literal["sqlite", "postgresql"]
     path: str
-    parameters: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    parameters: tuple[tuple[str, str], ...] = ()
     schema: str = ""
 
     @property
@@ -84,6 +82,9 @@ class StoreUrl:
     def __str__(self) -> str:
         return self.display
 
+    def __repr__(self) -> str:
+        return f"StoreUrl({self.display!r})"
+
 
 def _is_secret(name: str) -> bool:
     return "password" in name or "secret" in name
@@ -119,7 +120,7 @@ def _postgresql(rest: str) -> StoreUrl:
 
     # Stricter than libpq, whose complaints about an odd address repeat the part that it took for a host or
     # a port: that may be half a password.
-    if "\0" in rest or _BAD_PERCENT.search(rest):
+    if "\0" in rest or re.search(_BAD_PERCENT, rest):
         raise UsageError("--db or DATABASE_URL: the address has a % that begins no character", hint=_ENCODE)
     place, _, query = rest.partition("?")
     authority, _, database = place.partition("/")
@@ -130,7 +131,7 @@ def _postgresql(rest: str) -> StoreUrl:
     given = {"user": user, "password": password, "dbname": database, **_hosts(hosts), **_query(query)}
     parameters = {name: unquote(value) for name, value in given.items() if value}
     schema = parameters.pop("schema", "")
-    if not schema and (found := _SEARCH_PATH.search(parameters.get("options", ""))):
+    if not schema and (found := re.search(_SEARCH_PATH, parameters.get("options", ""))):
         schema = found[1]
     if (size := len(schema.encode())) > _SCHEMA_BYTES:
         raise UsageError(
@@ -142,7 +143,7 @@ def _postgresql(rest: str) -> StoreUrl:
 
 
 def _hosts(text: str) -> dict[str, str]:
-    matches = [_HOST.fullmatch(each) for each in text.split(",")]
+    matches = [re.fullmatch(_HOST, each) for each in text.split(",")]
     found = [(match[1].strip("[]"), match[2] or "") for match in matches if match]
     if len(found) != len(matches):
         raise UsageError("--db or DATABASE_URL: the address has a host or port that is none", hint=_ENCODE)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from market_spine.core.manifest import INGEST, Committed, DecisionRecord, Known, Moves, PartRecord, Reject
+from market_spine.core.manifest import INGEST, Committed, Known, Moves, PartRecord
 from market_spine.store import moments, records
 from market_spine.store.database import Database
+
+if TYPE_CHECKING:
+    from market_spine.core.kept import DecisionRecord, Reject
 
 _CHUNK = 500
 """Partitions per statement: far below any database's limit on parameters."""
@@ -206,5 +209,7 @@ def read_restated(db: Database, since: str, until: str, most: int) -> list[Commi
 
 def read_rejects(db: Database, capture_id: str, most: int) -> list[Reject]:
     """Rows of a capture that were refused, in the order of its parts and lines."""
+    from market_spine.core.kept import Reject
+
     sql = "SELECT part, line, rule, raw FROM core_rejects WHERE capture_id = ? ORDER BY part, line LIMIT ?"
     return [Reject(*row) for row in db.rows(sql, (capture_id, most))]

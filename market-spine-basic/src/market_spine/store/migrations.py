@@ -80,10 +80,13 @@ def load(db: Database, domains: Sequence[Domain]) -> list[Migration]:
 @cache
 def _load_set(set_name: str, package: str) -> tuple[Migration, ...]:
     # Once for a process, which opens a store several times.
-    # The package's folder and not importlib.resources, which costs 25 ms on every run to import.
+    # The folder beside what is imported anyway and not importlib.resources, which costs 25 ms on every run to import.
     found = []
-    for folder in importlib.import_module(package).__path__:
-        for file in Path(folder).iterdir():
+    parent, _, name = package.rpartition(".")
+    folders = [Path(each, name) for each in importlib.import_module(parent).__path__] if parent else []
+    folders = [each for each in folders if each.is_dir()]
+    for folder in folders or map(Path, importlib.import_module(package).__path__):
+        for file in folder.iterdir():
             if match := _FILE.fullmatch(file.name):
                 text = file.read_text(encoding="utf-8")
                 found.append(Migration(set_name, int(match[1]), match[2], text))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from market_spine.core.kinds import frame_type, frame_value
-from market_spine.core.manifest import QueryResult
 from market_spine.core.partition import Scope, Value
 from market_spine.core.schema import Table
 from market_spine.store.views import quote
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import polars as pl
+
+    from market_spine.core.kept import QueryResult
 
 
 def statement(table: Table, scope: Scope, columns: Sequence[str]) -> str:

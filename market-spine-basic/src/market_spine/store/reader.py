@@ -7,20 +7,11 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from market_spine.core.manifest import (
-    AnomalyRecord,
-    CheckRecord,
-    Committed,
-    DecisionRecord,
-    Known,
-    Moves,
-    Reject,
-    RunRecord,
-)
+from market_spine.core.manifest import Committed, Known, Moves, RunRecord
 from market_spine.core.partition import Scope
 from market_spine.core.schema import Table
 from market_spine.errors import StoreCorrupt
-from market_spine.store import codec, figures, manifest, moments, past, records
+from market_spine.store import manifest, moments, records
 from market_spine.store.answering import AskingReader
 from market_spine.store.keeping import Keeping
 from market_spine.store.steady import steadily
@@ -30,6 +21,7 @@ if TYPE_CHECKING:
 
     from market_spine.core.commitlog import PastCommit, PastNotices, PastRun
     from market_spine.core.figures import RunFigures
+    from market_spine.core.kept import AnomalyRecord, CheckRecord, DecisionRecord, Reject
     from market_spine.core.notice import NoticeRecord
     from market_spine.core.quota import Refusal
 
@@ -98,6 +90,8 @@ class StoreReader(Keeping, AskingReader):
 
     def payload(self, sha256: str) -> bytes:
         """The exact bytes kept under a digest; raises StoreCorrupt if they are missing or do not match it."""
+        from market_spine.store import codec
+
         rows = self._db.rows("SELECT codec, size, data FROM core_payloads WHERE sha256 = ?", (sha256,))
         if not rows:
             raise StoreCorrupt(
@@ -120,6 +114,8 @@ class StoreReader(Keeping, AskingReader):
 
         ``in_order`` False: in any order, for what does not depend on it; sorting takes most of the time.
         """
+        from market_spine.store import past
+
         wanted = table.names if columns is None else tuple(columns)
         needed = [name for name in table.names if name in wanted or (in_order and name in table.key)]
         as_of = self._past if as_of is None else as_of
@@ -135,10 +131,14 @@ class StoreReader(Keeping, AskingReader):
 
     def last_asked(self, source: str) -> Mapping[str, datetime]:
         """When a metered source was last asked, for each subject of the quota ledger."""
+        from market_spine.store import figures
+
         return figures.last_asked(self._db, source)
 
     def asked(self, source: str, key_hash: str, since: datetime) -> Sequence[datetime]:
         """The moments of the calls with a key that the quota ledger has from some moment on, in order."""
+        from market_spine.store import figures
+
         return figures.asked(self._db, source, key_hash, since)
 
     def refusals(self, source: str, key_hash: str) -> Mapping[str, Refusal]:
@@ -218,11 +218,15 @@ class StoreReader(Keeping, AskingReader):
 
     def run_figures(self, domain: str, scheduler: str) -> RunFigures | None:
         """What monitoring asks of a scheduler's runs; None if it never ran."""
+        from market_spine.store import figures
+
         with self._db.snapshot():
             return figures.run_figures(self._db, domain, scheduler)
 
     def calls(self) -> Mapping[str, int]:
         """How many calls to each metered source the quota ledger has."""
+        from market_spine.store import figures
+
         return figures.calls(self._db)
 
     def log(self) -> Sequence[PastCommit | PastRun | PastNotices]:

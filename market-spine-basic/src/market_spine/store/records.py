@@ -9,17 +9,7 @@ from functools import lru_cache, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from market_spine.core.anomaly import Anomaly
-from market_spine.core.decision import Decision
-from market_spine.core.manifest import (
-    AnomalyRecord,
-    CheckRecord,
-    Committed,
-    DecisionRecord,
-    Entry,
-    PartRecord,
-    RunRecord,
-    RunStart,
-)
+from market_spine.core.manifest import Committed, Entry, PartRecord, RunRecord, RunStart
 from market_spine.core.partition import Partition
 from market_spine.core.revision import Change
 from market_spine.errors import StoreCorrupt, UsageError
@@ -30,6 +20,8 @@ R = TypeVar("R")
 
 if TYPE_CHECKING:
     from market_spine.core.commitlog import AnomalyEvent
+    from market_spine.core.decision import Decision
+    from market_spine.core.kept import AnomalyRecord, CheckRecord, DecisionRecord
     from market_spine.core.notice import Notice, NoticeRecord
 
 MANIFEST_COLUMNS = (
@@ -269,6 +261,8 @@ def _check_row(run: RunRecord, position: int, each: Mapping[str, Any], recorded_
 @_kept_in("core_run_partitions")
 def check_record(row: Sequence[Any]) -> CheckRecord:
     """Read back a row in the order of ``CHECK_COLUMNS``."""
+    from market_spine.core.kept import CheckRecord
+
     *fields, recorded_at = row
     return CheckRecord._make((*fields, from_text(recorded_at)))
 
@@ -276,6 +270,8 @@ def check_record(row: Sequence[Any]) -> CheckRecord:
 @_kept_in("core_anomalies")
 def anomaly_record(row: Sequence[Any]) -> AnomalyRecord:
     """Read back a row in the order of ``ANOMALY_COLUMNS``."""
+    from market_spine.core.kept import AnomalyRecord
+
     domain, kind, severity, partition_key, message, details, first, last, count, resolved, acknowledged = row
     return AnomalyRecord(
         domain=domain,
@@ -324,6 +320,9 @@ def decision_row(number: int, domain: str, decision: Decision, moment: str) -> t
 @_kept_in("core_decisions")
 def decision_record(row: Sequence[Any]) -> DecisionRecord:
     """Read back a row in the order of ``DECISION_COLUMNS``."""
+    from market_spine.core.decision import Decision
+    from market_spine.core.kept import DecisionRecord
+
     _, domain, key, capture_id, verb, kind, decided_by, reason, until, run_id, decided_at = row
     last_day = None if until is None else (from_text(until) - timedelta(days=1)).date()
     decision = Decision(verb, key, reason, decided_by, run_id, capture_id, kind, last_day)

@@ -11,18 +11,9 @@ from market_spine.core.revision import Change, RowDiff, diff_rows
 from market_spine.core.schema import Column, Table
 from market_spine.errors import StoreCorrupt
 from market_spine.store.database import ROW_ID, Database
-from market_spine.store.views import quote
 
 if TYPE_CHECKING:
     import polars as pl
-
-
-def scope_condition(scope: Scope, alias: str = "") -> tuple[str, list[Value]]:
-    """A scope as an SQL condition (always true for an empty scope) and its parameters."""
-    conditions = [f"{alias}{quote(name)} = ?" for name in scope.equals]
-    conditions += [f"{alias}{quote(name)} BETWEEN ? AND ?" for name in scope.between]
-    bounds = [bound for pair in scope.between.values() for bound in pair]
-    return " AND ".join(conditions) or "1 = 1", [*scope.equals.values(), *bounds]
 
 
 class Prepared(NamedTuple):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from market_spine.core.domain import Domain
 from market_spine.core.kinds import EXAMPLES
-from market_spine.core.schema import Between, RelationInfo, Table
+from market_spine.core.relations import Between, RelationInfo
+from market_spine.core.schema import Table
 from market_spine.errors import UsageError
 from market_spine.store import views
 from market_spine.store.asking import Condition

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from market_spine.core.domain import Domain
+from market_spine.core.partition import Scope, Value
 from market_spine.core.schema import Table, View
 from market_spine.store.database import Database
 from market_spine.store.sessions import NAME as SESSIONS
@@ -125,6 +126,14 @@ _CORE_AS_OF = {
 """Platform tables and the condition under which a row was known at a moment; their rows never change."""
 CORE = (*_CORE_AS_OF, SESSIONS)
 """The platform's tables, and its view that each database makes in its own way."""
+
+
+def scope_condition(scope: Scope, alias: str = "") -> tuple[str, list[Value]]:
+    """A scope as an SQL condition (always true for an empty scope) and its parameters."""
+    conditions = [f"{alias}{quote(name)} = ?" for name in scope.equals]
+    conditions += [f"{alias}{quote(name)} BETWEEN ? AND ?" for name in scope.between]
+    bounds = [bound for pair in scope.between.values() for bound in pair]
+    return " AND ".join(conditions) or "1 = 1", [*scope.equals.values(), *bounds]
 
 
 def quote(name: str) -> str:

@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from market_spine.core.anomaly import Anomaly
 from market_spine.core.capture import Part
-from market_spine.core.decision import Decision
 from market_spine.core.manifest import Entry, Known, RunRecord, RunStart
 from market_spine.core.partition import Partition, Scope
 from market_spine.core.ports import Clock, Replacement
 from market_spine.core.revision import Change, RowDiff
 from market_spine.core.schema import Table
 from market_spine.errors import StoreError
-from market_spine.store import codec, manifest, moments, records
+from market_spine.store import manifest, moments, records
 from market_spine.store.database import Database
 from market_spine.store.reader import StoreReader
-from market_spine.store.replacing import Prepared, apply, prepare
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from market_spine.core.decision import Decision
     from market_spine.core.notice import Notice
     from market_spine.store.ledger import StoreLedger
 
@@ -77,6 +76,8 @@ class StoreCommit:
         """Keep a part's bytes, compressed, unless they are kept already."""
         if self._db.rows("SELECT 1 FROM core_payloads WHERE sha256 = ?", (part.sha256,)):
             return
+        from market_spine.store import codec
+
         name, data = codec.encode(part.data)
         self._db.require_room(len(data))
         self._kept_payload = True
@@ -96,10 +97,14 @@ class StoreCommit:
         diff: RowDiff | None = None,
     ) -> Change:
         """Make ``frame`` what is known in ``scope``; see ``Commit.replace`` in ``core.ports``."""
+        from market_spine.store.replacing import prepare
+
         return self.put(prepare(self._db, table, scope, frame, diff), manifest_id)
 
     def put(self, prepared: Replacement, manifest_id: int) -> Change:
         """Replace what was prepared; see ``Commit.put`` in ``core.ports``."""
+        from market_spine.store.replacing import Prepared, apply
+
         if not isinstance(prepared, Prepared):
             raise TypeError(f"{type(prepared).__name__} was not prepared by this store")
         change = apply(self._db, prepared, manifest_id)
@@ -213,6 +218,8 @@ class StoreWriter(StoreReader):
 
     def prepare(self, table: Table, scope: Scope, frame: pl.DataFrame, *, diff: RowDiff | None = None) -> Replacement:
         """Work a replacement out before the transaction; see ``Writer.prepare`` in ``core.ports``."""
+        from market_spine.store.replacing import prepare
+
         return prepare(self._db, table, scope, frame, diff)
 
     @contextmanager

@@ -12,7 +12,8 @@ from market_spine.app.changes import moment_of
 from market_spine.app.states import Grid, PartitionState, partition_states, states_of
 from market_spine.compose import market_day
 from market_spine.core.domain import Domain
-from market_spine.core.manifest import INGEST, AnomalyRecord, CheckRecord, Committed, Known, RunRecord
+from market_spine.core.kept import AnomalyRecord, CheckRecord
+from market_spine.core.manifest import INGEST, Committed, Known, RunRecord
 from market_spine.core.partition import Partition
 from market_spine.core.ports import Reader, RowStream
 from market_spine.store import open_reader

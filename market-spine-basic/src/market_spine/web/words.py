@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from market_spine.app.states import PartitionState, State
 from market_spine.core.domain import Domain
-from market_spine.core.manifest import AnomalyRecord
+from market_spine.core.kept import AnomalyRecord
 
 NEEDS_ATTENTION = (State.FAILED, State.HELD, State.LATE)
 """States in which somebody has to do something."""

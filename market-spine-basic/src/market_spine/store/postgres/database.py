@@ -22,9 +22,8 @@ from market_spine.store.location import StoreUrl
 from market_spine.store.moments import from_text
 from market_spine.store.postgres.connect import connect, encoding, translated
 from market_spine.store.postgres.watching import Watched
-from market_spine.store.replacing import scope_condition
 from market_spine.store.sessions import for_postgres
-from market_spine.store.views import as_of_views, quote
+from market_spine.store.views import as_of_views, quote, scope_condition
 
 if TYPE_CHECKING:
     import polars as pl

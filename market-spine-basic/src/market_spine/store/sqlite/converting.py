@@ -22,12 +22,11 @@ from market_spine.store import room
 from market_spine.store.database import ROW_ID
 from market_spine.store.fresh import unfinished
 from market_spine.store.records import insert_into
-from market_spine.store.replacing import scope_condition
 from market_spine.store.sqlite import frames, segments
 from market_spine.store.sqlite.addresses import row_address
 from market_spine.store.sqlite.connect import connect_for_reading, translated
 from market_spine.store.sqlite.database import SqliteDatabase
-from market_spine.store.views import quote
+from market_spine.store.views import quote, scope_condition
 
 _VERSIONING = {"manifest_id": "integer", "superseded_by": "integer"}
 

@@ -15,7 +15,6 @@ from market_spine.core.partition import Scope
 from market_spine.core.schema import Table
 from market_spine.store import room
 from market_spine.store.database import ALONE, ROW_ID
-from market_spine.store.replacing import scope_condition
 from market_spine.store.sessions import for_sqlite
 from market_spine.store.sqlite.addresses import row_address
 from market_spine.store.sqlite.connect import (
@@ -27,7 +26,7 @@ from market_spine.store.sqlite.connect import (
     untorn,
 )
 from market_spine.store.sqlite.waiting import SLICE, patiently
-from market_spine.store.views import as_of_views, quote
+from market_spine.store.views import as_of_views, quote, scope_condition
 
 if TYPE_CHECKING:
     import polars as pl

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from market_spine.core.manifest import AnomalyRecord
+from market_spine.core.kept import AnomalyRecord
 from market_spine.web.pages import Record, Visit
 from market_spine.web.pages.plain import plain_anomaly
 from market_spine.web.reading import Reading

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from market_spine.app.captures import CaptureState, diff_captures
 from market_spine.app.states import PartitionState
 from market_spine.core.domain import Domain
-from market_spine.core.manifest import Reject
+from market_spine.core.kept import Reject
 from market_spine.core.partition import Partition
 from market_spine.errors import UsageError
 from market_spine.web import words

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
-from market_spine.core.manifest import AnomalyRecord, Committed, RunRecord
+from market_spine.core.kept import AnomalyRecord
+from market_spine.core.manifest import Committed, RunRecord
 
 
 def text_of(moment: datetime) -> str:

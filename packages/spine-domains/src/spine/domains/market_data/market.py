@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -92,7 +91,7 @@ class Market:
         if first is None:
             return None
         chosen = sorted(each for each in answers if each >= first)
-        return [replace(answers[each], metadata={**answers[each].metadata, "session": str(each)}) for each in chosen]
+        return [answers[each].noting(session=str(each)) for each in chosen]
 
     def _sessions(self, errand: Errand, last: date, missing: Sequence[date]) -> dict[date, Part] | None:
         """The answers for whole sessions: the missing ones and, newest first without a break, those before them."""

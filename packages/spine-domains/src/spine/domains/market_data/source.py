@@ -276,8 +276,8 @@ def _payload(
         noted[SPLIT_RATIOS] = note_ratios(ratios_of(splits))
     for part in parts:
         beyond = part.name == BARS and _reaches_beyond(source, part, symbol, facts[LATEST])
-        named.append(replace(part, name=f"{BARS}-until-{facts[LATEST]}") if beyond else part)
-    marked = tuple(replace(part, metadata={**part.metadata, **noted}) for part in named)
+        named.append(Part(f"{BARS}-until-{facts[LATEST]}", part.data, part.origin, part.metadata) if beyond else part)
+    marked = tuple(part.noting(**noted) for part in named)
     return Payload(marked, keep_record=keep_record, whole=True)
 
 

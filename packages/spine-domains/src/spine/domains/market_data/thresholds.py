@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from market_spine.core.plausibility import Plausibility
 
 
-@dataclass(frozen=True, kw_only=True)
 class BarPlausibility(Plausibility):
     """The thresholds of bars.
 
@@ -17,7 +14,8 @@ class BarPlausibility(Plausibility):
         least_bars: with fewer known bars than this in a range, its share of changed ones means nothing.
     """
 
-    setting: str = "PRICE_PLAUSIBILITY"
-    bar: float = 10.0
-    rewritten: float = 0.5
-    least_bars: int = 10
+    def __init__(self, *, bar: float = 10.0, rewritten: float = 0.5, least_bars: int = 10) -> None:
+        super().__init__("PRICE_PLAUSIBILITY")
+        self.bar = bar
+        self.rewritten = rewritten
+        self.least_bars = least_bars

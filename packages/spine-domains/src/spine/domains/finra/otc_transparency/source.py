@@ -5,23 +5,21 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from typing import NamedTuple
 
 from market_spine.core.capture import Absent, Part, Payload
-from market_spine.core.compression import MAX_BYTES, decompress, refuse_expansion
 from market_spine.core.manifest import Known
 from market_spine.core.partition import Partition
-from market_spine.core.sizes import MAX_FILE_BYTES
+from market_spine.core.sizes import MAX_BYTES, MAX_FILE_BYTES
 from market_spine.errors import ContentError, SourceError
 from market_spine.sources.files import Folder
 from spine.domains.finra.otc_transparency import partitions
 from spine.domains.finra.otc_transparency.schema import ATS, NON_ATS, VENUE_CLASSES
 
 _EXTENSION = r"(?:\.(?:csv|txt|psv)(?:\.gz|\.zst|\.zip)?|\.zip)"
-_DATA = re.compile(rf".*(?:{_EXTENSION}|\.xlsx?|\.ods)", re.IGNORECASE | re.DOTALL)
+_DATA = rf"(?is).*(?:{_EXTENSION}|\.xlsx?|\.ods)"
 _SHOWN = 10
 """How many files a message names."""
 _PUBLICATION = re.compile(
@@ -87,7 +85,6 @@ def parse_name(name: str) -> WeeklyFile | None:
     return WeeklyFile(name, tier, venue_class, week_ending, "week" if by_week else "publication")
 
 
-@dataclass(frozen=True)
 class FileSource:
     """Fetches partitions from a folder of FINRA's weekly files; a Source.
 
@@ -98,8 +95,9 @@ class FileSource:
         most: how large a file may be, packed and unpacked, in bytes.
     """
 
-    data_dir: str
-    most: int = MAX_FILE_BYTES
+    def __init__(self, data_dir: str, most: int = MAX_FILE_BYTES) -> None:
+        self.data_dir = data_dir
+        self.most = most
 
     def fetch(self, partition: Partition, known: Known) -> Payload | Absent:
         """The partition's files, byte for byte, as parts ``ATS`` and ``NON_ATS``.
@@ -135,7 +133,7 @@ class FileSource:
     def unrecognised(self) -> list[str]:
         """Names of files that look like data (csv, txt, psv, archives, spreadsheets) but do not say which partition
         they are."""
-        return [name for name, file in self._named.items() if file is None and _DATA.fullmatch(name)]
+        return [name for name, file in self._named.items() if file is None and re.fullmatch(_DATA, name)]
 
     @cached_property
     def _named(self) -> Mapping[str, WeeklyFile | None]:
@@ -166,6 +164,8 @@ class FileSource:
         first = candidates[0]
         data = folder.read(first.name)
         if self.most < MAX_BYTES:
+            from market_spine.core.compression import refuse_expansion
+
             refuse_expansion(data, first.name, self.most)
         for other in candidates[1:]:
             if not _same_content(data, folder.read(other.name)):
@@ -186,6 +186,8 @@ def _listed(names: Sequence[str]) -> str:
 def _same_content(one: bytes, other: bytes) -> bool:
     if one == other:
         return True
+    from market_spine.core.compression import decompress
+
     try:
         return decompress(one, "") == decompress(other, "")
     except ContentError:
