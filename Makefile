@@ -30,7 +30,7 @@ demo-web: install ## a store with months of history in demo-web/, and the consol
 test: install ## all tests
 	$(BIN)/python -m pytest -n auto
 
-quick: install ## the tests that need no server, start no process and repeat nothing
+quick: install ## under a minute on two cores: the tests that need no server, start no process and repeat nothing
 	$(BIN)/python -m pytest -n auto -m "not server and not process and not soak"
 
 test-web: install ## the console in a real browser: Chromium and Tidy, which are installed on Debian as root

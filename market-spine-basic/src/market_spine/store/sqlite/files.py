@@ -28,19 +28,23 @@ _UNCHANGED = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class StoreFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no types
-    """A read-only file system over one connection in one read transaction, and one file to write to.
-
-    Args:
-        connection: may be used from DuckDB's threads, one at a time.
-    """
+    """A read-only file system over one connection in one read transaction, and one file to write to."""
 
     protocol = PROTOCOL
     cachable = False
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._connection = connection
         self._lock = threading.Lock()
+        self.turn_to(None)
+
+    def turn_to(self, connection: sqlite3.Connection | None) -> None:
+        """Show what a connection will be asked for, and nothing of before.
+
+        Args:
+            connection: may be used from DuckDB's threads, one at a time.
+        """
+        self._connection = connection
         self._segments: dict[str, tuple[int, int]] = {}
         self._folders: dict[str, list[str]] = {}
         self._makers: dict[str, Callable[[], bytes]] = {}
@@ -99,6 +103,7 @@ class StoreFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no t
 
     def part(self, segment_id: int, start: int, count: int) -> bytes:
         """Some bytes of a segment."""
+        assert self._connection is not None
         with (
             self._lock,
             self._connection.blobopen("core_segment_data", "data", segment_id, readonly=True) as blob,

@@ -19,7 +19,8 @@ from market_spine.store.asking import Condition, Question
 from market_spine.store.selecting import BROUGHT, kinds_in
 from market_spine.store.sqlite import visible
 from market_spine.store.sqlite.catalog import TYPES, Relation, Rows, hive, text
-from market_spine.store.sqlite.files import PROTOCOL, StoreFiles
+from market_spine.store.sqlite.engines import Engine
+from market_spine.store.sqlite.files import PROTOCOL
 from market_spine.store.views import quote
 
 if TYPE_CHECKING:
@@ -99,8 +100,7 @@ def schema(engine: duckdb.DuckDBPyConnection, sql: str) -> Mapping[str, pl.DataT
 
 
 def show(
-    engine: duckdb.DuckDBPyConnection,
-    files: StoreFiles,
+    engine: Engine,
     source: sqlite3.Connection,
     relations: Mapping[str, Relation],
     declared: Sequence[View],
@@ -108,26 +108,27 @@ def show(
     question: Question,
 ) -> None:
     """Make a view in DuckDB of each relation, and the declared views on top of them."""
-    shower = _Shower(engine, files, source, question)
+    shower = _Shower(engine, source, question)
     for name, relation in relations.items():
         body = shower.few(relation, ahead.used[name], ahead.wanted.get(name, ()))
-        engine.execute(f"CREATE VIEW {quote(name)} AS {body or shower.body(relation, ahead.used[name])}")
+        engine.make("VIEW", name, body or shower.body(relation, ahead.used[name]))
     for view in declared:
-        engine.execute(f"CREATE VIEW {quote(view.name)} AS {view.sql}")
+        engine.make("VIEW", view.name, view.sql)
+
+
+_numbers = count()
+"""Parts of paths: none is of two statements."""
 
 
 class _Shower:
     """Turns relations into SQL over files."""
 
-    def __init__(
-        self, engine: duckdb.DuckDBPyConnection, files: StoreFiles, source: sqlite3.Connection, question: Question
-    ) -> None:
+    def __init__(self, engine: Engine, source: sqlite3.Connection, question: Question) -> None:
         self._engine = engine
-        self._files = files
+        self._files = engine.files
         self._source = source
         self._question = question
         self._moment = question.moment
-        self._numbers = count()
 
     def few(self, relation: Relation, used: set[str], wanted: Sequence[Condition]) -> str:
         """SELECT of the rows of a relation that meet conditions; empty where they are not few."""
@@ -139,7 +140,7 @@ class _Shower:
         data = few_rows(self._source, relation.table, fetched, wanted, self._moment, self._question.seconds)
         if data is None:
             return ""
-        folder = f"{PROTOCOL}://{next(self._numbers)}"
+        folder = f"{PROTOCOL}://{next(_numbers)}"
         path = self._files.add_files(folder, {f"{folder}/rows.parquet": lambda: data})
         return f"SELECT {_columns(relation.rows.kinds, fetched)} FROM read_parquet({text(path)})"
 
@@ -155,7 +156,7 @@ class _Shower:
 
     def _rows(self, rows: Rows, used: set[str]) -> list[str]:
         """SELECTs of what SQLite keeps as rows: over a file for each partition, or over one for all."""
-        folder = f"{PROTOCOL}://{next(self._numbers)}"
+        folder = f"{PROTOCOL}://{next(_numbers)}"
         if rows.file is not None:
             path = self._files.add_files(folder, {f"{folder}/rows.parquet": rows.file})
             return [f"SELECT {_columns(rows.kinds, list(rows.kinds))} FROM read_parquet({text(path)})"]
@@ -196,7 +197,7 @@ class _Shower:
         closed = visible.closures(self._source, table, self._moment, versions=relation.versions)
         segment = _segment_column(relation)
         groups: dict[tuple[str | None, bool], dict[str, tuple[int, int]]] = defaultdict(dict)
-        folders: dict[tuple[str | None, bool], str] = defaultdict(lambda: f"{PROTOCOL}://{next(self._numbers)}")
+        folders: dict[tuple[str | None, bool], str] = defaultdict(lambda: f"{PROTOCOL}://{next(_numbers)}")
         brought = [name for name in BROUGHT if name in used]
         for each in visible.segments(self._source, table, self._moment, versions=relation.versions):
             values: dict[str, object] = dict(zip(table.partition_by, each.partition_key.split("|"), strict=True))
@@ -255,12 +256,14 @@ class _Shower:
 
     def _closed_table(self, closed: Mapping[int, list[tuple[int, int]]]) -> str:
         """A table in DuckDB of closed rows."""
-        name = f"spine_closed_{next(self._numbers)}"
+        name = f"spine_closed_{next(_numbers)}"
         rows = [(segment_id, *each) for segment_id, found in closed.items() for each in found]
         segment_ids, numbers, entries = zip(*rows, strict=True)
-        self._engine.execute(
-            f"CREATE TABLE {name} AS SELECT unnest($1::BIGINT[]) AS segment_id,"
-            " unnest($2::BIGINT[]) AS row_number, unnest($3::BIGINT[]) AS superseded_by",
+        self._engine.make(
+            "TABLE",
+            name,
+            "SELECT unnest($1::BIGINT[]) AS segment_id, unnest($2::BIGINT[]) AS row_number,"
+            " unnest($3::BIGINT[]) AS superseded_by",
             [list(segment_ids), list(numbers), list(entries)],
         )
         return name

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from decimal import Decimal
 from functools import partial
-from threading import Timer
+from threading import Lock, Timer
 from typing import IO, TYPE_CHECKING, Any
 
 import duckdb
@@ -23,26 +23,20 @@ from market_spine.errors import StoreCorrupt, UsageError
 from market_spine.store.asking import Question, at, refuse_same_names
 from market_spine.store.moments import LATEST
 from market_spine.store.sqlite import plan, statement
-from market_spine.store.sqlite.catalog import Catalog, catalog, text
+from market_spine.store.sqlite.catalog import Catalog, Relation, catalog, text
 from market_spine.store.sqlite.connect import Connection, connect_for_reading, never_steady, translated
-from market_spine.store.sqlite.files import PROTOCOL, StoreFiles
+from market_spine.store.sqlite.engines import Engine, Kind, lent
+from market_spine.store.sqlite.files import PROTOCOL
 from market_spine.store.views import quote
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from market_spine.core.schema import View
+
 MEMORY = "768MB"
 """Most memory that DuckDB takes for one statement, decoded segments included."""
 _BATCH = 5_000
-_SETTINGS = (
-    f"allowed_directories = ['{PROTOCOL}://']",
-    "enable_external_access = false",
-    "enable_external_file_cache = false",
-    "TimeZone = 'UTC'",
-    # As PostgreSQL does it, so that a declared view means the same in both stores.
-    "integer_division = true",
-    "default_null_order = 'NULLS_LAST_ON_ASC_FIRST_ON_DESC'",
-)
 
 
 @contextmanager
@@ -54,11 +48,12 @@ def ask(place: str | sqlite3.Connection, question: Question, wait_seconds: float
         ((latest,),) = source.execute(LATEST)
         question = at(question, latest)
         known = catalog(source, question.domains, question.moment)
-        files = StoreFiles(source)
-        with closing(_engine(question, files)) as engine:
-            timer = Timer(question.seconds, engine.interrupt)
+        # The order in which several threads deliver rows would show in the last digits of a sum.
+        kind = Kind(MEMORY, question.spill or "", alone=question.moment is not None)
+        with lent(kind, source) as engine:
+            answer = DuckRows(engine, question, known)
+            timer = Timer(question.seconds, answer.stop)
             timer.daemon = True
-            answer = DuckRows(engine, files, question, known)
             timer.start()
             try:
                 answer.prepare(source)
@@ -69,6 +64,8 @@ def ask(place: str | sqlite3.Connection, question: Question, wait_seconds: float
                 raise
             finally:
                 timer.cancel()
+                # Nor does it stop the next statement.
+                timer.join()
             if is_torn(source):
                 raise never_steady(named)
 
@@ -87,33 +84,15 @@ def opened(place: str | sqlite3.Connection, wait_seconds: float) -> sqlite3.Conn
     return copy
 
 
-def _engine(question: Question, files: StoreFiles) -> duckdb.DuckDBPyConnection:
-    """DuckDB in memory, with nothing but the files to read."""
-    config: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": MEMORY,
-        "temp_directory": question.spill or "",
-        "python_enable_replacements": False,
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
-    }
-    if question.moment is not None:
-        # The order in which several threads deliver rows would show in the last digits of a sum.
-        config["threads"] = 1
-    engine = duckdb.connect(":memory:", config=config)
-    engine.register_filesystem(files)
-    for setting in _SETTINGS:
-        engine.execute(f"SET {setting}")
-    return engine
-
-
 class DuckRows:
     """The answer to one statement; a ``RowStream``."""
 
-    def __init__(
-        self, engine: duckdb.DuckDBPyConnection, files: StoreFiles, question: Question, known: Catalog
-    ) -> None:
-        self._engine = engine
-        self._files = files
+    def __init__(self, engine: Engine, question: Question, known: Catalog) -> None:
+        self._lent = engine
+        self._planner: Engine | None = None
+        self._handing = Lock()
+        self._engine = engine.duck
+        self._files = engine.files
         self._question = question
         self._known = known
         self._sql = question.sql
@@ -122,17 +101,42 @@ class DuckRows:
 
     def prepare(self, source: sqlite3.Connection) -> None:
         """Look at the statement, and show DuckDB what it needs."""
-        as_of = self._question.moment is not None
-        found = statement.look(self._engine, self._question.sql, self._known.names(), as_of=as_of)
-        relations, declared = self._known.needed(self._known.names() if found.catalogue else found.names)
-        self._scopes = sorted({name for each in relations.values() for name in (each.bulk or each.rows).partition_by})
+        if self._lent.locked:
+            with lent(Kind(MEMORY, plans=True), None) as planner:
+                self._hand(planner)
+                try:
+                    ahead, relations, declared = self._look(planner.duck)
+                finally:
+                    self._hand(None)
+        else:
+            ahead, relations, declared = self._look(self._engine)
+        self._sql = ahead.sql
         with self._errors():
-            ahead = plan.look_ahead(self._engine, relations, declared, found.sql, self._question.narrow)
-            self._sql = ahead.sql
-            plan.show(self._engine, self._files, source, relations, declared, ahead, self._question)
-            self._engine.execute("SET lock_configuration = true")
+            plan.show(self._lent, source, relations, declared, ahead, self._question)
+            self._lent.lock()
             described = self._engine.execute(f"DESCRIBE {self._sql}").fetchall()
         self._columns = [(str(name), str(kind)) for name, kind, *_ in described]
+
+    def _look(self, planner: duckdb.DuckDBPyConnection) -> tuple[plan.Ahead, dict[str, Relation], list[View]]:
+        """What the statement reads, and what of it; the planner is left as it was."""
+        as_of = self._question.moment is not None
+        found = statement.look(planner, self._question.sql, self._known.names(), as_of=as_of)
+        relations, declared = self._known.needed(self._known.names() if found.catalogue else found.names)
+        self._scopes = sorted({name for each in relations.values() for name in (each.bulk or each.rows).partition_by})
+        with self._meant():
+            return plan.look_ahead(planner, relations, declared, found.sql, self._question.narrow), relations, declared
+
+    def stop(self) -> None:
+        """End what is done for it; from any thread."""
+        self._lent.stop()
+        with self._handing:
+            if self._planner is not None:
+                self._planner.stop()
+
+    def _hand(self, planner: Engine | None) -> None:
+        """Let what stops this statement stop a planner, or none: it is another statement's afterwards."""
+        with self._handing:
+            self._planner = planner
 
     @property
     def columns(self) -> Sequence[str]:
@@ -180,6 +184,14 @@ class DuckRows:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
+        """Say in our words what DuckDB complains about; until it is over, the engine is nobody else's."""
+        self._lent.busy += 1
+        with self._meant():
+            yield
+        self._lent.busy -= 1
+
+    @contextmanager
+    def _meant(self) -> Iterator[None]:
         """Say in our words what DuckDB complains about."""
         try:
             yield
