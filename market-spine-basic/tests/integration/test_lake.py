@@ -14,8 +14,9 @@ import pytest
 import sqlglot
 
 from market_spine.errors import StoreLocked, UsageError
-from market_spine.publish.lake import GRACE, publish
+from market_spine.publish.lake import publish
 from market_spine.publish.lakefolder import LakeFolder
+from market_spine.publish.unpublished import GRACE
 from market_spine.read.spine import connect
 
 from .lakes import Port, by_duckdb, by_polars, live

@@ -19,8 +19,9 @@ import pytest
 from obstore.store import S3Store
 
 from market_spine.errors import MarketSpineError, StoreLocked
-from market_spine.publish.lake import GRACE, publish
+from market_spine.publish.lake import publish
 from market_spine.publish.lakebucket import LakeBucket
+from market_spine.publish.unpublished import GRACE
 from market_spine.read.spine import connect
 
 from .lakes import TABLES, Port, by_duckdb, by_polars, live
@@ -273,7 +274,8 @@ def test_an_end_before_any_request_leaves_the_lake_as_it_was_or_as_it_will_be(
 
             def planted(call: Callable[..., Any], left: Iterator[int] = left) -> Callable[..., Any]:
                 def ending(*arguments: Any, **named: Any) -> Any:
-                    if next(left, None) is None:
+                    # By trying conditions nothing becomes different.
+                    if arguments[1] != "_lock" and next(left, None) is None:
                         raise Killed
                     return call(*arguments, **named)
 
@@ -297,6 +299,6 @@ def test_an_end_before_any_request_leaves_the_lake_as_it_was_or_as_it_will_be(
                 healed = port.copy(place)
                 assert list(by_duckdb(healed, [new])) == [will]
                 assert known(healed) == {str(path.relative_to(healed)) for path in healed.rglob("*.parquet")}
-    assert len(outcomes) > 10
+    assert len(outcomes) > 7
     assert outcomes == sorted(outcomes)
     assert set(outcomes) == {old, new}

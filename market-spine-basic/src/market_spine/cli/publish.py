@@ -9,7 +9,7 @@ import click
 from market_spine.cli import output
 from market_spine.cli.options import TrimmedPath, db_option, json_option
 
-FORMATS = ("parquet",)
+FORMATS = ("parquet", "iceberg")
 
 
 @click.command()
@@ -23,14 +23,19 @@ def publish(to: str, form: str, db: str | None, as_json: bool) -> None:
     Only partitions that something came to since the last publication are written. Readers see the lake as it was, or as
     it is then.
     """
+    from market_spine.publish.iceberg import publish_iceberg
     from market_spine.publish.lake import publish as bring
     from market_spine.publish.lakebucket import LakeBucket
     from market_spine.publish.lakefolder import LakeFolder
     from market_spine.read.spine import connect
 
-    place = LakeBucket(to) if to.startswith("s3://") else LakeFolder(Path(to))
     with connect(db) as spine:
-        result = bring(spine, to, place)
+        if form == "iceberg":
+            result = publish_iceberg(spine, to, LakeFolder(Path(to), "an Iceberg lake lies in a folder"))
+        elif to.startswith("s3://"):
+            result = bring(spine, to, LakeBucket(to))
+        else:
+            result = bring(spine, to, LakeFolder(Path(to), "a lake may lie in a folder or at s3://BUCKET/PREFIX"))
     if as_json:
         output.write_json(result.document())
         return

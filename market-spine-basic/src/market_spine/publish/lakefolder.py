@@ -19,10 +19,10 @@ _NEW = ".new"
 
 
 class LakeFolder:
-    """A folder on a file system that has locks; raises UsageError for an address."""
+    """A folder on a file system that has locks; raises UsageError, with a hint, for an address."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = resolved(folder, "a lake may lie in a folder or at s3://BUCKET/PREFIX")
+    def __init__(self, folder: Path, hint: str = "") -> None:
+        self._folder = resolved(folder, hint)
 
     @property
     def address(self) -> str:
