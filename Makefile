@@ -40,7 +40,7 @@ test-web: install ## the console in a real browser: Chromium and Tidy, which are
 
 soak: install ## faults, concurrency, recovery, damage and security at length, and counts of what was tried: SOAK=10 times an ordinary test run
 	MARKET_SPINE_SOAK=$(SOAK) $(BIN)/python -m pytest -n auto market-spine-basic/tests/faults \
-		$(foreach suite,apply clock_ahead concurrency recovery security security_files store_damage store_deep,market-spine-basic/tests/integration/test_$(suite).py)
+		$(foreach suite,apply clock_ahead concurrency recovery security security_files store_damage store_deep store_history store_tables,market-spine-basic/tests/integration/test_$(suite).py)
 
 check: lint types imports deploy-check test ## format, lint, types, import contracts, what deploy/ ships, tests
 

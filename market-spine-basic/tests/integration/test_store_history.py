@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from market_spine.store.writer import StoreWriter
 if TYPE_CHECKING:
     import pytest
 
+SOAK = int(os.environ.get("MARKET_SPINE_SOAK", "1"))
 Row = tuple[Any, ...]
 Key = tuple[Any, ...]
 State = dict[Key, Row]
@@ -91,7 +93,7 @@ def _raw(writer: StoreWriter, domain: Domain) -> list[list[Row]]:
 
 
 @pytest.mark.soak
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10 * SOAK, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_every_moment_reads_as_it_was(
     data: st.DataObject,
@@ -134,7 +136,7 @@ def test_every_moment_reads_as_it_was(
 
 
 @pytest.mark.soak
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8 * SOAK, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(write=_harvest_write() | _price_write(), compared=st.booleans())
 def test_an_identical_frame_writes_nothing(
     write: tuple[str, Partition, Scope, State],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -33,6 +34,7 @@ TYPES = {
     "captured_at": pl.Datetime("us", "UTC"),
 }
 LATER = "2030-01-01T00:00:00Z"
+SOAK = int(os.environ.get("MARKET_SPINE_SOAK", "1"))
 
 
 def rows(reader: StoreReader, name: str = "garden_harvest", **how: Any) -> pl.DataFrame:
@@ -225,7 +227,7 @@ TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 
 
 @pytest.mark.soak
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20 * SOAK, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=TEXTS, number=st.integers(-(2**63), 2**63 - 1), fraction=st.floats(allow_nan=False, allow_infinity=False))
 def test_parameters_come_back_as_they_were_given(text: str, number: int, fraction: float, known: StoreReader) -> None:
     """Whatever a value holds, it is a value in the statement, and nothing but that."""
@@ -280,7 +282,7 @@ CROPS = st.dictionaries(st.sampled_from(["kale", "leek", "mint", "beet"]), st.in
 
 
 @pytest.mark.soak
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4 * SOAK, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(loads=st.lists(st.tuples(st.sampled_from(["north", "south"]), CROPS), min_size=1, max_size=6))
 def test_any_history_reads_as_it_was(
     loads: list[tuple[str, dict[str, int]]],

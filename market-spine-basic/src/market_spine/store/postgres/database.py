@@ -115,8 +115,12 @@ class PostgresDatabase:
         named = sorted(self.relations().intersection(re.findall(r"\w+", text)))
         with self._linked() as connection:
             found = connection.execute(_LOCALE_ORDERED, (self._schema, named)).fetchall()
+        ordered: dict[str, list[str]] = {}
         for relation, column in found:
-            self.run(f'ALTER TABLE {quote(relation)} ALTER COLUMN {quote(column)} TYPE TEXT COLLATE "C"')
+            ordered.setdefault(relation, []).append(f'ALTER COLUMN {quote(column)} TYPE TEXT COLLATE "C"')
+        # One statement for each table, because each makes its indexes anew.
+        for relation, changes in ordered.items():
+            self.run(f"ALTER TABLE {quote(relation)} {', '.join(changes)}")
 
     def relations(self) -> frozenset[str]:
         with self._linked() as connection:
