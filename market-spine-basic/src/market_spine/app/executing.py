@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from contextvars import copy_context
-from typing import NamedTuple, Protocol, TypeVar
+from threading import Event
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from market_spine.app.again import lost
 from market_spine.app.outcomes import stage_run
@@ -51,17 +52,48 @@ class Executor(Protocol):
         """Let what waits on workers end: the run is to stop."""
 
 
+class Threads:
+    """As many threads of this process as a plan has workers; an ``Executor``, which ends with its block."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._threads = ThreadPoolExecutor(plan.workers)
+        self._stopping = Event()
+
+    def __enter__(self) -> Threads:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown()
+
+    def slots(self) -> int:
+        """The plan's workers."""
+        return self._plan.workers
+
+    def start(self, task: Task) -> Future[Outcome]:
+        """Work through a partition on one of them."""
+        return self.submit(self._plan.work, task)
+
+    def start_windows(self, names: Sequence[WindowName]) -> Future[list[PipelineRun]]:
+        """Compute windows, in order, on one of them."""
+        return self.submit(compute_windows, self._plan.run, names, self._stopping.is_set)
+
+    def tell_stop(self) -> None:
+        """Let no further window be computed."""
+        self._stopping.set()
+
+    def submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Do some work on one of them."""
+        # In a copy of this context, so that waits there hear what waits here hear.
+        return self._threads.submit(copy_context().run, work, *arguments)
+
+
 def on_threads(
     tasks: Sequence[Task], plan: Plan, report: RunReport, stop: Callable[[], bool]
 ) -> Iterator[tuple[int, Outcome]]:
     """Outcomes as they come, of ``plan.workers`` threads, each with its position in the plan."""
-    with ThreadPoolExecutor(plan.workers) as own:
-
-        def start(task: Task) -> Future[Outcome]:
-            # In a copy of this context, so that waits there hear what waits here hear.
-            return own.submit(copy_context().run, plan.work, task)
-
-        yield from _side_by_side(tasks, plan, report, stop, start, lambda: plan.workers)
+    with Threads(plan) as threads:
+        yield from _side_by_side(tasks, plan, report, stop, threads.start, threads.slots)
 
 
 def elsewhere(
@@ -71,10 +103,10 @@ def elsewhere(
     yield from _side_by_side(tasks, plan, report, telling(stop, executor), executor.start, executor.slots)
 
 
-def windows_elsewhere(
+def windows_by_line(
     windows: Sequence[Window], run: Run, store: Reader, stop: Callable[[], bool], executor: Executor
 ) -> tuple[list[PipelineRun], list[Window]]:
-    """Compute windows on workers elsewhere, those of a line one after another, since neighbours share most inputs.
+    """Compute windows on workers, those of a line one after another, since neighbours share most inputs.
 
     Returns:
         The runs, in the order of the windows, and the windows that were not come to, because the run is to stop.

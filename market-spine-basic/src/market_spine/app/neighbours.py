@@ -25,6 +25,7 @@ from market_spine.app.plausibility import (
     sized,
     values_apart,
 )
+from market_spine.app.report import Plan
 from market_spine.app.scheduling import RunStatus
 from market_spine.app.task import Nearby, Outcome, Run, Task
 from market_spine.core.anomaly import MISSING_LEG, Anomaly
@@ -112,17 +113,18 @@ def _count(run: Run) -> int:
     return run.rules.neighbours if run.rules else 0
 
 
-def compare_firsts(run: Run, outcomes: Sequence[Outcome], tasks: Sequence[Task]) -> list[Outcome]:
+def compare_firsts(plan: Plan, outcomes: Sequence[Outcome], tasks: Sequence[Task]) -> list[Outcome]:
     """Compare the first captures of a run with each other, and keep what is odd.
 
     Args:
-        run: the run, which is no dry one.
+        plan: of the run, which is no dry one.
         outcomes: its outcomes, in plan order.
         tasks: its tasks, with the neighbours that were known when it was planned.
 
     Returns:
         The outcomes, with the anomalies that were noted.
     """
+    run = plan.run
     firsts = {outcome.partition_key for outcome in outcomes if _is_first(run.domain, outcome)}
     writer = run.stores.writer
     if not firsts or writer is None:
@@ -131,10 +133,26 @@ def compare_firsts(run: Run, outcomes: Sequence[Outcome], tasks: Sequence[Task])
     told = {
         each.partition_key: {seen.kind for seen in each.anomalies} for each in outcomes if each.partition_key in firsts
     }
-    found = _compare(run, writer, told, planned)
+    found = _compare_lines(plan, writer, told, planned)
     return [
         outcome._replace(anomalies=(*outcome.anomalies, *found.get(outcome.partition_key, ()))) for outcome in outcomes
     ]
+
+
+def _compare_lines(
+    plan: Plan, writer: Callable[[], Writer], told: Mapping[str, Collection[str]], planned: Mapping[str, Nearby]
+) -> dict[str, list[Anomaly]]:
+    """``_compare``, each line by itself where there are workers for several."""
+    lines: dict[str, dict[str, Collection[str]]] = {}
+    for key, kinds in told.items():
+        lines.setdefault(_place(plan.run, key).line, {})[key] = kinds
+    if plan.workers == 1 or len(lines) == 1:
+        return _compare(plan.run, writer, told, planned)
+    from market_spine.app.executing import Threads
+
+    with Threads(plan) as threads:
+        begun = [threads.submit(_compare, plan.run, writer, line, planned) for line in lines.values()]
+        return {key: odd for line in begun for key, odd in line.result().items()}
 
 
 def compare_shards(run: Run, store: Reader, keys: Collection[str]) -> list[Anomaly]:

@@ -14,6 +14,7 @@ from market_spine.app.pipeline import guarded
 from market_spine.app.recording import run_record, run_start
 from market_spine.app.report import Plan, RunReport, result_of, so_far
 from market_spine.app.scheduling import (
+    PipelineRun,
     RunStatus,
     SchedulerResult,
 )
@@ -27,6 +28,7 @@ from market_spine.telemetry import log_context
 
 if TYPE_CHECKING:
     from market_spine.app.executing import Executor
+    from market_spine.app.windows import Window
     from market_spine.core.kept import AnomalyRecord
 
 logger = logging.getLogger(__name__)
@@ -106,7 +108,7 @@ def _run(
             report.done[position] = outcome
             progress(outcome)
         if not plan.apart:
-            _compare_firsts(plan.run, report, tasks)
+            _compare_firsts(plan, report, tasks)
         left = [task.partition.key for position, task in enumerate(tasks) if position not in report.done]
         if left:
             cause = "stopped by a signal" if report.interrupted else "stopped after the first failure"
@@ -155,14 +157,15 @@ def _beside(run: Run, tasks: list[Task], store: Reader) -> list[Task]:
     return beside(run, tasks, store)
 
 
-def _compare_firsts(run: Run, report: RunReport, tasks: Sequence[Task]) -> None:
+def _compare_firsts(plan: Plan, report: RunReport, tasks: Sequence[Task]) -> None:
     """Compare what the run brought first with each other; a finding joins the anomalies of its partition."""
+    run = plan.run
     brought = any(each.status is RunStatus.COMPLETED and each.is_revision is False for each in report.runs)
     if run.stores.writer is None or not brought or (run.rules is None and not run.domain.legs):
         return
     from market_spine.app.neighbours import compare_firsts
 
-    compared = guarded(lambda: compare_firsts(run, report.outcomes, tasks))
+    compared = guarded(lambda: compare_firsts(plan, report.outcomes, tasks))
     if isinstance(compared, MarketSpineError):
         report.warn(f"what was loaded first could not be compared with each other: {compared.message}")
     else:
@@ -225,14 +228,12 @@ def _windows(plan: Plan, report: RunReport, stop: Callable[[], bool], store: Rea
         if compares:
             _compare_shards(run, report, reader, moves)
         stale, known = stale_windows(run.domain, reader, moves.keys, again=again)
-        if executor is not None:
-            from market_spine.app.executing import windows_elsewhere
-
-            report.windows, left = windows_elsewhere(stale, run, reader, stop, executor)
-        else:
+        if executor is None and plan.workers == 1:
             windows, left = WindowRunner(run.domain, known, reader, run.stores.writer, run.id, run.clock), list(stale)
             while left and not stop():
                 report.windows.append(windows.run(left.pop(0)))
+        else:
+            report.windows, left = _side_by_side(stale, plan, reader, stop, executor)
         if left:
             report.interrupted = True
             report.warn(f"stopped by a signal; not computed: {left[0].calc.spec.pipeline}")
@@ -241,6 +242,18 @@ def _windows(plan: Plan, report: RunReport, stop: Callable[[], bool], store: Rea
         report.warn(f"windows that look back beyond what is known are marked incomplete: {', '.join(incomplete)}")
     if all(each.status is not RunStatus.FAILED for each in report.windows):
         _keep_check(run, versions, moves.through)
+
+
+def _side_by_side(
+    stale: Sequence[Window], plan: Plan, reader: Reader, stop: Callable[[], bool], executor: Executor | None
+) -> tuple[list[PipelineRun], list[Window]]:
+    """The runs of windows that workers compute, on threads here or elsewhere, and those that were not come to."""
+    from market_spine.app.executing import Threads, windows_by_line
+
+    if executor is not None:
+        return windows_by_line(stale, plan.run, reader, stop, executor)
+    with Threads(plan) as threads:
+        return windows_by_line(stale, plan.run, reader, stop, threads)
 
 
 def _compare_shards(run: Run, report: RunReport, reader: Reader, moves: Moves) -> None:
