@@ -175,9 +175,13 @@ def _type_rows(rows: pl.DataFrame, tier: str) -> pl.DataFrame:
         return field(name).str.strip_chars()
 
     def number(name: str) -> pl.Expr:
-        value = text(name).cast(pl.Float64, strict=False)
+        if name not in rows.columns:
+            return pl.lit(None, pl.Float64)
+        value = rows[name].cast(pl.Float64, strict=False)
+        if value.null_count():  # because of spaces, or it is no number
+            value = rows[name].str.strip_chars().cast(pl.Float64, strict=False)
         # Adding zero makes -0 the same as 0.
-        return pl.when(value.is_finite()).then(value + 0.0)
+        return pl.when(pl.lit(value).is_finite()).then(pl.lit(value) + 0.0)
 
     converted = rows.with_columns(number(parse.NOTIONAL).alias("notional"), *_days(rows))
     typed = converted.select(
@@ -205,21 +209,22 @@ def _days(rows: pl.DataFrame) -> list[pl.Series | pl.Expr]:
     """The dates of the fields, and as ``bad_date`` whether one of a row is neither a date nor blank."""
     import polars as pl
 
-    there = {name: source for name, source in _DATES.items() if source in rows.columns}
-    texts = rows.select(pl.col(source).str.strip_chars().alias(name) for name, source in there.items())
-
-    def day(name: str) -> pl.Expr:
-        value = pl.col(name).str.to_date("%Y-%m-%d", strict=False)
-        shaped = pl.col(name).str.contains("^[0-9]{4}-[0-9]{2}-[0-9]{2}$")
-        return pl.when(shaped & value.is_between(FIRST_DATE, LAST_DATE)).then(value)
-
-    days = texts.select(day(name).alias(name) for name in there)
-    bad = [days[name].is_null() & (texts[name] != "") for name in there]
-    return [
-        *days.get_columns(),
-        *(pl.lit(None, pl.Date).alias(name) for name in _DATES if name not in there),
-        pl.any_horizontal(pl.lit(value=False), *map(pl.lit, bad)).alias("bad_date"),
-    ]
+    days: list[pl.Series | pl.Expr] = []
+    bad = [pl.lit(value=False)]
+    for name, source in _DATES.items():
+        if source not in rows.columns:
+            days.append(pl.lit(None, pl.Date).alias(name))
+            continue
+        # Of a whole week's texts few are distinct: each is read once.
+        texts = rows[source].unique()
+        places = rows[source].cast(pl.Enum(texts)).to_physical()
+        text = texts.str.strip_chars()
+        value = text.str.to_date("%Y-%m-%d", strict=False)
+        shaped = text.str.contains("^[0-9]{4}-[0-9]{2}-[0-9]{2}$")
+        day = value.set(~(shaped & value.is_between(FIRST_DATE, LAST_DATE)).fill_null(value=False), None)
+        days.append(day.gather(places).alias(name))
+        bad.append(pl.lit((day.is_null() & (text != "")).gather(places)))
+    return [*days, pl.any_horizontal(bad).alias("bad_date")]
 
 
 def _own_tier(typed: pl.DataFrame, tier: str) -> pl.Expr:
