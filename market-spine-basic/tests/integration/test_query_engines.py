@@ -85,6 +85,18 @@ def test_a_statement_leaves_nothing_for_the_next(ending: str, store: Any, other:
         assert other.reader.query(ROWS).rows == [("beet", 9.0)]
 
 
+@pytest.mark.parametrize("seconds", [0.0001, 0.001, 0.005, 0.01, 0.02])
+@pytest.mark.parametrize("way", ["batches", "frames"])
+def test_a_statement_ends_with_its_time_whatever_is_being_done(seconds: float, way: str, store: Any) -> None:
+    """Also where its time is over before it runs, or between two steps of it."""
+    with (
+        pytest.raises(UsageError, match="took longer"),
+        store.reader.ask(ENDLESS.replace("(*)", "(*) AS n"), seconds=seconds) as answer,
+    ):
+        list(getattr(answer, way)())
+    assert len(store.reader.query(ROWS).rows) == 3
+
+
 def test_answers_can_be_read_at_once(store: Any, other: Any) -> None:
     """Each of several open answers has its own rows, in whatever order they are read."""
     with ExitStack() as stack:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from decimal import Decimal
 from functools import partial
-from threading import Lock, Timer
+from threading import Event, Lock, Thread
 from typing import IO, TYPE_CHECKING, Any
 
 import duckdb
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 MEMORY = "768MB"
 """Most memory that DuckDB takes for one statement, decoded segments included."""
 _BATCH = 5_000
+_AGAIN = 0.02
+"""Seconds from one try to stop a statement to the next."""
 
 
 @contextmanager
@@ -52,9 +54,9 @@ def ask(place: str | sqlite3.Connection, question: Question, wait_seconds: float
         kind = Kind(MEMORY, question.spill or "", alone=question.moment is not None)
         with lent(kind, source) as engine:
             answer = DuckRows(engine, question, known)
-            timer = Timer(question.seconds, answer.stop)
-            timer.daemon = True
-            timer.start()
+            over = Event()
+            watch = Thread(target=_watch, args=(over, question.seconds, answer.stop), daemon=True)
+            watch.start()
             try:
                 answer.prepare(source)
                 yield answer
@@ -63,11 +65,19 @@ def ask(place: str | sqlite3.Connection, question: Question, wait_seconds: float
                     raise never_steady(named) from error
                 raise
             finally:
-                timer.cancel()
-                # Nor does it stop the next statement.
-                timer.join()
+                over.set()
+                # Or it would stop the next statement.
+                watch.join()
             if is_torn(source):
                 raise never_steady(named)
+
+
+def _watch(over: Event, seconds: float, stop: Callable[[], None]) -> None:
+    """Stop a statement after its time, until it is over: what is stopped between two steps begins the next."""
+    left = seconds
+    while not over.wait(left):
+        stop()
+        left = _AGAIN
 
 
 def is_torn(source: sqlite3.Connection) -> bool:
@@ -120,10 +130,11 @@ class DuckRows:
     def _look(self, planner: duckdb.DuckDBPyConnection) -> tuple[plan.Ahead, dict[str, Relation], list[View]]:
         """What the statement reads, and what of it; the planner is left as it was."""
         as_of = self._question.moment is not None
-        found = statement.look(planner, self._question.sql, self._known.names(), as_of=as_of)
-        relations, declared = self._known.needed(self._known.names() if found.catalogue else found.names)
-        self._scopes = sorted({name for each in relations.values() for name in (each.bulk or each.rows).partition_by})
         with self._meant():
+            found = statement.look(planner, self._question.sql, self._known.names(), as_of=as_of)
+            relations, declared = self._known.needed(self._known.names() if found.catalogue else found.names)
+            tables = [each.bulk or each.rows for each in relations.values()]
+            self._scopes = sorted({name for table in tables for name in table.partition_by})
             return plan.look_ahead(planner, relations, declared, found.sql, self._question.narrow), relations, declared
 
     def stop(self) -> None:

@@ -77,6 +77,8 @@ def _parse(connection: Any, sql: str, *, as_of: bool) -> tuple[str, Any]:
     try:
         texts = [each.query for each in connection.extract_statements(sql)]
         ((tree,),) = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
+    except duckdb.InterruptException:
+        raise
     except duckdb.Error as error:
         raise failed(str(error), as_of=as_of) from error
     parsed = json.loads(tree)
