@@ -80,6 +80,7 @@ def files_of(lake: Path, suffix: str = ".parquet") -> set[Path]:
     return {path for path in lake.rglob(f"*{suffix}") if path.name != "_current.json"}
 
 
+@pytest.mark.soak
 def test_moments_read_from_iceberg_are_as_the_store_shows_them(port: Port) -> None:
     """After loads, restatements and decisions, pyiceberg with DuckDB, and Polars, read what ``query --as-of`` shows;
     a publication writes the partitions that something came to, and says at last through when."""
@@ -199,6 +200,7 @@ def ends_before(number: int, spine: Spine, lake: Path, monkeypatch: pytest.Monke
     return False
 
 
+@pytest.mark.soak
 def test_an_end_before_any_commit_is_healed_by_the_next(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ended before any commit of a table, of the watermark or of ``_current.json``, a publication leaves the states
     that are named, and rows as of the watermark, as they were; the next one finishes it."""

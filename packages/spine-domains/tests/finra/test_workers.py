@@ -54,7 +54,7 @@ def kept(db: str) -> list[Any]:
         return [*tables, [(each.anomaly.partition_key, each.anomaly.kind) for each in store.anomalies(DOMAIN.name)]]
 
 
-@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
 def test_any_number_of_workers_comes_to_the_same(
     store: str, folder: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
