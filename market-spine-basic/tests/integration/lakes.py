@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,7 +86,11 @@ def by_duckdb(lake: Path, moments: Sequence[datetime]) -> Iterator[list[Row]]:
 def by_polars(lake: Path, moments: Sequence[datetime]) -> Iterator[list[Row]]:
     """All rows as of each moment, by the files that ``_current.json`` names."""
     files = json.loads((lake / "_current.json").read_text())["tables"]
-    frames = {name: pl.read_parquet([lake / file for file in files[name]]) for name in TABLES}
+    yield from as_known({name: pl.read_parquet([lake / file for file in files[name]]) for name in TABLES}, moments)
+
+
+def as_known(frames: Mapping[str, pl.DataFrame], moments: Sequence[datetime]) -> Iterator[list[Row]]:
+    """All rows as of each moment, of tables with all their versions."""
     for moment in moments:
         found = []
         for name, (a, b, c) in TABLES.items():

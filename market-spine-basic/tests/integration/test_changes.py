@@ -69,7 +69,7 @@ def test_changes_equal_a_model_of_random_histories(
     """Partitions, counts, totals and the largest moves between every two moments, on histories drawn by lot, however
     many partitions are compared together."""
     dice = Random(seed)
-    monkeypatch.setattr("market_spine.app.changes._ROWS", (1, 10, 20, 1_000)[seed])
+    monkeypatch.setattr("market_spine.core.partition._ROWS", (1, 10, 20, 1_000)[seed])
     states: list[Known] = []
     for _ in range(5):
         state = dict(states[-1]) if states else {}

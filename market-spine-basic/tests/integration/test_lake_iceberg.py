@@ -23,7 +23,7 @@ from market_spine.publish.lakefolder import LakeFolder
 from market_spine.publish.unpublished import GRACE
 from market_spine.read.spine import Spine, connect
 
-from .lakes import EVERYTHING, TABLES, Port, Row, live
+from .lakes import EVERYTHING, TABLES, Port, Row, as_known, live
 
 pytestmark = [pytest.mark.usefixtures("harbor"), pytest.mark.parametrize("database", ["sqlite"], indirect=True)]
 
@@ -62,17 +62,7 @@ def by_catalog(lake: Path, moments: Sequence[datetime]) -> Iterator[list[Row]]:
 def by_state(lake: Path, moments: Sequence[datetime]) -> Iterator[list[Row]]:
     """All rows as of each moment, that Polars finds in the states that ``_current.json`` names."""
     states = json.loads((lake / "_current.json").read_text())["tables"]
-    frames = {name: pl.scan_iceberg(str(lake / states[name])).collect() for name in TABLES}
-    for moment in moments:
-        found = []
-        for name, (a, b, c) in TABLES.items():
-            known = frames[name].filter(
-                (pl.col("captured_at") <= moment)
-                & (pl.col("superseded_at").is_null() | (pl.col("superseded_at") > moment))
-            )
-            shown = (pl.lit(name), pl.col(a).cast(pl.String), pl.col(b).cast(pl.String), pl.col(c) * 1.0, "capture_id")
-            found += known.select(shown).rows()
-        yield sorted(found)
+    yield from as_known({name: pl.scan_iceberg(str(lake / states[name])).collect() for name in TABLES}, moments)
 
 
 def files_of(lake: Path, suffix: str = ".parquet") -> set[Path]:

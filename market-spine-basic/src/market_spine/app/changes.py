@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +13,7 @@ from market_spine.app.draft import partition_scope
 from market_spine.core.domain import Domain
 from market_spine.core.kinds import frame_value, write_value
 from market_spine.core.manifest import INGEST, NORMALIZE, Known
-from market_spine.core.partition import Partition
+from market_spine.core.partition import Partition, together
 from market_spine.core.ports import Reader
 from market_spine.core.revision import RowDiff, diff_rows
 from market_spine.core.schema import Table
@@ -22,9 +22,6 @@ from market_spine.wording import nearest
 
 if TYPE_CHECKING:
     import polars as pl
-
-_ROWS = 250_000
-"""Rows of partitions that are compared together: bounds memory."""
 
 
 class Span(NamedTuple):
@@ -184,7 +181,10 @@ def find_changes(
         held = {key for key in moved - earlier if known[key].current is not None}
         # Without a symbol there is nothing to compare; whether there are rows of a symbol only the rows can tell.
         new = held if symbol is None else set()
-        batches = _batches(known, moved & earlier) if symbol is None else [sorted((moved & earlier) | held)]
+        batches = [sorted((moved & earlier) | held)]
+        if symbol is None:
+            sizes = {key: _size(each) for key, each in known.items()}
+            batches = [*together(sorted(moved & earlier), sizes.__getitem__)]
         restated: list[Restated] = []
         for keys in batches:
             for table in chosen:
@@ -205,19 +205,9 @@ def _moved(store: Reader, domain: Domain, span: Span) -> tuple[set[str], set[str
     return set(before), {key for key, count in after.items() if before.get(key) != count}
 
 
-def _batches(known: Mapping[str, Known], keys: Collection[str]) -> Iterator[list[str]]:
-    """The partitions in their order, as many at a time as have few enough rows to be compared in memory."""
-    batch: list[str] = []
-    rows = 0
-    for key in sorted(keys):
-        own = max((each.entry.row_count for each in known[key].stages.values()), default=0)
-        if batch and rows + own > _ROWS:
-            yield batch
-            batch, rows = [], 0
-        batch.append(key)
-        rows += own
-    if batch:
-        yield batch
+def _size(known: Known) -> int:
+    """About how many rows the largest table has of a partition."""
+    return max((each.entry.row_count for each in known.stages.values()), default=0)
 
 
 def _rows(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple, TypeVar
+
+T = TypeVar("T")
+_ROWS = 250_000
+"""About how many rows are read together: bounds memory."""
 
 Value = str | int | float
 """A scope value: text, a number, a truth value, or an ISO date as text."""
@@ -36,3 +40,24 @@ class Scope(NamedTuple):
 
     equals: Mapping[str, Value]
     between: Mapping[str, tuple[Value, Value]] = {}
+
+
+def together(partitions: Iterable[T], rows_of: Callable[[T], int], most: int = 0) -> Iterator[list[T]]:
+    """Partitions, or their keys, in their order, in groups that can be read together.
+
+    Args:
+        partitions: which.
+        rows_of: gives about how many rows one has.
+        most: of how many partitions a group is at most; 0: of any number.
+    """
+    group: list[T] = []
+    rows = 0
+    for each in partitions:
+        own = rows_of(each)
+        if group and (len(group) == most or rows + own > _ROWS):
+            yield group
+            group, rows = [], 0
+        group.append(each)
+        rows += own
+    if group:
+        yield group

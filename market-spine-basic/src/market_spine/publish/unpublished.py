@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import polars as pl
 
 from market_spine import __version__, registry
+from market_spine.core.partition import together
 from market_spine.errors import UsageError
 from market_spine.publish.lakeplace import CURRENT
 from market_spine.store import published
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 GRACE = timedelta(hours=24)
 """How long a file stays that a later publication replaced."""
 _TOGETHER = 200
-_ROWS = 250_000
-"""Partitions, and about how many rows, that are read together."""
+"""Most partitions that are read together."""
 
 
 class TablePublished(NamedTuple):
@@ -154,7 +154,9 @@ class Unpublished:
         own = (pl.col("domain") == domain.name) & touching
         keys = (self.entries if whole else self.new).filter(own)["partition_key"].unique().sort()
         partitions = [domain.partition(key) for key in keys]
-        return TableUnpublished(table, whole, [*_together(partitions, dict(rows.iter_rows()))], self)
+        sizes = dict(rows.iter_rows())
+        groups = [*together(partitions, lambda each: sizes.get(each.key, 0), _TOGETHER)]
+        return TableUnpublished(table, whole, groups, self)
 
     def _other(self, name: str, schema: Mapping[str, pl.DataType]) -> bool:
         return self._columns.get(name) != described(schema)
@@ -173,18 +175,3 @@ def moment_text(moment: Any) -> str:
 def is_over(at: str, now: datetime) -> bool:
     """Whether no reader can still use what was replaced at a moment."""
     return datetime.fromisoformat(at) + GRACE <= now
-
-
-def _together(partitions: Sequence[Partition], sizes: Mapping[str, int]) -> Iterator[list[Partition]]:
-    """Partitions in groups that are read together."""
-    group: list[Partition] = []
-    rows = 0
-    for each in partitions:
-        size = sizes.get(each.key, 0)
-        if group and (len(group) == _TOGETHER or rows + size > _ROWS):
-            yield group
-            group, rows = [], 0
-        group.append(each)
-        rows += size
-    if group:
-        yield group
