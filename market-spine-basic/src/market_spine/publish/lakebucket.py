@@ -64,7 +64,8 @@ class LakeBucket:
             # Not repeated: it may hold a password.
             raise UsageError(
                 "--to: that is no address of a lake",
-                hint="write s3://BUCKET/PREFIX, of letters, digits and -_.!*'()=; credentials come by the environment",
+                hint="write s3://BUCKET/PREFIX, of letters, digits and -_.!*'()=, a bucket of at least three;"
+                " credentials come by the environment",
             )
         if find_spec("obstore") is None:
             raise MarketSpineError(
