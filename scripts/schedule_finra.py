@@ -12,16 +12,17 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Run the scheduler's command line and answer with its exit code."""
+    """Run the scheduler's command line and end with its exit code; return one only where it cannot be imported."""
     gc.set_threshold(50_000)  # nothing of what is imported is ever freed: looking for that takes a tenth of a short run
     try:
+        from market_spine.cli.output import leave
         from spine.domains.finra.otc_transparency.cli import main as command
     except ImportError as error:
         sys.path.insert(0, str(Path(__file__).parent))  # an isolated Python leaves it out
         from unimportable import answer  # type: ignore[import-not-found]  # beside this script
 
         return int(answer(error, "finra.otc_transparency", "weekly_ingest"))
-    return command()
+    return leave(command())
 
 
 if __name__ == "__main__":

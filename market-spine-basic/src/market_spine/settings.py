@@ -18,7 +18,7 @@ _SHIFTS = {"": 0, "K": 10, "M": 20, "G": 30}
 KEEP_RUNS = 1100
 """Days for which what is known of a run is kept, if nothing else is said."""
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_CONTROL = "[\x00-\x1f\x7f-\x9f]"
 
 
 def keep_freed_memory(environ: MutableMapping[str, str] = os.environ) -> None:
@@ -111,7 +111,7 @@ def trimmed(name: str, text: str) -> str:
         UsageError: it has a control character. The text, which may hold a password, is not repeated.
     """
     found = text.strip()
-    if control := _CONTROL.search(found):
+    if not found.isprintable() and (control := re.search(_CONTROL, found)):
         raise UsageError(
             f"{name}: the value has a control character (U+{ord(control[0]):04X})", hint="type the value anew"
         )

@@ -51,3 +51,20 @@ def test_a_process_that_may_open_eight_files_answers_in_the_contract(tmp_path: P
         command, cwd=tmp_path, capture_output=True, check=False, text=True, preexec_fn=limit, env=dict(os.environ)
     )
     assert SchedulerResult.from_json(done.stdout).exit_code == done.returncode == 1
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_what_is_registered_for_the_end_is_done_before_a_command_ends(waits: bool) -> None:
+    """Whatever else the process is to do at its end is done and told, that of a thread in the background too."""
+    program = (
+        "import atexit, sys, threading\n"
+        "from market_spine.cli.main import main\n"
+        "atexit.register(print, 'registered')\n"
+        "asked = threading.Event()\n"
+        "thread = threading.Thread(target=lambda: asked.wait() and print('thread'))\n"
+        f"if {waits}: thread.start(); atexit.register(thread.join); threading.Timer(0, asked.set).start()\n"
+        "sys.argv[1:] = ['schedule', 'finra', '--no-such-flag']\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, sorted(done.stdout.split())) == (1, ["registered", *["thread"] * waits])

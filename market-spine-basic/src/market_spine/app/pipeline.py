@@ -29,11 +29,10 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _SCARCE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN)
-_SCARCITY = re.compile(
-    r"cannot allocate|memory allocation|out of memory|can't start new thread|failed to spawn|too many open files"
+_SCARCITY = (
+    r"(?i)cannot allocate|memory allocation|out of memory|can't start new thread|failed to spawn|too many open files"
     r"|resource temporarily unavailable|failed to map segment"
-    r"|name 'Py\w+' is not defined",  # Polars goes on without its compiled part where that found no room
-    re.IGNORECASE,
+    r"|name 'Py\w+' is not defined"  # Polars goes on without its compiled part where that found no room
 )
 """How libraries say that the process may not have more of something."""
 
@@ -89,7 +88,7 @@ def unexpected(error: BaseException) -> MarketSpineError:
     """What an error that nobody foresaw means: that the process lacks something, or a defect."""
     text = f"{type(error).__name__}: {error}"
     scarce = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _SCARCE)
-    if scarce or _SCARCITY.search(text):
+    if scarce or re.search(_SCARCITY, text):
         return MarketSpineError(
             f"the process may not have more memory, threads or open files ({text})",
             hint="give it more (ulimit, the container's limits), or less at once: fewer --workers, fewer partitions",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -46,6 +48,20 @@ def end_at_once(code: int) -> NoReturn:
     """End the process without waiting for its threads."""
     settle()
     os._exit(code)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process, once everything is done that is registered for its end.
+
+    The interpreter is not taken apart: that frees one by one what the system frees at once, for a thirtieth of a run
+    that finds nothing changed. Where Python would wait for a thread, it does.
+    """
+    if all(each.daemon or each is threading.main_thread() for each in threading.enumerate()):
+        atexit._run_exitfuncs()  # noqa: SLF001 - as multiprocessing does, there is no other way to have it done
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        end_at_once(code)
+    sys.exit(code)
 
 
 def write(text: str) -> None:

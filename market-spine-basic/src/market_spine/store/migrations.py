@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -24,7 +23,6 @@ from market_spine.store.records import insert_into
 
 PLATFORM = "platform"
 UPGRADE_HINT = "run `market-spine db upgrade`"
-_FILE = re.compile(r"(\d{4})_(\w+)\.sql")
 _COLUMNS = "set_name, number, name, applied_at, checksum"
 TABLE = "core_migrations"
 CREATE = """\
@@ -87,9 +85,9 @@ def _load_set(set_name: str, package: str) -> tuple[Migration, ...]:
     folders = [each for each in folders if each.is_dir()]
     for folder in folders or map(Path, importlib.import_module(package).__path__):
         for file in folder.iterdir():
-            if match := _FILE.fullmatch(file.name):
-                text = file.read_text(encoding="utf-8")
-                found.append(Migration(set_name, int(match[1]), match[2], text))
+            number, _, title = file.stem.partition("_")
+            if file.suffix == ".sql" and number.isdecimal():
+                found.append(Migration(set_name, int(number), title, file.read_text(encoding="utf-8")))
     found.sort(key=lambda migration: migration.number)
     numbers = [migration.number for migration in found]
     if len(set(numbers)) != len(numbers):

@@ -27,10 +27,9 @@ _SPELLINGS = {
     "OTC": ("OTC", "OTCE"),
 }
 _TIER_OF = {spelling: tier for tier, spellings in _SPELLINGS.items() for spelling in spellings}
-_BETWEEN = re.compile(r"[\s_-]+")
 
 _SHAPE = "a key is WEEK_ENDING|TIER, such as 2025-01-03|NMS_TIER_1"
-_DAY = re.compile(r"(?<!\d)(\d{4})[-/.]?(\d{2})[-/.]?(\d{2})(?!\d)")
+_DAY = r"(?<!\d)(\d{4})[-/.]?(\d{2})[-/.]?(\d{2})(?!\d)"
 
 ROLLING_WEEKS = 6
 """Calendar weeks of a rolling window, the partition's own included."""
@@ -56,7 +55,7 @@ def find_tier(spelling: str) -> str | None:
 
     FINRA's undocumented code ``NMS`` means no tier: its rows repeat those of ``T1``.
     """
-    return _TIER_OF.get(_BETWEEN.sub("", spelling).upper())
+    return _TIER_OF.get("".join(spelling.replace("_", " ").replace("-", " ").split()).upper())
 
 
 def parse_tier(spelling: str) -> str:
@@ -93,7 +92,7 @@ def parse_partition(key: str) -> Partition:
 def read_typed(text: str) -> tuple[str | None, str | None]:
     """Week and tier as a person types them: any day of the week and any name of the tier, in any order, one of
     them left out (``2025-11-21/OTC``, ``t1 2025-11-17``, ``20251121``); raises UsageError."""
-    found = _DAY.search(text)
+    found = re.search(_DAY, text)
     week = None
     if found:
         try:

@@ -26,12 +26,9 @@ _PUBLICATION = re.compile(
     rf"finra_otc_weekly_(?P<tier>tier1|tier2|otc)(?P<non>_non_ats)?_(?P<day>[0-9]{{8}}){_EXTENSION}",
     re.IGNORECASE,
 )
-_WEEK = re.compile(
-    rf"(?P<tier>nms_tier_1|nms_tier_2|otc)(?P<non>_non_ats)?_week_(?P<day>[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}){_EXTENSION}",
-    re.IGNORECASE,
+_WEEK = (
+    r"(?i)(?P<tier>nms_tier_1|nms_tier_2|otc)(?P<non>_non_ats)?_week_(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})" + _EXTENSION
 )
-
-
 _TIER_WORDS = {"NMS_TIER_1": "tier1", "NMS_TIER_2": "tier2", "OTC": "otc"}
 
 
@@ -71,18 +68,18 @@ def parse_name(name: str) -> WeeklyFile | None:
     ``{nms_tier_1,nms_tier_2,otc}[_non_ats]_week_YYYY-MM-DD.EXT`` any day of the week; ``EXT`` is csv, txt
     or psv, optionally followed by ``.gz``, ``.zst`` or ``.zip``, or zip alone.
     """
-    by_week = _WEEK.fullmatch(name)
-    match = by_week or _PUBLICATION.fullmatch(name)
+    by_day = _PUBLICATION.fullmatch(name)
+    match = by_day or re.fullmatch(_WEEK, name)
     if match is None:
         return None
     tier = partitions.parse_tier(match["tier"])
     try:
         day = date.fromisoformat(match["day"])
-        week_ending = partitions.week_ending_of(day) if by_week else partitions.week_of_publication(day, tier)
+        week_ending = partitions.week_of_publication(day, tier) if by_day else partitions.week_ending_of(day)
     except (ValueError, OverflowError):
         return None
     venue_class = NON_ATS if match["non"] else ATS
-    return WeeklyFile(name, tier, venue_class, week_ending, "week" if by_week else "publication")
+    return WeeklyFile(name, tier, venue_class, week_ending, "publication" if by_day else "week")
 
 
 class FileSource:
