@@ -1,8 +1,8 @@
 """A rehearsal of FINRA's whole history: ``python benchmarks/history.py [--fraction F] [--store sqlite|postgres]``.
 
 57 million rows in 1,860 partitions go through the real command: the first load, a restatement, the newest weeks, runs
-that find nothing, reads now and as of a moment. ``--fraction`` is the share of the rows of each file; the partitions
-are always as many. Nothing is extrapolated. Needs Linux, which counts in ``/proc`` what a process spends.
+that find nothing, publications, reads now and as of a moment. ``--fraction`` is the share of the rows of each file;
+the partitions are always as many. Nothing is extrapolated. Needs Linux, which counts in ``/proc`` what a process takes.
 
 The files, those of ``weekly_files.py``, are written before anything is measured.
 """
@@ -207,6 +207,10 @@ class Rehearsal:
         self.moment = self._cell("SELECT MAX(committed_at) FROM core_manifest")
         return sample
 
+    def publish(self, name: str) -> None:
+        """Bring a lake of Parquet files up to what the store holds by now."""
+        self.take(name, Contender("", [*SPINE, "publish", "--to", str(self.work / "lake"), "--format", "parquet"]))
+
     def restate(self) -> None:
         """A week in the middle of it all comes again, restated."""
         week = self.restated_week.isoformat()
@@ -292,8 +296,12 @@ def rehearse(work: Path, place: Place, fraction: float) -> Report:
     own = Rehearsal(work, place, fraction)
     own.files()
     own.load()
+    own.publish("publish, first")
     own.restate()
+    own.publish("publish a week restated")
     own.newest()
+    own.publish("publish the newest weeks")
+    own.publish("publish nothing new")
     own.ask()
     title = f"{own.rows:,} rows in {3 * own.weeks:,} partitions, {place.kind}"
     return Report(title, own.measured(), own.bars(), notes=own.curve())
