@@ -1,6 +1,9 @@
 # For the demos: headings, and commands that are shown before they run. Read with `.`, from the repository's root.
 
-step() { printf '\n\033[1m# %s\033[0m\n' "$1"; }
+bold='' plain=''
+if [ -t 1 ]; then bold=$(printf '\033[1m') plain=$(printf '\033[0m'); fi
+
+step() { printf '\n%s# %s%s\n' "$bold" "$1" "$plain"; }
 run() {
     printf '$'
     for word in "$@"; do
