@@ -8,10 +8,13 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from market_spine.cli.attended import wait_until_still
 
 if TYPE_CHECKING:
     from tests.faults.conftest import Finra
@@ -71,6 +74,40 @@ def test_few_open_files_are_a_named_error(
         error = document.get("error") or next(each for each in document["checks"] if not each["ok"])
         assert error.get("kind") != "internal", done.stderr
         assert error["hint"]
+
+
+STUCK = """
+import sys, threading, time
+from market_spine.cli.attended import attend
+import polars as pl
+
+called = threading.Event()
+
+def work():
+    called.set()
+    return pl.read_parquet(sys.argv[1]).height
+
+sys.exit(attend(work, lambda error: print(error.kind, error.message) or 1, lambda: called.wait() and time.sleep(0.001)))
+"""
+
+
+def test_a_call_that_stands_still_is_ended(tmp_path: Path) -> None:
+    """A command whose library waits for ever, here for a pipe that nobody writes, is ended and answered for."""
+    os.mkfifo(tmp_path / "pipe")
+    done = subprocess.run(
+        [sys.executable, "-c", STUCK, str(tmp_path / "pipe")], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.split()[0], "SIGABRT" in done.stdout) == (1, "resources", True), done.stderr
+
+
+def test_a_process_stands_still_after_a_minute_in_one_call_without_computing() -> None:
+    """It does after 60 ticks in a row at which a thread is in a call and less than 10 ms were spent, not before."""
+    idle, busy, elsewhere = (True, 0.001), (True, 0.02), (False, 0.001)
+    spans = [*[idle] * 59, busy, *[idle] * 59, elsewhere, *[idle] * 60]
+    spent = accumulate(seconds for _, seconds in spans)
+    samples = iter([*zip((called for called, _ in spans), spent, strict=True), (True, 99.0)])
+    wait_until_still(samples)
+    assert list(samples) == [(True, 99.0)]
 
 
 @pytest.mark.parametrize("kilobytes", [60_000, 200_000, 400_000, 600_000, 800_000, 3_000_000])

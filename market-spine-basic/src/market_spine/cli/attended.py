@@ -1,6 +1,7 @@
 """Where memory is limited by ``ulimit``, a command works in a child, and its parent answers if it is ended.
 
-A library that may not have more memory may abort the process: nothing within it could still write a result.
+A library that may not have more memory may abort the process: nothing within it could still write a result. Or one of
+its threads dies, and what waits for that one waits for ever: then the child ends itself.
 """
 
 from __future__ import annotations
@@ -8,7 +9,10 @@ from __future__ import annotations
 import os
 import resource
 import signal
-from collections.abc import Callable
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from types import FrameType
@@ -17,6 +21,11 @@ from market_spine.errors import MarketSpineError
 
 _PR_SET_PDEATHSIG = 1
 """``prctl``'s number for the signal that a process gets when its parent dies, see prctl(2)."""
+_STILL = 60
+"""For how many ticks, of a second, a call into Polars may stand still: it reads and writes memory alone, and waits for
+nothing."""
+_NOTHING = 0.01
+"""CPU seconds a tick that mean that nothing is computed: a schedule looks for signals at a tenth of that."""
 
 
 def is_limited() -> bool:
@@ -25,7 +34,11 @@ def is_limited() -> bool:
     return any(resource.getrlimit(kind)[0] != resource.RLIM_INFINITY for kind in kinds)
 
 
-def attend(work: Callable[[], int], answer: Callable[[MarketSpineError], int]) -> int:
+def attend(
+    work: Callable[[], int],
+    answer: Callable[[MarketSpineError], int],
+    tick: Callable[[], None] = lambda: time.sleep(1),
+) -> int:
     """Do the work in a child; returns its exit code, in both processes.
 
     Signals are passed on. The child is a process group of its own, so that Ctrl-C reaches it once.
@@ -33,6 +46,7 @@ def attend(work: Callable[[], int], answer: Callable[[MarketSpineError], int]) -
     Args:
         work: returns the exit code.
         answer: tells of an error and returns the exit code; called where the child did not end by itself.
+        tick: lets a second pass.
     """
     reading, writing = os.pipe()
     parent, child = os.getpid(), os.fork()
@@ -40,6 +54,8 @@ def attend(work: Callable[[], int], answer: Callable[[MarketSpineError], int]) -
         os.close(reading)
         os.setpgid(0, 0)
         _die_with(parent)
+        with suppress(RuntimeError):  # there is no room for a thread, and little for the work
+            threading.Thread(target=_end_once_still, args=(tick,), daemon=True, name="attended").start()
         code = work()
         # From here on all is said: what a library does as the process ends changes nothing.
         os.write(writing, bytes([code]))
@@ -58,6 +74,34 @@ def attend(work: Callable[[], int], answer: Callable[[MarketSpineError], int]) -
             kind="resources",
         )
     )
+
+
+def _end_once_still(tick: Callable[[], None]) -> None:
+    """End this process by SIGABRT once it stands still."""
+    wait_until_still(_samples(tick))
+    os.kill(os.getpid(), signal.SIGABRT)
+
+
+def wait_until_still(samples: Iterable[tuple[bool, float]]) -> None:
+    """Return once a call into Polars has stood still for too long.
+
+    Args:
+        samples: at each tick, whether some thread is in such a call, and the CPU seconds that the process has spent.
+    """
+    still, before = 0, 0.0
+    for called, spent in samples:
+        still = still + 1 if called and spent - before < _NOTHING else 0
+        before = spent
+        if still == _STILL:
+            return
+
+
+def _samples(tick: Callable[[], None]) -> Iterator[tuple[bool, float]]:
+    inside = f"{os.sep}polars{os.sep}"
+    while True:
+        tick()
+        frames = sys._current_frames().values()  # noqa: SLF001 - a documented function
+        yield any(inside in frame.f_code.co_filename for frame in frames), time.process_time() - time.thread_time()
 
 
 def _pass_on(child: int, number: int, _frame: FrameType | None) -> None:
