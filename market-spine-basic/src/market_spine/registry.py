@@ -37,12 +37,14 @@ def _read_group(file: str) -> dict[str, str]:
     """The lines ``name = module:attribute`` of our group in a distribution's list of entry points, if it has one."""
     found: dict[str, str] = {}
     try:
-        with open(file, "rb") as opened:  # noqa: PTH123 - a hundred paths take a hundredth of a run
-            text = opened.read().decode()
+        with open(file, "rb", buffering=0) as opened:  # noqa: PTH123 - a hundred paths take a hundredth of a run
+            data = opened.read()
     except FileNotFoundError:
         return found
+    if GROUP.encode() not in data:
+        return found
     section = ""
-    for line in map(str.strip, text.splitlines()):
+    for line in map(str.strip, data.decode().splitlines()):
         if line.startswith("["):
             section = line
         elif section == f"[{GROUP}]" and "=" in line:

@@ -31,11 +31,13 @@ def read_file(path: Path, most: int, what: str) -> bytes:
         OSError: it cannot be read.
         SourceError: kind ``too_large``.
     """
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size > most:
+    with path.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
             raise _too_large(what, most)
         pieces, left = [], most
-        while piece := file.read(min(_PIECE, left + 1)):
+        # Room for much more than there is takes longer to get than a small file to read.
+        while piece := file.read(min(size + 1 if size else _PIECE, left + 1)):
             left -= len(piece)
             if left < 0:
                 raise _too_large(what, most)
