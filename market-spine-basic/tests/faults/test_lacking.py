@@ -12,6 +12,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import polars as pl
 import pytest
 
 from market_spine.cli.attended import wait_until_still
@@ -98,6 +99,43 @@ def test_a_call_that_stands_still_is_ended(tmp_path: Path) -> None:
         [sys.executable, "-c", STUCK, str(tmp_path / "pipe")], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout.split()[0], "SIGABRT" in done.stdout) == (1, "resources", True), done.stderr
+
+
+UNREAD = """
+import sys, threading, time
+from pathlib import Path
+from market_spine.cli.attended import attend
+import polars as pl
+
+called = threading.Event()
+ticks = []
+
+def tick():
+    called.wait()
+    time.sleep(0.001)
+    ticks.append(1)
+    if len(ticks) == 300:
+        Path(sys.argv[1]).touch()
+
+def work():
+    called.set()
+    pl.DataFrame({"n": range(500_000)}).write_parquet(sys.stdout.buffer, compression="uncompressed")
+    return 0
+
+sys.exit(attend(work, lambda error: 1, tick))
+"""
+
+
+def test_a_call_that_waits_for_whoever_reads_stdout_does_not_stand_still(tmp_path: Path) -> None:
+    """However long nobody reads what a command writes, it is all there in the end."""
+    waited = tmp_path / "waited"
+    command = [sys.executable, "-c", UNREAD, str(waited)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not waited.exists():
+            assert process.poll() is None
+        written, said = process.communicate()
+    assert (process.returncode, said) == (0, b"")
+    assert pl.read_parquet(written)["n"].to_list() == list(range(500_000))
 
 
 def test_a_process_stands_still_after_a_minute_in_one_call_without_computing() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 import signal
 import sys
 import threading
@@ -22,8 +23,7 @@ from market_spine.errors import MarketSpineError
 _PR_SET_PDEATHSIG = 1
 """``prctl``'s number for the signal that a process gets when its parent dies, see prctl(2)."""
 _STILL = 60
-"""For how many ticks, of a second, a call into Polars may stand still: it reads and writes memory alone, and waits for
-nothing."""
+"""For how many ticks, of a second, a call into Polars may stand still: it waits only for whoever reads stdout."""
 _NOTHING = 0.01
 """CPU seconds a tick that mean that nothing is computed: a schedule looks for signals at a tenth of that."""
 
@@ -86,7 +86,8 @@ def wait_until_still(samples: Iterable[tuple[bool, float]]) -> None:
     """Return once a call into Polars has stood still for too long.
 
     Args:
-        samples: at each tick, whether some thread is in such a call, and the CPU seconds that the process has spent.
+        samples: at each tick, whether some thread is in such a call and stdout takes more, and the CPU seconds that the
+            process has spent.
     """
     still, before = 0, 0.0
     for called, spent in samples:
@@ -98,10 +99,13 @@ def wait_until_still(samples: Iterable[tuple[bool, float]]) -> None:
 
 def _samples(tick: Callable[[], None]) -> Iterator[tuple[bool, float]]:
     inside = f"{os.sep}polars{os.sep}"
+    stdout = select.poll()
+    stdout.register(1, select.POLLOUT)
     while True:
         tick()
         frames = sys._current_frames().values()  # noqa: SLF001 - a documented function
-        yield any(inside in frame.f_code.co_filename for frame in frames), time.process_time() - time.thread_time()
+        called = any(inside in frame.f_code.co_filename for frame in frames) and bool(stdout.poll(0))
+        yield called, time.process_time() - time.thread_time()
 
 
 def _pass_on(child: int, number: int, _frame: FrameType | None) -> None:
