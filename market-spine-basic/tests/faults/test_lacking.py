@@ -101,13 +101,12 @@ def test_a_call_that_stands_still_is_ended(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.split()[0], "SIGABRT" in done.stdout) == (1, "resources", True), done.stderr
 
 
-UNREAD = """
+PATIENT = """
 import sys, threading, time
-from pathlib import Path
 from market_spine.cli.attended import attend
 import polars as pl
 
-called = threading.Event()
+called, ended = threading.Event(), threading.Event()
 ticks = []
 
 def tick():
@@ -115,27 +114,32 @@ def tick():
     time.sleep(0.001)
     ticks.append(1)
     if len(ticks) == 300:
-        Path(sys.argv[1]).touch()
+        print("waited", file=sys.stderr, flush=True)
+        ended.set()
+
+def write():
+    pl.DataFrame({"n": range(500_000)}).write_parquet(sys.stdout.buffer, compression="uncompressed")
 
 def work():
     called.set()
-    pl.DataFrame({"n": range(500_000)}).write_parquet(sys.stdout.buffer, compression="uncompressed")
+    CALL
     return 0
 
 sys.exit(attend(work, lambda error: 1, tick))
 """
 
 
-def test_a_call_that_waits_for_whoever_reads_stdout_does_not_stand_still(tmp_path: Path) -> None:
-    """However long nobody reads what a command writes, it is all there in the end."""
-    waited = tmp_path / "waited"
-    command = [sys.executable, "-c", UNREAD, str(waited)]
+@pytest.mark.parametrize("call", ["write()", "ended.wait()"])
+def test_a_wait_for_something_else_is_no_standstill(call: str) -> None:
+    """However long nobody reads what a command writes, or the command waits outside of Polars, it is not ended."""
+    command = [sys.executable, "-c", PATIENT.replace("CALL", call)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        while not waited.exists():
-            assert process.poll() is None
-        written, said = process.communicate()
-    assert (process.returncode, said) == (0, b"")
-    assert pl.read_parquet(written)["n"].to_list() == list(range(500_000))
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        written, rest = process.communicate()
+    assert (process.returncode, said + rest) == (0, b"waited\n")
+    if written:
+        assert pl.read_parquet(written)["n"].to_list() == list(range(500_000))
 
 
 def test_a_process_stands_still_after_a_minute_in_one_call_without_computing() -> None:

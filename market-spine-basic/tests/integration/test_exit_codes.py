@@ -55,14 +55,15 @@ def test_a_process_that_may_open_eight_files_answers_in_the_contract(tmp_path: P
 
 @pytest.mark.parametrize("waits", [False, True])
 def test_what_is_registered_for_the_end_is_done_before_a_command_ends(waits: bool) -> None:
-    """Whatever else the process is to do at its end is done and told, that of a thread in the background too."""
+    """Whatever else the process is to do at its end is done and told, also by a thread that outlives the main one."""
     program = (
         "import atexit, sys, threading\n"
         "from market_spine.cli.main import main\n"
         "atexit.register(print, 'registered')\n"
-        "asked = threading.Event()\n"
-        "thread = threading.Thread(target=lambda: asked.wait() and print('thread'))\n"
-        f"if {waits}: thread.start(); atexit.register(thread.join); threading.Timer(0, asked.set).start()\n"
+        "def last():\n"
+        "    threading.main_thread().join()\n"
+        "    print('thread')\n"
+        f"if {waits}: threading.Thread(target=last).start()\n"
         "sys.argv[1:] = ['schedule', 'finra', '--no-such-flag']\n"
         "main()\n"
     )

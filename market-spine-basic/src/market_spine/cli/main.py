@@ -199,8 +199,7 @@ def _run(command: click.Command, arguments: Sequence[str], name: str) -> int:
     # From here on SIGTERM is an interruption like Ctrl-C; a schedule listens to both itself.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        code = _invoke(command, arguments, name)
-        sys.stdout.flush()
+        return _invoke(command, arguments, name)
     except OSError as error:
         # What happened to files is answered by now: what is left happened to stdout.
         sys.stdout = None  # closing it at exit would complain again
@@ -209,7 +208,6 @@ def _run(command: click.Command, arguments: Sequence[str], name: str) -> int:
             problem = {"message": f"stdout cannot be written: {error.strerror}", "hint": "free space, or redirect it"}
             output.write_error(problem, as_json=False)
         return FAILURE
-    return code
 
 
 def _invoke(command: click.Command, arguments: Sequence[str], name: str) -> int:

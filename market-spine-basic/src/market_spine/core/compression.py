@@ -20,7 +20,8 @@ _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 """A zip archive, and one without files."""
 _ZIP_ERRORS = (zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError, struct.error, IndexError)
-"""What the standard library raises on damaged archives, besides its own error."""
+"""What the standard library raises on damaged archives, besides its own error: NotImplementedError for a method or
+version that it lacks, RuntimeError for a password, and what reading broken headers and streams comes to."""
 _GZIP_WINDOW = zlib.MAX_WBITS | 16
 _GZIP_CHUNK = 1 << 22
 # A Zstandard block of 3 bytes can stand for 128 KiB, and its decoder takes no output limit: feeding it

@@ -321,7 +321,10 @@ class Domain:
         return None
 
     def normalize(self, partition: Partition, parts: Sequence[Part]) -> Normalized:
-        """Parse and normalize a payload; raises ContentError when it must be refused whole."""
+        """Parse and normalize a payload; raises ContentError when it must be refused whole.
+
+        A domain that is all views has no payloads and need not say how: it is never asked.
+        """
         raise NotImplementedError(f"{self.name} reads no payloads")
 
     def compute(self, partition: Partition, tables: Mapping[str, pl.DataFrame]) -> Mapping[str, pl.DataFrame]:
